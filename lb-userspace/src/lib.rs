@@ -1,0 +1,7 @@
+//! Sluice's user space: the controller that loads the balancer and fills its maps, the agent on targets, and
+//! the command line over both.
+//!
+//! The data's way: `config` parses the file into `model` → `reconcile` joins it with `health` and `next_hop`
+//! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
+
+pub mod model;
