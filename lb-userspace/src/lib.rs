@@ -5,3 +5,4 @@
 //! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
 
 pub mod model;
+pub mod status;

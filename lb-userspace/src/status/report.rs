@@ -1,0 +1,180 @@
+//! The shape of a node's status: what the controller serves as JSON on its local socket.
+//!
+//! Only data: it is made by the controller, and read by `sluice status`, the lab and people's scripts. Field
+//! names are an interface; new ones may come, none changes its meaning.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// One node at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The node's name.
+    pub node: String,
+    /// The node's zone.
+    pub zone: String,
+    /// Version of the running `sluice`.
+    pub version: String,
+    /// Seconds since the controller started.
+    pub uptime_seconds: f64,
+    /// Where the configuration came from, and whether the last change of it was taken.
+    pub configuration: ConfigurationReport,
+    /// The interfaces that the balancer is attached to.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Load balancers by name.
+    pub load_balancers: BTreeMap<String, LoadBalancerReport>,
+    /// Target groups by name.
+    pub target_groups: BTreeMap<String, TargetGroupReport>,
+    /// Why packets were not forwarded (or answered), by reason; only those that can happen, all of them.
+    pub reasons: Vec<ReasonReport>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigurationReport {
+    /// The file.
+    pub file: String,
+    /// How many times a content of the file was applied since the start, 1 at first.
+    pub generation: u64,
+    /// Why the file's present content is not in force, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+}
+
+/// One interface with the balancer on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// `native` (in the driver) or `generic` (after the driver, slower).
+    pub mode: String,
+    /// Why it is not native, in the kernel's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_reason: Option<String>,
+    /// The kernel's id of the attached program.
+    pub program_id: u32,
+}
+
+/// One load balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadBalancerReport {
+    /// Its VIPs.
+    pub vips: Vec<IpAddr>,
+    /// Its listeners in the order of the configuration.
+    pub listeners: Vec<ListenerReport>,
+}
+
+/// One listener, over all VIPs of its load balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerReport {
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// The port, or `any`.
+    pub port: String,
+    /// Its target groups with their weights.
+    pub forward: Vec<ForwardReport>,
+    /// Slots of its table.
+    pub slots: u32,
+    /// How many of them are changing.
+    pub changing_slots: u32,
+    /// How many of them have exceptions.
+    pub exception_slots: u32,
+    /// Digest of the table by targets' addresses, equal on nodes with equal state: 16 hex digits.
+    pub table_digest: String,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded, counted from the inner IP header on.
+    pub bytes: u64,
+}
+
+/// One target group of a forward action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForwardReport {
+    /// The target group's name.
+    pub target_group: String,
+    /// Its weight in the action.
+    pub weight: u16,
+}
+
+/// One target group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetGroupReport {
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// Its port.
+    pub port: u16,
+    /// `ipip` or `gue`.
+    pub encapsulation: String,
+    /// True while no target is healthy and all are used.
+    pub fail_open: bool,
+    /// Its targets in the order of their addresses, draining ones included.
+    pub targets: Vec<TargetReport>,
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// Its address.
+    pub id: IpAddr,
+    /// Its zone.
+    pub zone: String,
+    /// Its weight.
+    pub weight: u16,
+    /// An ELBv2 health state: `initial`, `healthy`, `unhealthy`, `unused`, `draining`, ….
+    pub state: String,
+    /// An ELBv2 reason code such as `Target.FailedHealthChecks`; none for a healthy target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happened, in words: the last check's error for an unhealthy target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How many slots send new flows to it, over all tables.
+    pub slots: u32,
+    /// Its share of the slots of the tables that it is in, 0 to 1.
+    pub share: f64,
+    /// The next hop towards it, or why there is none.
+    pub next_hop: NextHopReport,
+    /// Packets forwarded to it.
+    pub packets: u64,
+    /// Bytes forwarded to it, counted from the inner IP header on.
+    pub bytes: u64,
+    /// Flows of it that the flow table remembers because their slot changed (or tracks always).
+    pub exception_flows: u64,
+}
+
+/// How a target is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NextHopReport {
+    /// The kernel's route and neighbour are known.
+    Resolved {
+        /// The interface that packets leave by.
+        interface: String,
+        /// The next hop's MAC address.
+        mac: String,
+        /// Bytes of an IP packet that fit the way, encapsulation included.
+        mtu: u16,
+    },
+    /// Packets for the target are dropped until this is mended.
+    Unresolved {
+        /// What is missing.
+        problem: String,
+    },
+}
+
+/// One reason with its count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReasonReport {
+    /// Its name, as in metrics: `no_target`.
+    pub reason: String,
+    /// What happened to such packets: `dropped`, `passed` or `answered`.
+    pub verdict: String,
+    /// What it means and what to look at.
+    pub description: String,
+    /// Packets since the maps were made.
+    pub packets: u64,
+}
