@@ -1,10 +1,29 @@
 //! What Sluice's eBPF programs and its user space must agree on, each defined once.
 //!
-//! No I/O, no maps, no clock: everything here runs, and is tested, on the host as it runs in the kernel.
+//! No I/O, no maps, no clock: everything here runs, and is tested, on the host as it runs in the kernel. The
+//! only unsafe code is in `memory` (packet pointers) and `pod` (the types that user space writes into maps).
 #![cfg_attr(not(any(feature = "user", test)), no_std)]
+#![deny(unsafe_code)]
 
+pub mod checksum;
+pub mod choice;
+pub mod encapsulation;
+pub mod flow;
+pub mod flow_table;
+pub mod hash;
+pub mod listener;
+pub mod maps;
+#[allow(unsafe_code)]
+pub mod memory;
+pub mod packet;
+#[cfg(feature = "user")]
+#[allow(unsafe_code)]
+mod pod;
+pub mod reason;
 pub mod slot;
 pub mod target_id;
 
+pub use encapsulation::Target;
+pub use reason::{Reason, Verdict};
 pub use slot::{Slot, SlotState};
 pub use target_id::TargetId;

@@ -1,0 +1,39 @@
+//! The Internet checksum (RFC 1071), over numbers in host order.
+
+/// Folds a sum of big-endian 16-bit words (each read as a number) into 16 bits.
+#[inline(always)]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// The sum of `bytes` as big-endian 16-bit words, not folded; an odd last byte is padded with zero. At most
+/// 64 KiB, or the sum overflows.
+pub fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum()
+}
+
+/// The checksum that replaces `checksum` when a 16-bit word changes from `old` to `new` (RFC 1624, eqn. 3).
+#[inline(always)]
+pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold(!checksum as u32 + !old as u32 % 0x10000 + new as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_1071_adds_up() {
+        assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+    }
+
+    #[test]
+    fn an_update_equals_a_fresh_sum() {
+        let mut bytes = [0x45, 0, 0x12, 0x34, 0xff, 0xff, 0, 1];
+        let before = !fold(sum(&bytes));
+        bytes[4..6].copy_from_slice(&[0x00, 0x03]);
+        assert_eq!(update(before, 0xffff, 0x0003), !fold(sum(&bytes)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The maps: their names, and the shapes of the values that are not another module's.
+//!
+//! ```text
+//!   LISTENERS[vip, port, protocol] → FORWARDS[action] → SLOTS[first + slot] → TARGETS[id]
+//!                                                           └ FLOWS[set], EXCEPTIONS[first + slot]
+//! ```
+
+use core::sync::atomic::{AtomicU16, AtomicU32};
+
+use crate::hash::HashKey;
+
+/// `HASH<ListenerKey, Listener>`.
+pub const LISTENERS: &str = "LISTENERS";
+/// `HASH<[u32; 4], u32>`: the VIPs, for pings.
+pub const VIPS: &str = "VIPS";
+/// `ARRAY<Forward>`, memory-mapped: index 0 is never used.
+pub const FORWARDS: &str = "FORWARDS";
+/// `ARRAY<SlotLine>`, memory-mapped: all tables, densely packed.
+pub const SLOTS: &str = "SLOTS";
+/// `ARRAY<ExceptionLine>`, memory-mapped: when a slot last had a packet of an exception.
+pub const EXCEPTIONS: &str = "EXCEPTIONS";
+/// `ARRAY<FlowSet>`, memory-mapped: the flow table; a power of two of sets.
+pub const FLOWS: &str = "FLOWS";
+/// `ARRAY<Target>`, memory-mapped: by target id; index 0 is never used.
+pub const TARGETS: &str = "TARGETS";
+/// `ARRAY<u64>`: the MAC address of each interface that the balancer is attached to, by interface index.
+pub const INTERFACES: &str = "INTERFACES";
+/// `ARRAY<Settings>` with one entry.
+pub const SETTINGS: &str = "SETTINGS";
+/// `PERCPU_ARRAY<u64>` by reason.
+pub const REASON_COUNTERS: &str = "REASON_COUNTERS";
+/// `PERCPU_ARRAY<Traffic>` by the listener's counter.
+pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
+/// `PERCPU_ARRAY<Traffic>` by target id.
+pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
+
+/// Slots in one value of `SLOTS`. An array map rounds each value up to 8 bytes, so slots are packed by line.
+pub const SLOTS_PER_LINE: u32 = 16;
+/// Marks in one value of `EXCEPTIONS`.
+pub const EXCEPTIONS_PER_LINE: u32 = 32;
+
+/// A cache line of slots (each a [`crate::Slot`]'s word).
+#[repr(C, align(64))]
+pub struct SlotLine(pub [AtomicU32; SLOTS_PER_LINE as usize]);
+
+/// A cache line of marks: the tick at which a packet last went elsewhere than its slot says.
+#[repr(C, align(64))]
+pub struct ExceptionLine(pub [AtomicU16; EXCEPTIONS_PER_LINE as usize]);
+
+/// What the programs need to know of the node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The key of the flow hash.
+    pub hash_key: HashKey,
+    /// The number of sets of the flow table less one: a mask.
+    pub flow_set_mask: u32,
+    /// Zero.
+    pub reserved: u32,
+}

@@ -1,0 +1,147 @@
+//! IPv4 with options and IPv6 with extension headers. The two versions differ by type.
+
+use super::Parsed;
+use crate::flow::{Addresses, Ipv4Addresses, Ipv6Addresses};
+use crate::memory::{Frame, View};
+use crate::reason::Reason;
+
+/// Extension headers that are walked; a packet with more is passed on as [`Reason::ExtensionHeaders`].
+const MAX_EXTENSION_HEADERS: usize = 6;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// One version of IP.
+pub trait Version {
+    /// Source and destination.
+    type Addresses: Addresses;
+    /// The protocol number of this version when it is carried in another IP header (4 or 41).
+    const PROTOCOL: u8;
+    /// The protocol number of this version's ICMP.
+    const ICMP: u8;
+    /// The ICMP type of an echo request (RFC 792, RFC 4443).
+    const ECHO_REQUEST: u8;
+    /// The ICMP type of an echo reply.
+    const ECHO_REPLY: u8;
+    /// The GUE header (version 0, no options) before such a packet, as on the wire.
+    const GUE: u32 = (Self::PROTOCOL as u32).to_be() >> if cfg!(target_endian = "little") { 16 } else { 0 };
+
+    /// Reads the header at `offset` and finds what it carries.
+    fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Self::Addresses>>;
+}
+
+/// IPv4 (RFC 791).
+pub struct Ipv4;
+/// IPv6 (RFC 8200).
+pub struct Ipv6;
+
+/// What an IP header says, and where its payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<A> {
+    /// Source and destination.
+    pub addresses: A,
+    /// The transport protocol, after all extension headers.
+    pub protocol: u8,
+    /// Type of service or traffic class.
+    pub traffic_class: u8,
+    /// Bytes from the IP header's first to the payload's last, link-layer padding excluded.
+    pub length: u16,
+    /// Where the IP header begins, from the frame's start.
+    pub offset: usize,
+    /// Where the transport header begins, from the frame's start.
+    pub payload: usize,
+}
+
+impl Version for Ipv4 {
+    type Addresses = Ipv4Addresses;
+    const PROTOCOL: u8 = 4;
+    const ICMP: u8 = crate::flow::ICMP;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
+
+    #[inline(always)]
+    fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv4Addresses>> {
+        let header = frame.view::<20>(offset).ok_or(Reason::MalformedIpv4)?;
+        let header_length = (header.u8::<0>() & 0xf) as usize * 4;
+        let length = header.be16::<2>();
+        if header.u8::<0>() >> 4 != 4
+            || header_length < 20
+            || (length as usize) < header_length
+            || length as usize > frame.length_from(offset)
+        {
+            return Err(Reason::MalformedIpv4);
+        }
+        // More fragments, or an offset (RFC 791, 3.1); "don't fragment" and the reserved bit say nothing here.
+        if header.be16::<6>() & 0x3fff != 0 {
+            return Err(Reason::Fragment);
+        }
+        Ok(Datagram {
+            addresses: Ipv4Addresses { both: header.raw64::<12>() },
+            protocol: header.u8::<9>(),
+            traffic_class: header.u8::<1>(),
+            length,
+            offset,
+            payload: offset + header_length,
+        })
+    }
+}
+
+impl Version for Ipv6 {
+    type Addresses = Ipv6Addresses;
+    const PROTOCOL: u8 = 41;
+    const ICMP: u8 = crate::flow::ICMPV6;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
+
+    #[inline(always)]
+    fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv6Addresses>> {
+        let header = frame.view::<40>(offset).ok_or(Reason::MalformedIpv6)?;
+        // A jumbogram (RFC 2675) has a payload length of zero and is longer than any frame that XDP sees whole.
+        let length = header.be16::<4>().checked_add(40).ok_or(Reason::MalformedIpv6)?;
+        if header.u8::<0>() >> 4 != 6 || length as usize > frame.length_from(offset) {
+            return Err(Reason::MalformedIpv6);
+        }
+        let mut datagram = Datagram {
+            addresses: addresses(header),
+            protocol: header.u8::<6>(),
+            traffic_class: (header.be16::<0>() >> 4) as u8,
+            length,
+            offset,
+            payload: offset + 40,
+        };
+        skip_extension_headers(frame, &mut datagram)?;
+        Ok(datagram)
+    }
+}
+
+#[inline(always)]
+fn addresses(header: View<'_, 40>) -> Ipv6Addresses {
+    Ipv6Addresses {
+        both: [header.raw64::<8>(), header.raw64::<16>(), header.raw64::<24>(), header.raw64::<32>()],
+    }
+}
+
+#[inline(always)]
+fn skip_extension_headers(frame: Frame<'_>, datagram: &mut Datagram<Ipv6Addresses>) -> Parsed<()> {
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        // RFC 8200, 4: the length is in 8-byte units without the first; RFC 4302, 2.2: AH counts 4-byte units
+        // without the first two.
+        let (unit, first) = match datagram.protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (8, 8),
+            AUTHENTICATION => (4, 8),
+            FRAGMENT => return Err(Reason::Fragment),
+            _ => return Ok(()),
+        };
+        let header = frame.view::<2>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
+        datagram.protocol = header.u8::<0>();
+        datagram.payload += header.u8::<1>() as usize * unit + first;
+    }
+    match datagram.protocol {
+        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION => Err(Reason::ExtensionHeaders),
+        FRAGMENT => Err(Reason::Fragment),
+        _ => Ok(()),
+    }
+}

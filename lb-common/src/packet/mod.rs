@@ -1,0 +1,25 @@
+//! From a frame's bytes to a flow: the parser that runs in the kernel and is tested on the host.
+//!
+//! Each header is a stage of its own that returns what the next one needs, or a [`Reason`]. All of these
+//! reasons pass the packet on untouched: before a listener is found nothing is known to be ours.
+
+mod ethernet;
+mod ip;
+mod transport;
+
+pub use ethernet::{Ethernet, MacAddress};
+pub use ip::{Datagram, Ipv4, Ipv6, Version};
+pub use transport::{EchoRequest, Segment, Transport, echo_request, transport};
+
+#[cfg(test)]
+mod tests;
+
+use crate::reason::Reason;
+
+/// What a parser stage returns.
+pub type Parsed<T> = Result<T, Reason>;
+
+/// EtherType of IPv4 (RFC 894).
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6 (RFC 2464).
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;

@@ -1,0 +1,24 @@
+//! The shared types as plain data for aya's map accessors.
+
+use crate::listener::{Listener, ListenerKey, Traffic};
+use crate::maps::Settings;
+
+// SAFETY (all): `repr(C)` of integers only, and the size assertions prove that there is no padding.
+unsafe impl aya::Pod for Settings {}
+// SAFETY: as above.
+unsafe impl aya::Pod for ListenerKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Listener {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Traffic {}
+
+const _: () = {
+    assert!(size_of::<Settings>() == 16 + 4 + 4);
+    assert!(size_of::<ListenerKey>() == 16 + 2 + 1 + 1);
+    assert!(size_of::<Listener>() == 4 + 2 + 2 + 4);
+    assert!(size_of::<Traffic>() == 16);
+    assert!(size_of::<crate::Target>() == 128);
+    assert!(size_of::<crate::maps::SlotLine>() == 64);
+    assert!(size_of::<crate::maps::ExceptionLine>() == 64);
+    assert!(size_of::<crate::flow_table::FlowSet>() == 64);
+};
