@@ -78,11 +78,10 @@ fn open(slot: Slot, set: &FlowSet, sighting: Sighting) -> TargetId {
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::AtomicU64;
-
     use super::*;
     use crate::flow::FlowHash;
     use crate::flow_table::Tick;
+    use crate::shared::Shared;
 
     const A: TargetId = TargetId(1);
     const B: TargetId = TargetId(2);
@@ -96,7 +95,7 @@ mod tests {
 
     impl Node {
         fn new(tracking: u32) -> Node {
-            let set = FlowSet(core::array::from_fn(|_| AtomicU64::new(0)));
+            let set = FlowSet(core::array::from_fn(|_| Shared::<u64>::new(0)));
             Node { set, tracking, dead: TargetId::NONE }
         }
 

@@ -14,9 +14,8 @@
 //! Two flows of one set with equal tags (1 in 2^29 for a full set) are taken for one another; the hash is
 //! keyed, so nobody can aim at that.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use crate::flow::FlowHash;
+use crate::shared::Shared;
 use crate::target_id::TargetId;
 
 /// Entries of a set.
@@ -86,7 +85,7 @@ impl FlowEntry {
 /// The entries of one set. Every access is one aligned 8-byte load or store: processors that write the same
 /// entry at once lose one of two refreshes, never half an entry.
 #[repr(C, align(64))]
-pub struct FlowSet(pub [AtomicU64; WAYS]);
+pub struct FlowSet(pub [Shared<u64>; WAYS]);
 
 /// What a flow-table operation needs to know of a packet.
 #[derive(Clone, Copy)]
@@ -174,12 +173,12 @@ impl FlowSet {
 
     #[inline(always)]
     fn entry(&self, way: usize) -> FlowEntry {
-        FlowEntry(self.0[way].load(Relaxed))
+        FlowEntry(self.0[way].load())
     }
 
     #[inline(always)]
     fn put(&self, way: usize, entry: FlowEntry) {
-        self.0[way].store(entry.0, Relaxed);
+        self.0[way].store(entry.0);
     }
 }
 
@@ -190,7 +189,7 @@ mod tests {
     const IDLE: u16 = 350;
 
     fn empty() -> FlowSet {
-        FlowSet(core::array::from_fn(|_| AtomicU64::new(0)))
+        FlowSet(core::array::from_fn(|_| Shared::<u64>::new(0)))
     }
 
     fn sighting(tag: u32, now: u16) -> Sighting {
@@ -232,7 +231,7 @@ mod tests {
         find(&set, 7, 1);
         set.remember(sighting(7, 2), TargetId(4));
         assert_eq!(find(&set, 7, 3), Some(TargetId(4)));
-        let entries = set.0.iter().filter(|entry| entry.load(Relaxed) != 0).count();
+        let entries = set.0.iter().filter(|entry| entry.load() != 0).count();
         assert_eq!(entries, 1);
     }
 

@@ -1,7 +1,7 @@
 //! What Sluice's eBPF programs and its user space must agree on, each defined once.
 //!
 //! No I/O, no maps, no clock: everything here runs, and is tested, on the host as it runs in the kernel. The
-//! only unsafe code is in `memory` (packet pointers) and `pod` (the types that user space writes into maps).
+//! only unsafe code is in `memory` (packet pointers), `shared` (map memory) and `pod` (the types that user space writes into maps).
 #![cfg_attr(not(any(feature = "user", test)), no_std)]
 #![deny(unsafe_code)]
 
@@ -20,6 +20,8 @@ pub mod packet;
 #[allow(unsafe_code)]
 mod pod;
 pub mod reason;
+#[allow(unsafe_code)]
+pub mod shared;
 pub mod slot;
 pub mod target_id;
 

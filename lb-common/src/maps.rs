@@ -5,9 +5,8 @@
 //!                                                           └ FLOWS[set], EXCEPTIONS[first + slot]
 //! ```
 
-use core::sync::atomic::{AtomicU16, AtomicU32};
-
 use crate::hash::HashKey;
+use crate::shared::Shared;
 
 /// `HASH<ListenerKey, Listener>`.
 pub const LISTENERS: &str = "LISTENERS";
@@ -41,11 +40,11 @@ pub const EXCEPTIONS_PER_LINE: u32 = 32;
 
 /// A cache line of slots (each a [`crate::Slot`]'s word).
 #[repr(C, align(64))]
-pub struct SlotLine(pub [AtomicU32; SLOTS_PER_LINE as usize]);
+pub struct SlotLine(pub [Shared<u32>; SLOTS_PER_LINE as usize]);
 
 /// A cache line of marks: the tick at which a packet last went elsewhere than its slot says.
 #[repr(C, align(64))]
-pub struct ExceptionLine(pub [AtomicU16; EXCEPTIONS_PER_LINE as usize]);
+pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 
 /// What the programs need to know of the node.
 #[repr(C)]

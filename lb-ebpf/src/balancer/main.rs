@@ -1,0 +1,93 @@
+//! The balancer: consistent-hash encapsulation of clients' packets to targets, in XDP.
+//!
+//! ```text
+//!   parse → listener → slot → [exception?] → target → encapsulate → XDP_TX / redirect
+//! ```
+//!
+//! Each stage is a file and returns what the next one needs, or the [`Reason`] why the packet goes no further;
+//! [`balancer`] turns that into a verdict and a count. Until `encapsulate` (or `echo`) writes its first byte the
+//! packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
+#![no_std]
+#![no_main]
+
+mod counters;
+mod echo;
+mod encapsulate;
+mod listener;
+mod maps;
+mod slot;
+mod target;
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_common::{
+    flow::FlowHash,
+    packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, MacAddress, Version, transport},
+    reason::{Reason, Verdict},
+};
+use lb_ebpf::packet_memory::XdpPacket;
+
+/// What a stage returns.
+type Stage<T> = Result<T, Reason>;
+
+/// The program that is attached to the node's interfaces.
+#[xdp]
+pub fn balancer(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&context);
+    match balance(&mut packet) {
+        Ok(action) => action,
+        Err(reason) => {
+            trace(&context, reason);
+            counters::count_reason(reason);
+            action(reason.verdict())
+        }
+    }
+}
+
+#[inline(always)]
+fn balance(packet: &mut XdpPacket) -> Stage<u32> {
+    let ethernet = Ethernet::parse(packet.frame())?;
+    match ethernet.ethertype {
+        ETHERTYPE_IPV4 => forward::<Ipv4>(packet, ethernet),
+        ETHERTYPE_IPV6 => forward::<Ipv6>(packet, ethernet),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn forward<V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32> {
+    // A switch that floods hands every node the frames of the others.
+    if ethernet.destination != MacAddress::from_bits(maps::interface(packet.interface())) {
+        return Err(Reason::OtherMac);
+    }
+    let datagram = V::parse(packet.frame(), ethernet.payload)?;
+    if datagram.protocol == V::ICMP {
+        return echo::answer::<V>(packet, &datagram);
+    }
+    let transport = transport(packet.frame(), &datagram)?;
+    let listener = listener::find(&transport.flow)?;
+    let settings = maps::settings()?;
+    let hash: FlowHash = transport.flow.hash(settings.hash_key);
+    let id = slot::choose_target(listener, settings, hash, transport.segment)?;
+    let target = target::find(id)?;
+    let action = encapsulate::send::<V>(packet, &datagram, hash, target)?;
+    counters::count_traffic(listener.counter, id, datagram.length);
+    Ok(action)
+}
+
+#[inline(always)]
+fn action(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Passed => xdp_action::XDP_PASS,
+        Verdict::Dropped => xdp_action::XDP_DROP,
+        Verdict::Answered => xdp_action::XDP_TX,
+    }
+}
+
+#[cfg(feature = "trace")]
+fn trace(context: &XdpContext, reason: Reason) {
+    aya_log_ebpf::info!(context, "{}: {}", reason.verdict().as_str(), reason.name());
+}
+
+#[cfg(not(feature = "trace"))]
+#[inline(always)]
+fn trace(_context: &XdpContext, _reason: Reason) {}

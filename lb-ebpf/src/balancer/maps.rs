@@ -1,0 +1,127 @@
+//! The balancer's maps, and the look-ups in them: all of this program's unsafe code about maps is here.
+//!
+//! The numbers of entries are those of a small installation; the loader sets them for the node at hand.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use lb_common::{
+    encapsulation::Target,
+    flow_table::FlowSet,
+    listener::{Forward, Listener, ListenerKey, Traffic},
+    maps::{ExceptionLine, SLOTS_PER_LINE, EXCEPTIONS_PER_LINE, Settings, SlotLine},
+    reason::Reason,
+    shared::Shared,
+    slot::Slot,
+    target_id::TargetId,
+};
+
+use crate::Stage;
+
+#[map]
+static LISTENERS: HashMap<ListenerKey, Listener> = HashMap::with_max_entries(1024, 0);
+#[map]
+static VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static FORWARDS: Array<Shared<u64>> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static SLOTS: Array<SlotLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+#[map]
+static EXCEPTIONS: Array<ExceptionLine> = Array::with_max_entries(2048, BPF_F_MMAPABLE);
+#[map]
+static FLOWS: Array<FlowSet> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static TARGETS: Array<Target> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static INTERFACES: Array<u64> = Array::with_max_entries(1024, 0);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
+#[map]
+static LISTENER_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
+static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+
+/// The MAC address of an interface that the balancer is attached to; zero, which no frame is for, if it is not
+/// known.
+#[inline(always)]
+pub fn interface(index: u32) -> u64 {
+    INTERFACES.get(index).copied().unwrap_or(0)
+}
+
+#[inline(always)]
+pub fn settings() -> Stage<&'static Settings> {
+    SETTINGS.get(0).ok_or(Reason::NoTable)
+}
+
+#[inline(always)]
+pub fn listener(key: &ListenerKey) -> Option<&'static Listener> {
+    // SAFETY: an element of a preallocated hash map stays readable for the run of the program; user space
+    // replaces elements, it does not write into them.
+    unsafe { LISTENERS.get(key) }
+}
+
+#[inline(always)]
+pub fn is_vip(address: &[u32; 4]) -> bool {
+    // SAFETY: as in `listener`.
+    unsafe { VIPS.get(address) }.is_some()
+}
+
+#[inline(always)]
+pub fn forward(index: u32) -> Forward {
+    FORWARDS.get(index).map_or(Forward::NONE, |word| Forward(word.load()))
+}
+
+#[inline(always)]
+pub fn slot(index: u32) -> Slot {
+    let line = SLOTS.get(index / SLOTS_PER_LINE);
+    line.map_or(Slot::EMPTY, |line| Slot(line.0[(index % SLOTS_PER_LINE) as usize].load()))
+}
+
+#[inline(always)]
+pub fn exception_mark(slot: u32) -> Option<&'static Shared<u16>> {
+    let line = EXCEPTIONS.get(slot / EXCEPTIONS_PER_LINE)?;
+    Some(&line.0[(slot % EXCEPTIONS_PER_LINE) as usize])
+}
+
+#[inline(always)]
+pub fn flow_set(index: u32) -> Option<&'static FlowSet> {
+    FLOWS.get(index)
+}
+
+#[inline(always)]
+pub fn target(id: TargetId) -> Option<&'static Target> {
+    TARGETS.get(id.0 as u32)
+}
+
+#[inline(always)]
+pub fn add_reason(reason: Reason) {
+    if let Some(count) = REASON_COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: the value is this processor's own, and XDP programs do not interrupt each other on it.
+        unsafe { *count += 1 };
+    }
+}
+
+#[inline(always)]
+pub fn add_listener_traffic(counter: u16, bytes: u16) {
+    add(LISTENER_COUNTERS.get_ptr_mut(counter as u32), bytes);
+}
+
+#[inline(always)]
+pub fn add_target_traffic(id: TargetId, bytes: u16) {
+    add(TARGET_COUNTERS.get_ptr_mut(id.0 as u32), bytes);
+}
+
+#[inline(always)]
+fn add(traffic: Option<*mut Traffic>, bytes: u16) {
+    if let Some(traffic) = traffic {
+        // SAFETY: as in `add_reason`.
+        unsafe {
+            (*traffic).packets += 1;
+            (*traffic).bytes += bytes as u64;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The slot stage: the flow's slot, and the exception stage behind it where the slot needs it.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use lb_common::{
+    choice::{self, Choice},
+    flow::FlowHash,
+    flow_table::{Sighting, Tick},
+    listener::Listener,
+    maps::Settings,
+    packet::Segment,
+    reason::Reason,
+    slot::Slot,
+    target_id::TargetId,
+};
+
+use crate::{Stage, maps};
+
+/// The target of a packet.
+#[inline(always)]
+pub fn choose_target(
+    listener: &Listener,
+    settings: &Settings,
+    hash: FlowHash,
+    segment: Segment,
+) -> Stage<TargetId> {
+    let forward = maps::forward(listener.forward);
+    if forward.is_none() {
+        return Err(Reason::NoTable);
+    }
+    let index = forward.first() + hash.slot(forward.log2());
+    let slot = maps::slot(index);
+    let id = if choice::needs_flow_table(slot, listener.tracking) {
+        consult_flow_table(listener, settings, hash, segment, slot, index)
+    } else {
+        slot.current()
+    };
+    if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
+}
+
+/// A function of its own, so that the common path stays short; its cost is paid in changed slots only.
+#[inline(always)]
+fn consult_flow_table(
+    listener: &Listener,
+    settings: &Settings,
+    hash: FlowHash,
+    segment: Segment,
+    slot: Slot,
+    index: u32,
+) -> TargetId {
+    let Some(set) = maps::flow_set(hash.set() & settings.flow_set_mask) else {
+        return slot.current();
+    };
+    let sighting = Sighting { hash, now: now(), idle: listener.idle };
+    let lives = |id| maps::target(id).is_some_and(|target| target.way.keeps_flows());
+    match choice::choose(slot, listener.tracking, segment, set, sighting, lives) {
+        Choice::BySlot(id) => id,
+        Choice::Exception(id) => {
+            mark_exception(index, sighting.now);
+            id
+        }
+    }
+}
+
+/// User space keeps a slot in the state 'has exceptions' while its mark is recent.
+#[inline(always)]
+fn mark_exception(index: u32, now: Tick) {
+    if let Some(mark) = maps::exception_mark(index)
+        && mark.load() != now.0
+    {
+        mark.store(now.0);
+    }
+}
+
+#[inline(always)]
+fn now() -> Tick {
+    // SAFETY: the helper (Linux 5.11) has no preconditions.
+    Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+}

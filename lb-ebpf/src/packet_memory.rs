@@ -1,0 +1,59 @@
+//! The packet of an XDP context, as views that can't outlive a change of its memory.
+
+use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
+use lb_common::memory::{Frame, ViewMut};
+
+/// An XDP packet. Methods that move it take `&mut self`, so no view of the old memory survives them.
+pub struct XdpPacket {
+    context: *mut xdp_md,
+}
+
+impl XdpPacket {
+    /// The packet of this run.
+    #[inline(always)]
+    pub fn new(context: &XdpContext) -> XdpPacket {
+        XdpPacket { context: context.ctx }
+    }
+
+    /// The packet's bytes.
+    #[inline(always)]
+    pub fn frame(&self) -> Frame<'_> {
+        // SAFETY: the kernel guarantees data..data_end readable for the run of the program, until the packet is
+        // moved, which needs `&mut self`. The verifier checks each access again.
+        unsafe { Frame::from_pointers(self.start(), self.end()) }
+    }
+
+    /// `N` bytes at `offset`, to be written, if the packet has them.
+    #[inline(always)]
+    pub fn view_mut<const N: usize>(&mut self, offset: usize) -> Option<ViewMut<'_, N>> {
+        // SAFETY: as in `frame`; `&mut self` excludes other views.
+        unsafe { ViewMut::from_pointers(self.start(), self.end(), offset) }
+    }
+
+    /// Moves the packet's start by `bytes`: forward (positive) cuts, backward (negative) makes room, whose
+    /// content is undefined. Returns whether the driver could.
+    #[inline(always)]
+    pub fn move_start(&mut self, bytes: i32) -> bool {
+        // SAFETY: the context is this run's; the helper checks the amount.
+        unsafe { bpf_xdp_adjust_head(self.context, bytes) == 0 }
+    }
+
+    /// The index of the interface that the packet came in by.
+    #[inline(always)]
+    pub fn interface(&self) -> u32 {
+        // SAFETY: the context is valid for the run of the program.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.context).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.context).data_end as usize }
+    }
+}
