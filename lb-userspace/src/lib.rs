@@ -4,5 +4,6 @@
 //! The data's way: `config` parses the file into `model` → `reconcile` joins it with `health` and `next_hop`
 //! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
 
+pub mod config;
 pub mod model;
 pub mod status;
