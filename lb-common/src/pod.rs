@@ -3,7 +3,7 @@
 use crate::listener::{Listener, ListenerKey, Traffic};
 use crate::maps::Settings;
 
-// SAFETY (all): `repr(C)` of integers only, and the size assertions prove that there is no padding.
+// SAFETY: `repr(C)` of integers only; the size assertions below prove that there is no padding.
 unsafe impl aya::Pod for Settings {}
 // SAFETY: as above.
 unsafe impl aya::Pod for ListenerKey {}

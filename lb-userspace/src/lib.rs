@@ -4,6 +4,7 @@
 //! The data's way: `config` parses the file into `model` → `reconcile` joins it with `health` and `next_hop`
 //! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
 
+pub mod config;
 pub mod health;
 pub mod model;
 pub mod status;

@@ -1,0 +1,154 @@
+//! A target group's `health_check` section.
+
+use std::time::Duration;
+
+use super::cursor::{At, Fields};
+use crate::model::{HealthCheck, Probe, StatusCodes};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const HEALTHY_THRESHOLD: u8 = 5;
+const UNHEALTHY_THRESHOLD: u8 = 2;
+const PATH: &str = "/";
+const MATCHER: (u16, u16) = (200, 399);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum ProbeProtocol {
+    Tcp,
+    Http,
+}
+
+/// The section, or the default check if it was left out. `group_port` is the traffic port, if that could be
+/// read.
+pub(super) fn read(section: Option<At>, group_port: Option<u16>) -> Option<HealthCheck> {
+    let Some(at) = section else {
+        return default(group_port?);
+    };
+    let fields = at.fields(&[
+        "protocol",
+        "port",
+        "path",
+        "matcher",
+        "interval_seconds",
+        "timeout_seconds",
+        "healthy_threshold",
+        "unhealthy_threshold",
+    ])?;
+    let probe = probe(&fields);
+    let port = fields.optional("port").map_or(group_port, |at| port(&at, group_port));
+    let interval = fields.optional("interval_seconds").map_or(Some(INTERVAL), |at| at.seconds(1..=300));
+    let timeout = timeout(&fields, interval);
+    let threshold = |name, default| fields.optional(name).map_or(Some(default), |at| at.number(1..=10));
+    let healthy_threshold = threshold("healthy_threshold", HEALTHY_THRESHOLD);
+    let unhealthy_threshold = threshold("unhealthy_threshold", UNHEALTHY_THRESHOLD);
+    Some(HealthCheck {
+        probe: probe?,
+        port: port?,
+        interval: interval?,
+        timeout: timeout?,
+        healthy_threshold: healthy_threshold?,
+        unhealthy_threshold: unhealthy_threshold?,
+    })
+}
+
+fn default(port: u16) -> Option<HealthCheck> {
+    Some(HealthCheck {
+        probe: Probe::Tcp,
+        port,
+        interval: INTERVAL,
+        timeout: TIMEOUT,
+        healthy_threshold: HEALTHY_THRESHOLD,
+        unhealthy_threshold: UNHEALTHY_THRESHOLD,
+    })
+}
+
+fn probe(fields: &Fields) -> Option<Probe> {
+    let protocols = [("TCP", ProbeProtocol::Tcp), ("HTTP", ProbeProtocol::Http)];
+    let later = ["HTTPS", "GRPC", "UDP", "TLS"];
+    let protocol =
+        fields.optional("protocol").map_or(Some(ProbeProtocol::Tcp), |at| at.choice(&protocols, &later));
+    if protocol == Some(ProbeProtocol::Tcp) {
+        return tcp_probe(fields);
+    }
+    let path = fields.optional("path").map_or(Some(PATH.to_owned()), |at| path(&at));
+    let matcher = fields.optional("matcher").map_or(Some(StatusCodes(vec![MATCHER])), |at| matcher(&at));
+    protocol?;
+    Some(Probe::Http { path: path?, matcher: matcher? })
+}
+
+fn tcp_probe(fields: &Fields) -> Option<Probe> {
+    let http_only = ["path", "matcher"].map(|name| fields.optional(name));
+    http_only.iter().flatten().for_each(|at| {
+        at.refuse::<()>("only HTTP checks have one; leave it out or set the check's protocol to \"HTTP\"");
+    });
+    http_only.iter().all(Option::is_none).then_some(Probe::Tcp)
+}
+
+fn port(at: &At, group_port: Option<u16>) -> Option<u16> {
+    if at.is_text("traffic-port") {
+        return group_port;
+    }
+    at.number_expecting(1..=u16::MAX, "a whole number from 1 to 65535 or \"traffic-port\"")
+}
+
+fn timeout(fields: &Fields, interval: Option<Duration>) -> Option<Duration> {
+    let Some(at) = fields.optional("timeout_seconds") else {
+        return Some(TIMEOUT.min(interval?));
+    };
+    let timeout = at.seconds(1..=120)?;
+    match interval {
+        Some(interval) if timeout > interval => at.refuse(format!(
+            "{} s is longer than the interval of {} s; make it at most interval_seconds",
+            timeout.as_secs(),
+            interval.as_secs()
+        )),
+        _ => Some(timeout),
+    }
+}
+
+/// A request target in origin form (RFC 9112 section 3.2.1), so that no path can smuggle in a header.
+fn path(at: &At) -> Option<String> {
+    const RULE: &str = "a path of 1 to 1024 characters that starts with \"/\", such as \"/healthz\"";
+    let path = at.text(RULE)?;
+    if !path.starts_with('/') || path.len() > 1024 {
+        return at.refuse_expecting(RULE);
+    }
+    match first_not_in_a_uri(path) {
+        None => Some(path.to_owned()),
+        Some(character) => at.refuse(format!(
+            "{character:?} can't stand in the path of a request; write it percent-encoded, like %20 for a space"
+        )),
+    }
+}
+
+/// The first character that RFC 3986 section 3.3 and 3.4 have in no path and no query.
+fn first_not_in_a_uri(path: &str) -> Option<char> {
+    let percent_encoded = |at: usize| {
+        path.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    };
+    path.char_indices().find_map(|(at, character)| match character {
+        '%' if percent_encoded(at) => None,
+        'a'..='z' | 'A'..='Z' | '0'..='9' => None,
+        _ if "/?-._~!$&'()*+,;=:@".contains(character) => None,
+        _ => Some(character),
+    })
+}
+
+fn matcher(at: &At) -> Option<StatusCodes> {
+    const RULE: &str = "a string of HTTP status codes from 200 to 599 and ranges of them, \
+         such as \"200\" or \"200,300-399\"";
+    let codes = at.text(RULE)?.split(',').map(code_range).collect::<Option<Vec<_>>>();
+    codes.map(StatusCodes).or_else(|| at.refuse_expecting(RULE))
+}
+
+fn code_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = (code(first)?, code(last)?);
+    (range.0 <= range.1).then_some(range)
+}
+
+/// Three digits and nothing else: `parse` alone would take `+200`.
+fn code(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok())?.filter(|code| (200..=599).contains(code))
+}

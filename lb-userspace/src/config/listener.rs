@@ -1,0 +1,125 @@
+//! A load balancer's `listeners`, and what they must have in common with the target groups they forward to.
+
+use std::collections::BTreeMap;
+
+use super::cursor::At;
+use super::target_group::{self, Group, Groups};
+use crate::model::{ForwardAction, Listener, ListenerPort, Protocol, WeightedTargetGroup};
+
+/// Reads the list; without `groups` nothing is said about what a listener forwards to.
+pub(super) fn read_all(at: &At, groups: Option<&Groups>) -> Option<Vec<Listener>> {
+    let items = at.items("a list of listeners")?;
+    let mut first_of: BTreeMap<(Protocol, ListenerPort), &At> = BTreeMap::new();
+    let mut listeners = Vec::new();
+    for item in &items {
+        let (key, listener) = read(item, groups);
+        if let Some(key) = key
+            && let Some(earlier) = first_of.insert(key, item)
+        {
+            let (protocol, port) = key;
+            item.refuse::<()>(format!(
+                "{protocol} port {port} is that of {} already; expected one listener for a protocol and port",
+                earlier.path()
+            ));
+        }
+        listeners.push(listener);
+    }
+    listeners.into_iter().collect()
+}
+
+fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, Option<Listener>) {
+    let Some(fields) = at.fields(&["protocol", "port", "forward"]) else {
+        return (None, None);
+    };
+    let protocol = target_group::protocol(&fields.at("protocol"));
+    let port = port(&fields.at("port"));
+    let forward = forward(&fields.at("forward"), &Wanted { protocol, port, groups });
+    let key = protocol.zip(port);
+    (key, key.zip(forward).map(|((protocol, port), forward)| Listener { protocol, port, forward }))
+}
+
+fn port(at: &At) -> Option<ListenerPort> {
+    if at.is_text("any") {
+        return Some(ListenerPort::Any);
+    }
+    let port = at.number_expecting(1..=u16::MAX, "a whole number from 1 to 65535 or \"any\"")?;
+    Some(ListenerPort::Port(port))
+}
+
+/// What a listener wants of the target groups it forwards to, as far as it could be read.
+struct Wanted<'a> {
+    protocol: Option<Protocol>,
+    port: Option<ListenerPort>,
+    groups: Option<&'a Groups>,
+}
+
+fn forward(at: &At, wanted: &Wanted) -> Option<ForwardAction> {
+    let items = at.items("a list of one or more target groups with weights")?;
+    if items.is_empty() {
+        return at.refuse("an empty list; expected one or more target groups with weights");
+    }
+    let mut first_of: BTreeMap<&str, &At> = BTreeMap::new();
+    let mut action = Vec::new();
+    for item in &items {
+        let (name, weighted) = weighted(item, wanted);
+        if let Some(name) = name
+            && let Some(earlier) = first_of.insert(name, item)
+        {
+            let path = format!("{}.target_group", item.path());
+            item.refuse_at::<()>(
+                &path,
+                format!("{name:?} is that of {} already; name it once, with a weight", earlier.path()),
+            );
+        }
+        action.push(weighted);
+    }
+    let action = action.into_iter().collect::<Option<Vec<WeightedTargetGroup>>>()?;
+    if action.iter().all(|group| group.weight == 0) {
+        return at.refuse("every weight is 0, so no flow could go anywhere; expected one above 0");
+    }
+    Some(ForwardAction(action))
+}
+
+fn weighted<'a>(at: &At<'a>, wanted: &Wanted) -> (Option<&'a str>, Option<WeightedTargetGroup>) {
+    let Some(fields) = at.fields(&["target_group", "weight"]) else {
+        return (None, None);
+    };
+    let name_at = fields.at("target_group");
+    let name = name_at.text("the name of a target group");
+    let fits = name.and_then(|name| fits(&name_at, name, wanted));
+    let weight = fields.optional("weight").map_or(Some(1), |at| at.number(0..=999));
+    let weighted = || {
+        fits?;
+        Some(WeightedTargetGroup { target_group: name?.to_owned(), weight: weight? })
+    };
+    (name, weighted())
+}
+
+/// Whether packets of the listener can be served by the target group `name`.
+fn fits(at: &At, name: &str, wanted: &Wanted) -> Option<()> {
+    let groups = wanted.groups?;
+    let Some(group) = groups.named(name) else {
+        return groups.refuse_unknown(at, name);
+    };
+    let protocol = same_protocol(at, name, wanted, group);
+    let port = same_port(at, name, wanted, group);
+    protocol.and(port)
+}
+
+fn same_protocol(at: &At, name: &str, wanted: &Wanted, group: &Group) -> Option<()> {
+    let (theirs, ours) = (group.protocol?, wanted.protocol?);
+    if theirs == ours {
+        return Some(());
+    }
+    at.refuse(format!("the target group {name:?} is {theirs}, this listener is {ours}; make them the same"))
+}
+
+fn same_port(at: &At, name: &str, wanted: &Wanted, group: &Group) -> Option<()> {
+    match (group.port?, wanted.port?) {
+        (theirs, ListenerPort::Port(ours)) if theirs != ours => at.refuse(format!(
+            "the target group {name:?} has port {theirs}, this listener has port {ours}; direct server return \
+             keeps the destination port, so make them equal"
+        )),
+        _ => Some(()),
+    }
+}

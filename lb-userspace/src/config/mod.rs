@@ -1,0 +1,92 @@
+//! The configuration file: JSON text in, [`Desired`] or every problem of the file out.
+//!
+//! Nothing of a bad file is taken: there is either a whole desired state or a list of problems, each with its
+//! path inside the file, what was found and what would be right. The readers collect: one that returns
+//! nothing has reported why, and its neighbours are still read.
+//!
+//! ```text
+//!   text --json--> Json (members in order, duplicates kept) --cursor + one reader a section--> Desired
+//! ```
+//!
+//! Only [`load`] touches a file; nothing here looks at the machine (an interface may be missing, say), knows
+//! what is in force, or watches for changes.
+
+mod address;
+mod cursor;
+mod error;
+mod health_check;
+mod json;
+mod listener;
+mod load_balancer;
+mod name;
+mod nearest;
+mod node;
+mod summary;
+mod target_group;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+pub use error::{ConfigError, Problem};
+pub use json::SyntaxError;
+pub use summary::summary;
+
+use crate::model::Desired;
+use cursor::{At, Report};
+
+/// The longest file that is read, in bytes: more than ten times what the largest valid one needs.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Reads and parses the file at `path`; errors name it as `path` does.
+///
+/// Besides a bad content, a file that can't be opened, is not UTF-8 or is longer than 64 MiB is an error.
+pub fn load(path: &Path) -> Result<Desired, ConfigError> {
+    let file = path.display().to_string();
+    match read(path) {
+        Ok(text) => parse(&file, &text),
+        Err(cause) => Err(ConfigError::Unreadable { file, cause }),
+    }
+}
+
+fn read(path: &Path) -> Result<String, std::io::Error> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other("longer than 64 MiB"));
+    }
+    Ok(text)
+}
+
+/// Parses the content of a configuration file; `file_name` is only for messages.
+pub fn parse(file_name: &str, text: &str) -> Result<Desired, ConfigError> {
+    let json =
+        json::parse(text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
+    let report = Report::default();
+    let desired = desired(&At::root(&json, &report));
+    let problems = report.into_problems();
+    if !problems.is_empty() {
+        return Err(ConfigError::Invalid { file: file_name.to_owned(), problems });
+    }
+    Ok(desired.expect("a reader that returns nothing has reported a problem"))
+}
+
+fn desired(root: &At) -> Option<Desired> {
+    let fields = root.fields(&["node", "metrics_address", "load_balancers", "target_groups"])?;
+    let node = node::read(&fields.at("node"));
+    let metrics_address =
+        fields.optional("metrics_address").map_or(Some(None), |at| address::socket(&at).map(Some));
+    let groups = target_group::read_all(&fields.at("target_groups"), node.zone.as_deref());
+    let load_balancers = load_balancer::read_all(&fields.at("load_balancers"), groups.as_ref());
+    if let (Some(groups), Some(load_balancers)) = (&groups, &load_balancers) {
+        groups.refuse_vips(&load_balancers.vips, root);
+    }
+    Some(Desired {
+        node: node.node?,
+        metrics_address: metrics_address?,
+        load_balancers: load_balancers?.complete?,
+        target_groups: groups?.complete()?,
+    })
+}

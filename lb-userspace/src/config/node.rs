@@ -1,0 +1,49 @@
+//! The `node` section.
+
+use super::cursor::At;
+use super::name;
+use crate::model::Node;
+
+/// Interfaces that a node can have; the data plane's map of them has that many entries.
+const MAX_INTERFACES: usize = 64;
+
+/// What could be read of the section.
+#[derive(Default)]
+pub(super) struct ReadNode {
+    /// The node's zone, which is its targets' default, whatever else is wrong.
+    pub(super) zone: Option<String>,
+    /// The node, if nothing is wrong.
+    pub(super) node: Option<Node>,
+}
+
+pub(super) fn read(at: &At) -> ReadNode {
+    let Some(fields) = at.fields(&["name", "zone", "interfaces"]) else {
+        return ReadNode::default();
+    };
+    let node_name = name::label(&fields.at("name"));
+    let zone = name::label(&fields.at("zone"));
+    let interfaces = interfaces(&fields.at("interfaces"));
+    let complete = |zone| Some(Node { name: node_name?, zone, interfaces: interfaces? });
+    ReadNode { node: zone.clone().and_then(complete), zone }
+}
+
+fn interfaces(at: &At) -> Option<Vec<String>> {
+    let items = at.items("a list of 1 to 64 interface names")?;
+    if items.is_empty() {
+        return at.refuse("an empty list; expected 1 to 64 interface names");
+    }
+    if items.len() > MAX_INTERFACES {
+        return at.refuse(format!("{} interfaces; expected at most {MAX_INTERFACES}", items.len()));
+    }
+    let mut names: Vec<Option<String>> = Vec::new();
+    for item in &items {
+        let name = name::interface(item);
+        match names.iter().position(|earlier| earlier.is_some() && *earlier == name) {
+            None => names.push(name),
+            Some(earlier) => names.push(
+                item.refuse(format!("the same interface as {}; name each once", items[earlier].path())),
+            ),
+        }
+    }
+    names.into_iter().collect()
+}

@@ -1,0 +1,227 @@
+//! The `target_groups` section, and what other sections ask about it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::cursor::{At, Fields};
+use super::json::Quoted;
+use super::nearest::nearest;
+use super::{address, health_check, name};
+use crate::model::{Encapsulation, Protocol, Target, TargetGroup, UdpTracking};
+
+/// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
+const MAX_TARGETS: usize = 65_000;
+
+/// The target groups, as far as they could be read.
+pub(super) struct Groups {
+    by_name: BTreeMap<String, Group>,
+    /// Every target's address with its path.
+    targets: Vec<(IpAddr, String)>,
+    /// Whether a group's name could not be read: nobody can tell then which groups there are.
+    any_unnamed: bool,
+}
+
+/// One target group. What listeners must agree with is there even if something else is wrong.
+pub(super) struct Group {
+    path: String,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) port: Option<u16>,
+    complete: Option<TargetGroup>,
+}
+
+impl Groups {
+    /// The group with that name, even if something is wrong with it.
+    pub(super) fn named(&self, name: &str) -> Option<&Group> {
+        self.by_name.get(name)
+    }
+
+    /// Reports that there is no group `name`, and which one may be meant. Says nothing while a group's name
+    /// can't be read: it may be that one.
+    pub(super) fn refuse_unknown<T>(&self, at: &At, name: &str) -> Option<T> {
+        if self.any_unnamed {
+            return None;
+        }
+        let quoted = Quoted(name);
+        match nearest(name, self.by_name.keys().map(String::as_str)) {
+            Some(meant) => {
+                at.refuse(format!("no target group has the name {quoted}; did you mean {meant:?}?"))
+            }
+            None => at.refuse(format!("no target group has the name {quoted}; add it to target_groups")),
+        }
+    }
+
+    /// Reports every target that is one of `vips`: a packet to it would come back to the node for ever.
+    pub(super) fn refuse_vips(&self, vips: &BTreeMap<IpAddr, String>, root: &At) {
+        for (target, path) in &self.targets {
+            if let Some(vip) = vips.get(target) {
+                root.refuse_at::<()>(
+                    path,
+                    format!(
+                        "{target} is a VIP ({vip}), packets would go round in a loop; \
+                         expected the server's own address"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// All groups, if nothing is wrong with any.
+    pub(super) fn complete(self) -> Option<BTreeMap<String, TargetGroup>> {
+        if self.any_unnamed {
+            return None;
+        }
+        self.by_name.into_iter().map(|(name, group)| Some((name, group.complete?))).collect()
+    }
+}
+
+/// Reads the list; `node_zone` is the default of the targets' zones, if that could be read.
+pub(super) fn read_all(at: &At, node_zone: Option<&str>) -> Option<Groups> {
+    let items = at.items("a list of target groups")?;
+    let mut groups = Groups { by_name: BTreeMap::new(), targets: Vec::new(), any_unnamed: false };
+    for item in &items {
+        match read(item, node_zone, &mut groups.targets) {
+            Some((name, group)) => insert(&mut groups, item, name, group),
+            None => groups.any_unnamed = true,
+        }
+    }
+    if groups.targets.len() > MAX_TARGETS {
+        return at.refuse(format!(
+            "{} targets in all groups together; a node holds at most {MAX_TARGETS}",
+            groups.targets.len()
+        ));
+    }
+    Some(groups)
+}
+
+fn insert(groups: &mut Groups, at: &At, name: String, group: Group) {
+    if let Some(earlier) = groups.by_name.get_mut(&name) {
+        let path = format!("{}.name", at.path());
+        at.refuse_at::<()>(
+            &path,
+            format!("{name:?} is the name of {} already; names are unique", earlier.path),
+        );
+        earlier.complete = None;
+        return;
+    }
+    groups.by_name.insert(name, group);
+}
+
+fn read(
+    at: &At,
+    node_zone: Option<&str>,
+    all_targets: &mut Vec<(IpAddr, String)>,
+) -> Option<(String, Group)> {
+    let fields = at.fields(&[
+        "name",
+        "protocol",
+        "port",
+        "encapsulation",
+        "health_check",
+        "draining_seconds",
+        "idle_timeout_seconds",
+        "udp_tracking",
+        "cross_zone",
+        "targets",
+    ])?;
+    let name = name::object_name(&fields.at("name"));
+    let protocol = protocol(&fields.at("protocol"));
+    let port = fields.at("port").number(1..=u16::MAX);
+    let complete = attributes(&fields, protocol, port, node_zone, all_targets);
+    Some((name?, Group { path: at.path().to_owned(), protocol, port, complete }))
+}
+
+/// A listener's or target group's protocol.
+pub(super) fn protocol(at: &At) -> Option<Protocol> {
+    at.choice(&[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp)], &["TLS", "QUIC", "TCP_UDP", "TCP_QUIC"])
+}
+
+fn attributes(
+    fields: &Fields,
+    protocol: Option<Protocol>,
+    port: Option<u16>,
+    node_zone: Option<&str>,
+    all_targets: &mut Vec<(IpAddr, String)>,
+) -> Option<TargetGroup> {
+    let encapsulations = [("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)];
+    let encapsulation = fields
+        .optional("encapsulation")
+        .map_or(Some(Encapsulation::Ipip), |at| at.choice(&encapsulations, &[]));
+    let health_check = health_check::read(fields.optional("health_check"), port);
+    let draining =
+        fields.optional("draining_seconds").map_or(Some(Duration::from_secs(300)), |at| at.seconds(0..=3600));
+    let idle_timeout = idle_timeout(fields, protocol);
+    let udp_tracking = udp_tracking(fields, protocol);
+    let cross_zone = fields.optional("cross_zone").map_or(Some(true), |at| at.flag());
+    let targets = targets(&fields.at("targets"), node_zone, all_targets);
+    Some(TargetGroup {
+        protocol: protocol?,
+        port: port?,
+        encapsulation: encapsulation?,
+        health_check: health_check?,
+        draining: draining?,
+        idle_timeout: idle_timeout?,
+        udp_tracking: udp_tracking?,
+        cross_zone: cross_zone?,
+        targets: targets?,
+    })
+}
+
+fn idle_timeout(fields: &Fields, protocol: Option<Protocol>) -> Option<Duration> {
+    let (shortest, default) = match protocol {
+        Some(Protocol::Tcp) => (60, 350),
+        Some(Protocol::Udp) | None => (10, 120),
+    };
+    fields
+        .optional("idle_timeout_seconds")
+        .map_or(Some(Duration::from_secs(default)), |at| at.seconds(shortest..=6000))
+}
+
+fn udp_tracking(fields: &Fields, protocol: Option<Protocol>) -> Option<UdpTracking> {
+    let Some(at) = fields.optional("udp_tracking") else {
+        return Some(UdpTracking::Changed);
+    };
+    if protocol == Some(Protocol::Tcp) {
+        return at.refuse("this target group is TCP, only UDP ones have it; leave it out");
+    }
+    let policies =
+        [("changed", UdpTracking::Changed), ("always", UdpTracking::Always), ("never", UdpTracking::Never)];
+    at.choice(&policies, &[])
+}
+
+fn targets(
+    at: &At,
+    node_zone: Option<&str>,
+    all_targets: &mut Vec<(IpAddr, String)>,
+) -> Option<BTreeMap<IpAddr, Target>> {
+    let items = at.items("a list of targets")?;
+    let mut first_of = BTreeMap::new();
+    let mut targets = Some(BTreeMap::new());
+    for (index, item) in items.iter().enumerate() {
+        let (address, target) = target(item, node_zone);
+        let repeated = address.and_then(|address| first_of.insert(address, index));
+        if let (Some(address), Some(earlier)) = (address, repeated) {
+            let path = format!("{}.id", item.path());
+            item.refuse_at::<()>(
+                &path,
+                format!("{address} is {} already; list it once, with a weight", items[earlier].path()),
+            );
+        }
+        all_targets.extend(address.map(|address| (address, format!("{}.id", item.path()))));
+        match (&mut targets, address, target) {
+            (Some(targets), Some(address), Some(target)) => drop(targets.insert(address, target)),
+            _ => targets = None,
+        }
+    }
+    targets
+}
+
+fn target(at: &At, node_zone: Option<&str>) -> (Option<IpAddr>, Option<Target>) {
+    let Some(fields) = at.fields(&["id", "weight", "zone"]) else {
+        return (None, None);
+    };
+    let address = address::host(&fields.at("id"));
+    let weight = fields.optional("weight").map_or(Some(1), |at| at.number(0..=1000));
+    let zone = fields.optional("zone").map_or(node_zone.map(str::to_owned), |at| name::label(&at));
+    (address, weight.zip(zone).map(|(weight, zone)| Target { weight, zone }))
+}

@@ -1,0 +1,203 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::{ConfigError, load, parse, summary};
+use crate::model::{
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Node, Probe,
+    Protocol, StatusCodes, Target, TargetGroup, UdpTracking, WeightedTargetGroup,
+};
+
+/// The shape that the project promises to take.
+const PROMISED: &str = r#"
+    { "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
+      "load_balancers": [ { "name": "web", "vips": ["10.200.1.1", "fc00:1::1"],
+        "listeners": [ { "protocol": "TCP", "port": 80, "forward": [ { "target_group": "web" } ] } ] } ],
+      "target_groups": [ { "name": "web", "protocol": "TCP", "port": 80, "encapsulation": "ipip",
+        "health_check": { "protocol": "HTTP", "port": 80, "path": "/healthz", "interval_seconds": 10,
+          "timeout_seconds": 5, "healthy_threshold": 3, "unhealthy_threshold": 3 },
+        "targets": [ { "id": "10.0.0.1", "weight": 1, "zone": "a" } ] } ] }"#;
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn node() -> Node {
+    Node { name: "lb1".into(), zone: "a".into(), interfaces: vec!["eth0".into()] }
+}
+
+/// A file with one target group that gives only `fields`.
+fn group(fields: &str) -> TargetGroup {
+    let text = format!(
+        r#"{{ "node": {{ "name": "lb1", "zone": "a", "interfaces": ["eth0"] }}, "load_balancers": [],
+              "target_groups": [ {{ "name": "g", {fields} }} ] }}"#
+    );
+    parse("f", &text).map_err(|error| error.to_string()).unwrap().target_groups.remove("g").unwrap()
+}
+
+#[test]
+fn the_promised_shape_is_taken_as_it_stands() {
+    let forward = ForwardAction(vec![WeightedTargetGroup { target_group: "web".into(), weight: 1 }]);
+    let web = LoadBalancer {
+        vips: vec![address("10.200.1.1"), address("fc00:1::1")],
+        listeners: vec![Listener { protocol: Protocol::Tcp, port: ListenerPort::Port(80), forward }],
+    };
+    let targets = BTreeMap::from([(address("10.0.0.1"), Target { weight: 1, zone: "a".into() })]);
+    let group = TargetGroup {
+        protocol: Protocol::Tcp,
+        port: 80,
+        encapsulation: Encapsulation::Ipip,
+        health_check: HealthCheck {
+            probe: Probe::Http { path: "/healthz".into(), matcher: StatusCodes(vec![(200, 399)]) },
+            port: 80,
+            interval: seconds(10),
+            timeout: seconds(5),
+            healthy_threshold: 3,
+            unhealthy_threshold: 3,
+        },
+        draining: seconds(300),
+        idle_timeout: seconds(350),
+        udp_tracking: UdpTracking::Changed,
+        cross_zone: true,
+        targets,
+    };
+    let expected = Desired {
+        node: node(),
+        metrics_address: None,
+        load_balancers: BTreeMap::from([("web".into(), web)]),
+        target_groups: BTreeMap::from([("web".into(), group)]),
+    };
+    assert_eq!(parse("f", PROMISED).unwrap(), expected);
+}
+
+#[test]
+fn an_empty_installation_is_an_installation() {
+    let text = r#"{ "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
+                    "load_balancers": [], "target_groups": [] }"#;
+    let expected = Desired {
+        node: node(),
+        metrics_address: None,
+        load_balancers: BTreeMap::new(),
+        target_groups: BTreeMap::new(),
+    };
+    assert_eq!(parse("f", text).unwrap(), expected);
+    assert_eq!(parse("f", &format!("\u{feff}{text}")).unwrap(), expected);
+}
+
+#[test]
+fn what_a_tcp_group_leaves_out_gets_its_default() {
+    let expected = TargetGroup {
+        protocol: Protocol::Tcp,
+        port: 8080,
+        encapsulation: Encapsulation::Ipip,
+        health_check: HealthCheck {
+            probe: Probe::Tcp,
+            port: 8080,
+            interval: seconds(30),
+            timeout: seconds(10),
+            healthy_threshold: 5,
+            unhealthy_threshold: 2,
+        },
+        draining: seconds(300),
+        idle_timeout: seconds(350),
+        udp_tracking: UdpTracking::Changed,
+        cross_zone: true,
+        targets: BTreeMap::from([(address("fc00::1"), Target { weight: 1, zone: "a".into() })]),
+    };
+    let given = r#""protocol": "TCP", "port": 8080, "targets": [ { "id": "fc00::1" } ]"#;
+    assert_eq!(group(given), expected);
+    assert_eq!(group(&format!(r#"{given}, "health_check": {{}}"#)), expected);
+}
+
+#[test]
+fn a_udp_groups_flows_idle_for_two_minutes() {
+    let group = group(r#""protocol": "UDP", "port": 53, "targets": []"#);
+    assert_eq!((group.idle_timeout, group.udp_tracking), (seconds(120), UdpTracking::Changed));
+    assert_eq!((group.health_check.probe, group.health_check.port), (Probe::Tcp, 53));
+}
+
+#[test]
+fn an_http_check_asks_for_the_root_and_passes_200_to_399() {
+    let group = group(
+        r#""protocol": "UDP", "port": 53, "health_check": { "protocol": "HTTP", "port": "traffic-port" },
+           "targets": []"#,
+    );
+    let expected = Probe::Http { path: "/".into(), matcher: StatusCodes(vec![(200, 399)]) };
+    assert_eq!((group.health_check.probe, group.health_check.port), (expected, 53));
+}
+
+#[test]
+fn the_default_timeout_of_a_check_is_never_longer_than_its_interval() {
+    let timeout = |interval: u64| {
+        let check = format!(r#""health_check": {{ "interval_seconds": {interval} }}"#);
+        group(&format!(r#""protocol": "TCP", "port": 1, "targets": [], {check}"#)).health_check.timeout
+    };
+    assert_eq!([1, 9, 10, 11, 300].map(timeout), [1, 9, 10, 10, 10].map(seconds));
+}
+
+#[test]
+fn every_field_of_a_target_group_counts() {
+    let expected = TargetGroup {
+        protocol: Protocol::Udp,
+        port: 65535,
+        encapsulation: Encapsulation::Gue,
+        health_check: HealthCheck {
+            probe: Probe::Http {
+                path: "/a%20b?c=d&e".into(),
+                matcher: StatusCodes(vec![(200, 200), (202, 204), (599, 599)]),
+            },
+            port: 9,
+            interval: seconds(300),
+            timeout: seconds(120),
+            healthy_threshold: 10,
+            unhealthy_threshold: 1,
+        },
+        draining: seconds(0),
+        idle_timeout: seconds(10),
+        udp_tracking: UdpTracking::Always,
+        cross_zone: false,
+        targets: BTreeMap::from([
+            (address("10.0.0.1"), Target { weight: 0, zone: "b".into() }),
+            (address("192.168.0.1"), Target { weight: 1000, zone: "a".into() }),
+        ]),
+    };
+    let given = r#""protocol": "UDP", "port": 65535, "encapsulation": "gue",
+        "health_check": { "protocol": "HTTP", "port": 9, "path": "/a%20b?c=d&e", "matcher": "200,202-204,599",
+            "interval_seconds": 300, "timeout_seconds": 120, "healthy_threshold": 10, "unhealthy_threshold": 1 },
+        "draining_seconds": 0, "idle_timeout_seconds": 10, "udp_tracking": "always", "cross_zone": false,
+        "targets": [ { "id": "10.0.0.1", "weight": 0, "zone": "b" }, { "id": "192.168.0.1", "weight": 1000 } ]"#;
+    assert_eq!(group(given), expected);
+}
+
+#[test]
+fn an_any_listener_forwards_to_a_group_of_any_port() {
+    let text = PROMISED.replacen(r#""port": 80, "forward""#, r#""port": "any", "forward""#, 1);
+    let listener = parse("f", &text).unwrap().load_balancers.remove("web").unwrap().listeners.remove(0);
+    assert_eq!(listener.port, ListenerPort::Any);
+}
+
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let desired = parse("sluice.json", include_str!("../../../examples/sluice.json")).unwrap();
+    assert_eq!(summary(&desired), "1 load balancer, 2 listeners, 3 target groups, 6 targets");
+    assert_eq!(desired.metrics_address, Some("127.0.0.1:9100".parse().unwrap()));
+    let weights = &desired.load_balancers["web"].listeners[1].forward.0;
+    assert_eq!(weights.iter().map(|group| group.weight).collect::<Vec<_>>(), [9, 1]);
+}
+
+#[test]
+fn a_file_is_loaded_and_a_missing_one_is_named() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sluice.json");
+    assert!(load(example.as_ref()).is_ok());
+    let error = load("/nowhere/sluice.json".as_ref()).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }));
+    assert_eq!(
+        error.to_string(),
+        "/nowhere/sluice.json: can't be read: No such file or directory (os error 2); expected a JSON file \
+         that this user may read"
+    );
+}

@@ -1,0 +1,5 @@
+//! What is taken, with which defaults, and what is refused, in which words.
+
+mod bad_files;
+mod good_files;
+mod mutations;
