@@ -4,7 +4,11 @@
 //! The data's way: `config` parses the file into `model` → `reconcile` joins it with `health` and `next_hop`
 //! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
 
+#![deny(unsafe_code)]
+
 pub mod config;
+pub mod data_plane;
 pub mod health;
 pub mod model;
+pub mod programs;
 pub mod status;

@@ -61,13 +61,15 @@ fn consult_flow_table(
     }
 }
 
-/// User space keeps a slot in the state 'has exceptions' while its mark is recent.
+/// User space keeps a slot in the state 'has exceptions' while its mark is recent. Zero means never, so tick 0
+/// is marked as 1.
 #[inline(always)]
 fn mark_exception(index: u32, now: Tick) {
+    let now = if now.0 == 0 { 1 } else { now.0 };
     if let Some(mark) = maps::exception_mark(index)
-        && mark.load() != now.0
+        && mark.load() != now
     {
-        mark.store(now.0);
+        mark.store(now);
     }
 }
 

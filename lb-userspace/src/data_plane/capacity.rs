@@ -1,0 +1,37 @@
+//! How big the maps are made: fixed when they are loaded.
+
+/// The number of entries of each map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// (VIP, protocol, port) triples.
+    pub listeners: u32,
+    /// VIPs.
+    pub vips: u32,
+    /// Forward actions, the unused index 0 included.
+    pub forwards: u32,
+    /// Target ids, the unused id 0 included; at most 65536.
+    pub targets: u32,
+    /// Binary logarithm of the slots of all tables together, old and new versions of a table that is being
+    /// replaced included.
+    pub slots_log2: u8,
+    /// Binary logarithm of the flow table's sets of eight flows; 16 to 20.
+    pub flow_sets_log2: u8,
+    /// Interface indices below this can have the balancer.
+    pub interfaces: u32,
+}
+
+impl Default for Capacity {
+    /// Sixteen thousand targets, four million slots (64 of the largest tables, or 4,000 small ones), a million
+    /// changed flows: 35 MiB, and 0.3 MiB of counters a processor.
+    fn default() -> Capacity {
+        Capacity {
+            listeners: 8192,
+            vips: 2048,
+            forwards: 4096,
+            targets: 16384,
+            slots_log2: 22,
+            flow_sets_log2: 17,
+            interfaces: 4096,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Loading the balancer: maps made in the right size, the program verified.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::Context;
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use lb_common::maps as names;
+
+use super::{Capacity, Maps};
+use crate::programs;
+
+/// The loaded balancer.
+pub struct DataPlane {
+    /// Owns the program, its links, and the maps that [`Maps`] does not.
+    pub(super) ebpf: Ebpf,
+    /// What the program looks things up in.
+    pub maps: Maps,
+}
+
+impl DataPlane {
+    /// Makes the maps and loads the program; attaches nothing.
+    ///
+    /// # Errors
+    /// If the process lacks the capabilities, the kernel is too old (Linux 5.11 has every helper that is used),
+    /// or its verifier refuses the program.
+    pub fn load(capacity: Capacity) -> anyhow::Result<DataPlane> {
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in entries(capacity) {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader.load(programs::balancer()?).context(
+            "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.11 or newer",
+        )?;
+        let program: &mut Xdp = balancer(&mut ebpf)?;
+        program.load().context(
+            "loading the balancer into the kernel: this needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root) \
+             and Linux 5.11 or newer",
+        )?;
+        let maps = Maps::take(&mut ebpf, capacity)?;
+        Ok(DataPlane { ebpf, maps })
+    }
+
+    /// A descriptor of the program, for running it on a packet or for finding it.
+    ///
+    /// # Errors
+    /// If the process has no free descriptors.
+    pub fn program(&mut self) -> anyhow::Result<OwnedFd> {
+        let program = balancer(&mut self.ebpf)?;
+        let descriptor = program.fd().context("the balancer is loaded")?;
+        descriptor.as_fd().try_clone_to_owned().context("duplicating the balancer's descriptor")
+    }
+}
+
+pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
+    let program = ebpf.program_mut("balancer").context("the object has no program `balancer`")?;
+    program.try_into().context("the program `balancer` is not an XDP program")
+}
+
+fn entries(capacity: Capacity) -> [(&'static str, u32); 10] {
+    let slots = 1u32 << capacity.slots_log2;
+    [
+        (names::LISTENERS, capacity.listeners),
+        (names::VIPS, capacity.vips),
+        (names::FORWARDS, capacity.forwards),
+        (names::SLOTS, slots / names::SLOTS_PER_LINE),
+        (names::EXCEPTIONS, slots / names::EXCEPTIONS_PER_LINE),
+        (names::FLOWS, 1 << capacity.flow_sets_log2),
+        (names::TARGETS, capacity.targets),
+        (names::INTERFACES, capacity.interfaces),
+        (names::LISTENER_COUNTERS, capacity.listeners),
+        (names::TARGET_COUNTERS, capacity.targets),
+    ]
+}

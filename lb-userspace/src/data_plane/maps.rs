@@ -1,0 +1,354 @@
+//! The maps' contents: what is in them, and how each is changed while packets flow.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, bail, ensure};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
+use lb_common::hash::HashKey;
+use lb_common::listener::{Forward, Listener, ListenerKey, Traffic};
+use lb_common::maps::{
+    self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
+};
+use lb_common::packet::MacAddress;
+use lb_common::shared::Shared;
+use lb_common::{Reason, Slot, Target, TargetId};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::Capacity;
+use super::arena::{Arena, Block};
+use super::mapped::{MappedArray, TargetWords};
+
+/// All maps of the balancer.
+pub struct Maps {
+    listeners: HashMap<MapData, ListenerKey, Listener>,
+    vips: HashMap<MapData, [u32; 4], u32>,
+    settings: Array<MapData, Settings>,
+    interfaces: Array<MapData, u64>,
+    reason_counters: PerCpuArray<MapData, u64>,
+    listener_counters: PerCpuArray<MapData, Traffic>,
+    target_counters: PerCpuArray<MapData, Traffic>,
+    forwards: MappedArray<Shared<u64>>,
+    slots: MappedArray<SlotLine>,
+    exceptions: MappedArray<ExceptionLine>,
+    flows: MappedArray<FlowSet>,
+    targets: MappedArray<TargetWords>,
+    arena: Arena,
+    tables: BTreeMap<u32, Block>,
+    capacity: Capacity,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity) -> anyhow::Result<Maps> {
+        let mut maps = MapSource(ebpf);
+        let slots = 1u32 << capacity.slots_log2;
+        Ok(Maps {
+            listeners: maps.get(names::LISTENERS)?,
+            vips: maps.get(names::VIPS)?,
+            settings: maps.get(names::SETTINGS)?,
+            interfaces: maps.get(names::INTERFACES)?,
+            reason_counters: maps.get(names::REASON_COUNTERS)?,
+            listener_counters: maps.get(names::LISTENER_COUNTERS)?,
+            target_counters: maps.get(names::TARGET_COUNTERS)?,
+            forwards: maps.mapped(names::FORWARDS, capacity.forwards)?,
+            slots: maps.mapped(names::SLOTS, slots / SLOTS_PER_LINE)?,
+            exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
+            flows: maps.mapped(names::FLOWS, 1 << capacity.flow_sets_log2)?,
+            targets: maps.mapped(names::TARGETS, capacity.targets)?,
+            arena: Arena::new(capacity.slots_log2),
+            tables: BTreeMap::new(),
+            capacity,
+        })
+    }
+
+    /// How big the maps are.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Sets the key of the flow hash; to be done before the first packet, for another key is another target.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_hash_key(&mut self, hash_key: HashKey) -> anyhow::Result<()> {
+        let flow_set_mask = (1 << self.capacity.flow_sets_log2) - 1;
+        let settings = Settings { hash_key, flow_set_mask, reserved: 0 };
+        self.settings.set(0, settings, 0).context("writing the balancer's settings")
+    }
+
+    /// Sets the MAC address whose frames the balancer takes on an interface.
+    ///
+    /// # Errors
+    /// If the interface's index is beyond the capacity.
+    pub fn set_interface(&mut self, index: u32, mac: MacAddress) -> anyhow::Result<()> {
+        ensure!(
+            index < self.capacity.interfaces,
+            "the interface's index {index} is beyond the {} that the balancer was loaded for",
+            self.capacity.interfaces
+        );
+        self.interfaces.set(index, mac.to_bits(), 0).context("writing an interface's MAC address")
+    }
+
+    /// Adds or replaces a listener; a packet sees the old or the new one.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn set_listener(&mut self, key: ListenerKey, listener: Listener) -> anyhow::Result<()> {
+        self.listeners.insert(key, listener, 0).with_context(|| {
+            format!("adding a listener: the balancer was loaded for {}", self.capacity.listeners)
+        })
+    }
+
+    /// Removes a listener.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn remove_listener(&mut self, key: ListenerKey) -> anyhow::Result<()> {
+        self.listeners.remove(&key).context("removing a listener")
+    }
+
+    /// Adds a VIP (bytes as on the wire, IPv4 mapped into IPv6), so that it answers pings.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn add_vip(&mut self, vip: [u32; 4]) -> anyhow::Result<()> {
+        self.vips
+            .insert(vip, 1, 0)
+            .with_context(|| format!("adding a VIP: the balancer was loaded for {}", self.capacity.vips))
+    }
+
+    /// Removes a VIP.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn remove_vip(&mut self, vip: [u32; 4]) -> anyhow::Result<()> {
+        self.vips.remove(&vip).context("removing a VIP")
+    }
+
+    /// Writes a target's entry. Where only the next hop's MAC address or the flags change, packets in flight see
+    /// the old or the new one; otherwise the target has no next hop for the moment of the writing, so that no
+    /// packet leaves with half of two headers.
+    pub fn set_target(&self, id: TargetId, target: &Target) {
+        let words = &self.targets.values()[id.0 as usize].0;
+        let new = target_words(target);
+        let changed: Vec<usize> = (1..16).filter(|at| words[*at].load() != new[*at]).collect();
+        if changed.len() > 1 {
+            words[0].store(0);
+        }
+        for at in changed {
+            words[at].store(new[at]);
+        }
+        words[0].store(new[0]);
+    }
+
+    /// Writes a new version of the table of the forward action `forward` beside the old one and publishes it by
+    /// one store. The marks of exceptions move with it: `marks_from` names for each new slot the old slot whose
+    /// mark it takes over.
+    ///
+    /// # Errors
+    /// If the tables' memory is used up; the old version stays in force.
+    pub fn publish(
+        &mut self,
+        forward: u32,
+        log2: u8,
+        slots: impl Iterator<Item = Slot>,
+    ) -> anyhow::Result<()> {
+        let block = self.arena.take(log2).with_context(|| {
+            format!(
+                "a table of {} slots finds no room: {} of {} slots are free, in smaller pieces",
+                1u64 << log2,
+                self.arena.free_slots(),
+                1u64 << self.capacity.slots_log2
+            )
+        })?;
+        for (index, slot) in (block.first..).zip(slots) {
+            self.slot(index).store(slot.0);
+        }
+        let old = self.tables.insert(forward, block);
+        self.carry_marks(old, block, |_| None);
+        self.forwards.values()[forward as usize].store(Forward::new(block.first, block.log2).0);
+        if let Some(old) = old {
+            grace_period();
+            self.carry_marks(Some(old), block, |index| mark(self.mark(index).load()));
+            self.arena.give_back(old);
+        }
+        Ok(())
+    }
+
+    /// Unpublishes a forward action's table; its listeners must be gone.
+    pub fn unpublish(&mut self, forward: u32) {
+        self.forwards.values()[forward as usize].store(Forward::NONE.0);
+        if let Some(block) = self.tables.remove(&forward) {
+            grace_period();
+            self.arena.give_back(block);
+        }
+    }
+
+    /// Copies the marks of the table `old` into `new`, whose slots may be twice, half or as many. What a packet
+    /// marked in `new` meanwhile (`present` reads it) is kept if it is later.
+    fn carry_marks(&self, old: Option<Block>, new: Block, present: impl Fn(u32) -> Option<Tick>) {
+        for at in 0..1u32 << new.log2 {
+            let index = new.first + at;
+            let inherited = old.and_then(|old| self.inherited_mark(old, new.log2, at));
+            let mark = later(inherited, present(index));
+            self.mark(index).store(mark.map_or(0, |tick| tick.0));
+        }
+    }
+
+    fn inherited_mark(&self, old: Block, log2: u8, at: u32) -> Option<Tick> {
+        let parents = old.log2.saturating_sub(log2);
+        let first = old.first + (at << parents >> log2.saturating_sub(old.log2));
+        (first..first + (1 << parents))
+            .fold(None, |latest, index| later(latest, mark(self.mark(index).load())))
+    }
+
+    /// When a packet of the slot last went elsewhere than the slot says; none if never.
+    pub fn last_exception(&self, forward: u32, slot: u32) -> Option<Tick> {
+        let block = self.tables.get(&forward)?;
+        mark(self.mark(block.first + slot).load())
+    }
+
+    /// Calls `visit` with each entry of the flow table, the free ones left out.
+    pub fn for_each_flow(&self, mut visit: impl FnMut(FlowEntry)) {
+        let entries = self.flows.values().iter().flat_map(|set| set.0.iter());
+        entries.map(|entry| FlowEntry(entry.load())).filter(|entry| entry.0 != 0).for_each(&mut visit);
+    }
+
+    /// Frees the entries of the flow table that `gone` says are not needed any more. An entry that a packet
+    /// refreshes meanwhile stays.
+    pub fn sweep_flows(&self, gone: impl Fn(FlowEntry) -> bool) -> usize {
+        let entries = self.flows.values().iter().flat_map(|set| set.0.iter());
+        entries
+            .filter(|cell| {
+                let entry = FlowEntry(cell.load());
+                entry.0 != 0 && gone(entry) && cell.replace_if(entry.0, 0)
+            })
+            .count()
+    }
+
+    /// Packets by reason, summed over the processors.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn reasons(&self) -> anyhow::Result<Vec<(Reason, u64)>> {
+        let count = |reason: &Reason| {
+            let values =
+                self.reason_counters.get(&(*reason as u32), 0).context("reading a reason's counter")?;
+            Ok((*reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+
+    /// Traffic of a listener's counter, summed over the processors.
+    ///
+    /// # Errors
+    /// If the counter is beyond the capacity.
+    pub fn listener_traffic(&self, counter: u16) -> anyhow::Result<Traffic> {
+        let values =
+            self.listener_counters.get(&counter.into(), 0).context("reading a listener's counter")?;
+        Ok(total(&values))
+    }
+
+    /// Traffic of a target, summed over the processors.
+    ///
+    /// # Errors
+    /// If the id is beyond the capacity.
+    pub fn target_traffic(&self, id: TargetId) -> anyhow::Result<Traffic> {
+        let values = self.target_counters.get(&id.0.into(), 0).context("reading a target's counter")?;
+        Ok(total(&values))
+    }
+
+    /// Sets a listener's counter to zero, before it is used for another one.
+    ///
+    /// # Errors
+    /// If the counter is beyond the capacity.
+    pub fn clear_listener_traffic(&mut self, counter: u16) -> anyhow::Result<()> {
+        self.listener_counters.set(counter.into(), zeros()?, 0).context("clearing a listener's counter")
+    }
+
+    /// Sets a target's counter to zero, before its id is used for another one.
+    ///
+    /// # Errors
+    /// If the id is beyond the capacity.
+    pub fn clear_target_traffic(&mut self, id: TargetId) -> anyhow::Result<()> {
+        self.target_counters.set(id.0.into(), zeros()?, 0).context("clearing a target's counter")
+    }
+
+    fn slot(&self, index: u32) -> &Shared<u32> {
+        &self.slots.values()[(index / SLOTS_PER_LINE) as usize].0[(index % SLOTS_PER_LINE) as usize]
+    }
+
+    fn mark(&self, index: u32) -> &Shared<u16> {
+        let line = &self.exceptions.values()[(index / EXCEPTIONS_PER_LINE) as usize];
+        &line.0[(index % EXCEPTIONS_PER_LINE) as usize]
+    }
+}
+
+/// Returns when every packet that was being processed at the call has left the programs: they run inside RCU
+/// read-side sections, and `MEMBARRIER_CMD_GLOBAL` (Linux 4.3) is `synchronize_rcu`.
+pub fn grace_period() {
+    if membarrier(MembarrierCommand::Global).is_err() {
+        // Kernels with `nohz_full` refuse it; a packet stays in a program for microseconds.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// What a mark in the map says: zero is never.
+fn mark(word: u16) -> Option<Tick> {
+    (word != 0).then_some(Tick(word))
+}
+
+/// The later of two marks less than 9 hours apart.
+fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one.since(other) < 1 << 15 { one } else { other }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn target_words(target: &Target) -> [u64; 16] {
+    let mut words = [0; 16];
+    words[0] = target.way.0;
+    words[1] = u64::from(target.checksum) | u64::from(target.entropy) << 32;
+    for (word, bytes) in words[2..11].iter_mut().zip(target.header.chunks(8)) {
+        *word = u64::from_ne_bytes(bytes.try_into().expect("72 is a multiple of 8"));
+    }
+    words[11..].copy_from_slice(&target.reserved);
+    words
+}
+
+fn total(values: &PerCpuValues<Traffic>) -> Traffic {
+    values.iter().fold(Traffic::default(), |sum, traffic| Traffic {
+        packets: sum.packets + traffic.packets,
+        bytes: sum.bytes + traffic.bytes,
+    })
+}
+
+fn zeros() -> anyhow::Result<PerCpuValues<Traffic>> {
+    let processors = aya::util::nr_cpus().map_err(|(file, error)| {
+        anyhow::Error::new(error).context(format!("reading the number of processors from {file}"))
+    })?;
+    Ok(PerCpuValues::try_from(vec![Traffic::default(); processors])?)
+}
+
+/// Takes maps by name out of a loaded object.
+struct MapSource<'a>(&'a mut Ebpf);
+
+impl MapSource<'_> {
+    fn get<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> anyhow::Result<T> {
+        let map = self.0.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
+        T::try_from(map).with_context(|| format!("the map `{name}` is of another type or layout"))
+    }
+
+    fn mapped<T: super::mapped::SharedValue>(
+        &mut self,
+        name: &str,
+        entries: u32,
+    ) -> anyhow::Result<MappedArray<T>> {
+        let map = self.0.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
+        let Map::Array(data) = map else { bail!("the map `{name}` is not an array") };
+        MappedArray::new(data.fd().as_fd(), entries).with_context(|| format!("the map `{name}`"))
+    }
+}

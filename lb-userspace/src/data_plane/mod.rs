@@ -1,0 +1,16 @@
+//! The data plane as the controller sees it: programs loaded and attached, maps filled.
+//!
+//! This is the rim towards the kernel. It decides nothing: [`Maps`] writes the contents that the reconciler
+//! computed, [`load`] brings the programs in, [`attach`] puts them on interfaces.
+
+pub mod arena;
+pub mod attach;
+pub mod capacity;
+pub mod load;
+pub mod mapped;
+pub mod maps;
+
+pub use attach::Attachment;
+pub use capacity::Capacity;
+pub use load::DataPlane;
+pub use maps::Maps;
