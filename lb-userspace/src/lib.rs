@@ -12,3 +12,4 @@ pub mod health;
 pub mod model;
 pub mod programs;
 pub mod status;
+pub mod table;

@@ -1,0 +1,133 @@
+//! Measures the tables: how even they are, what a change moves, and how long they take to make.
+//!
+//!     cargo run --release -p lb-userspace --example table
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use lb_common::TargetId;
+use lb_userspace::table::{Fate, Member, MemberIndex, SlotTable, TableSize, maglev, member, overlay};
+
+type Table = Vec<Option<MemberIndex>>;
+
+const IDLE: Duration = Duration::from_secs(350);
+
+fn main() {
+    println!("disruption: slots of the other members that change hands, mean and worst of 20 members\n");
+    println!("{:>8} {:>7} {:>9} {:>20} {:>20}", "members", "slots", "max/mean", "one removed", "one added");
+    for count in [2, 10, 32, 33, 100, 500, 1000, 2000] {
+        let slots = TableSize::for_weights(vec![1; count]).slots();
+        evenness_and_disruption(count, slots);
+    }
+    [16384, 65536, 65537].into_iter().for_each(|slots| evenness_and_disruption(100, slots));
+    doubling();
+    println!("\ntime, median of 15\n");
+    building();
+    unavailable_members();
+    slot_tables();
+}
+
+fn members(weights: &[u64]) -> Vec<Member> {
+    let address = |at: usize| [10, 0, (at >> 8) as u8, at as u8].into();
+    let member = |(at, &weight)| Member { identity: member::identity("web", address(at)), weight, group: 0 };
+    weights.iter().enumerate().map(member).collect()
+}
+
+fn evenness_and_disruption(count: usize, slots: usize) {
+    let all = members(&vec![1; count]);
+    let table = maglev::build(&all, slots);
+    let mut held = vec![0_usize; count];
+    table.iter().flatten().for_each(|owner| held[owner.at()] += 1);
+    let most = *held.iter().max().expect("there are members");
+    let gone: HashSet<usize> = (0..20).map(|trial| trial * count / 20).collect();
+    let (mut removed, mut added) = (Vec::new(), Vec::new());
+    for gone in gone {
+        let mut fewer = all.clone();
+        fewer[gone].weight = 0;
+        let without = maglev::build(&fewer, slots);
+        let not_its_own =
+            table.iter().zip(&without).filter(|(owner, _)| owner.map(MemberIndex::at) != Some(gone));
+        let moved = not_its_own.filter(|(with, without)| with != without).count() as f64;
+        removed.push(moved / (slots - held[gone]) as f64);
+        added.push(moved / slots as f64);
+    }
+    let evenness = (most * count) as f64 / slots as f64;
+    println!("{count:>8} {slots:>7} {evenness:>9.4} {:>20} {:>20}", summary(&removed), summary(&added));
+}
+
+fn summary(parts: &[f64]) -> String {
+    let mean = parts.iter().sum::<f64>() / parts.len() as f64;
+    let worst = parts.iter().copied().fold(0.0, f64::max);
+    format!("{:.2} %, {:.2} %", mean * 100.0, worst * 100.0)
+}
+
+fn doubling() {
+    let members = members(&[1; 100]);
+    let (small, large) = (maglev::build(&members, 16384), maglev::build(&members, 32768));
+    let moved = large.iter().enumerate().filter(|(slot, owner)| small[slot / 2] != **owner).count();
+    println!(
+        "\nanother size (16384 to 32768 slots, 100 members): {:.1} % change hands",
+        moved as f64 / 327.68
+    );
+}
+
+fn building() {
+    let skewed: Vec<u64> = (0..1000).map(|at| if at == 0 { 1000 } else { 1 }).collect();
+    let mixed: Vec<u64> = (0..1000).map(|at| 1 + at * 7 % 1000).collect();
+    for (name, weights) in [("equal", vec![1; 1000]), ("one heavy", skewed), ("1 to 1000", mixed)] {
+        for slots in [65536, 65537, 131072] {
+            let members = members(&weights);
+            let time = median(|| maglev::build(&members, slots));
+            println!("base of {slots} slots, 1000 members, weights {name}: {time:?}");
+        }
+    }
+}
+
+fn unavailable_members() {
+    let members = members(&[1; 1000]);
+    let base = maglev::build(&members, 65536);
+    for down in [1, 500, 900, 970, 999] {
+        let available: Vec<bool> = (0..1000).map(|at| at >= down).collect();
+        let time = median(|| overlay::assign(&base, &members, &available));
+        println!("overlay of 65536 slots, {down} of 1000 members down: {time:?}");
+    }
+}
+
+fn slot_tables() {
+    let owners = |table: &Table| -> Vec<TargetId> {
+        table.iter().map(|owner| owner.map_or(TargetId::NONE, |owner| TargetId(owner.0 + 1))).collect()
+    };
+    let (before, after): (Table, Table) =
+        (maglev::build(&members(&[1; 1000]), 131072), maglev::build(&members(&[1; 999]), 131072));
+    let (before, after, start) = (owners(&before), owners(&after), Instant::now());
+    let table = SlotTable::new(&before, start);
+    let mut changed = table.clone();
+    let fate = |_: TargetId| Fate::Stays { window: IDLE };
+    println!("copy of 131072 slots' lives: {:?}", median(|| table.clone()));
+    let reassign = || {
+        let mut table = table.clone();
+        table.reassign(&after, start, &fate);
+        table
+    };
+    println!("copy and reassignment: {:?}", median(reassign));
+    changed.reassign(&after, start, &fate);
+    let tick = || {
+        let mut table = changed.clone();
+        table.tick(start + IDLE, &|_| None, IDLE);
+        table
+    };
+    println!("copy and tick: {:?}", median(tick));
+    println!("digest: {:?}", median(|| table.digest(|target| target.0.into())));
+}
+
+fn median<T>(make: impl Fn() -> T) -> Duration {
+    let mut times: Vec<Duration> = (0..15)
+        .map(|_| {
+            let start = Instant::now();
+            std::hint::black_box(make());
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}

@@ -1,0 +1,278 @@
+//! The slots of one forward action's table through time: what the data plane is told, and until when.
+//!
+//! A [`SlotTable`] is given owners (by `overlay`), what became of targets, the time, and when the data plane
+//! last saw an exception of a slot; it never looks any of this up. A slot's rules are in `life`; here is the
+//! whole.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::time::{Duration, Instant};
+
+use lb_common::{Slot, SlotState, TargetId};
+use siphasher::sip::SipHasher24;
+
+pub use super::life::Fate;
+use super::life::{Life, Moment};
+use super::size::TableSize;
+
+/// All slots of a table.
+#[derive(Debug, Clone)]
+pub struct SlotTable {
+    epoch: Instant,
+    lives: Vec<Life>,
+}
+
+impl SlotTable {
+    /// A table on which there is no flow yet: every slot is stable on its owner.
+    ///
+    /// # Panics
+    ///
+    /// If `owners` has not as many entries as a [`TableSize`] has slots.
+    pub fn new(owners: &[TargetId], now: Instant) -> SlotTable {
+        let _ = size_of(owners.len());
+        SlotTable { epoch: now, lives: owners.iter().map(|&owner| Life::stable(owner)).collect() }
+    }
+
+    /// The number of slots.
+    pub fn size(&self) -> TableSize {
+        size_of(self.lives.len())
+    }
+
+    /// Gives every slot to its owner; the number of slots that are told something else than before.
+    ///
+    /// `fate` is asked of every target that loses a slot, and of every target that unknown flows of a
+    /// changing slot would go to. Where `owners` is of a larger table than this, this one grows; where it is
+    /// of a smaller one, all slots that would be one there get the same owner, and [`SlotTable::resize`] can
+    /// make them one when all is quiet. A slot without an owner (`TargetId::NONE`) forwards nothing, not even
+    /// flows that it had; so a draining target has to stay the owner while there is no other.
+    ///
+    /// # Panics
+    ///
+    /// If `owners` has not as many entries as a [`TableSize`] has slots.
+    pub fn reassign(&mut self, owners: &[TargetId], now: Instant, fate: &dyn Fn(TargetId) -> Fate) -> usize {
+        let size = size_of(owners.len());
+        if size > self.size() {
+            self.grow(size);
+        }
+        let narrower = self.size().log2() - size.log2();
+        let now = Moment::not_before(self.epoch, now);
+        self.change(|slot, life| life.reassign(owners[slot >> narrower], now, fate))
+    }
+
+    /// Forgets `target` as the place of unknown flows; the number of slots that are told something else than
+    /// before. The slots that it owns stay its own until they are reassigned.
+    pub fn died(&mut self, target: TargetId, now: Instant) -> usize {
+        let now = Moment::not_before(self.epoch, now);
+        self.change(|_, life| life.died(target, now))
+    }
+
+    /// Ends what time has ended; the number of slots that are told something else than before.
+    ///
+    /// `last_exception` says of a slot when a packet of it last met an entry of the flow table that names
+    /// another target than the slot's current one. `idle` is the longest idle time-out of the action's
+    /// groups.
+    pub fn tick(
+        &mut self,
+        now: Instant,
+        last_exception: &dyn Fn(usize) -> Option<Instant>,
+        idle: Duration,
+    ) -> usize {
+        let epoch = self.epoch;
+        let (reached, not_before) = (Moment::reached(epoch, now), Moment::not_before(epoch, now));
+        self.change(|slot, life| {
+            let seen = || last_exception(slot).map(|at| Moment::not_before(epoch, at));
+            life.tick(reached, not_before, idle, seen);
+        })
+    }
+
+    /// Makes the table one of `size`; false, and nothing is changed, where flows would notice.
+    ///
+    /// Growing always works: both halves of a slot go on with its life. Shrinking joins slots that have the
+    /// same target and treat unknown flows alike; so it works when the owners of the smaller table were
+    /// assigned, and what this changed is no longer changing.
+    pub fn resize(&mut self, size: TableSize) -> bool {
+        if size >= self.size() {
+            self.grow(size);
+            return true;
+        }
+        let joined = 1 << (self.size().log2() - size.log2());
+        let merge = |lives: &[Life]| lives[1..].iter().try_fold(lives[0], |one, &other| one.merged(other));
+        let merged: Option<Vec<Life>> = self.lives.chunks_exact(joined).map(merge).collect();
+        let lossless = merged.is_some();
+        self.lives = merged.unwrap_or_else(|| std::mem::take(&mut self.lives));
+        lossless
+    }
+
+    fn grow(&mut self, size: TableSize) {
+        let copies = size.slots() / self.lives.len();
+        self.lives = self.lives.iter().flat_map(|&life| std::iter::repeat_n(life, copies)).collect();
+    }
+
+    fn change(&mut self, mut change: impl FnMut(usize, &mut Life)) -> usize {
+        let mut changed = 0;
+        for (slot, life) in self.lives.iter_mut().enumerate() {
+            let before = life.encoded();
+            change(slot, life);
+            changed += usize::from(life.encoded() != before);
+        }
+        changed
+    }
+
+    /// What the data plane is told, slot by slot.
+    pub fn encoded(&self) -> impl ExactSizeIterator<Item = Slot> {
+        self.lives.iter().map(|life| life.encoded())
+    }
+
+    /// How many slots are in `state`.
+    pub fn count(&self, state: SlotState) -> usize {
+        self.encoded().filter(|slot| slot.state() == state).count()
+    }
+
+    /// How many slots send new flows to each target; one that has none is not in it.
+    pub fn slots_by_target(&self) -> BTreeMap<TargetId, usize> {
+        let mut counts = BTreeMap::new();
+        for target in self.lives.iter().map(|life| life.current).filter(|target| !target.is_none()) {
+            *counts.entry(target).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Whether a slot still names `target`. Entries of the flow table may name it for an idle time longer.
+    pub fn names(&self, target: TargetId) -> bool {
+        self.lives.iter().any(|life| life.names(target))
+    }
+
+    /// When the next [`SlotTable::tick`] may change something; none while all slots are stable.
+    pub fn next_deadline(&self, idle: Duration) -> Option<Instant> {
+        let next = self.lives.iter().filter_map(|life| life.deadline(idle)).min();
+        next.map(|moment| moment.instant(self.epoch))
+    }
+
+    /// A digest of who owns which part of the hash's range: 16 hex digits, equal on all nodes that have the
+    /// same owners. A table that has not shrunk yet has that of the smaller one.
+    ///
+    /// `identity` is what [`super::member::identity`] says: ids of targets differ between nodes.
+    pub fn digest(&self, identity: impl Fn(TargetId) -> u64) -> String {
+        let mut owners: Vec<TargetId> = self.lives.iter().map(|life| life.current).collect();
+        while owners.len() > TableSize::SMALLEST.slots()
+            && owners.chunks_exact(2).all(|pair| pair[0] == pair[1])
+        {
+            owners = owners.into_iter().step_by(2).collect();
+        }
+        let mut hasher = SipHasher24::new_with_keys(0, 0);
+        for owner in owners {
+            hasher.write(&if owner.is_none() { 0 } else { identity(owner) }.to_le_bytes());
+        }
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+fn size_of(slots: usize) -> TableSize {
+    TableSize::from_slots(slots).expect("a table has as many owners as a table size has slots")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: TargetId = TargetId(1);
+    const B: TargetId = TargetId(2);
+    const IDLE: Duration = Duration::from_secs(60);
+
+    fn stays(_: TargetId) -> Fate {
+        Fate::Stays { window: IDLE }
+    }
+
+    fn never(_: usize) -> Option<Instant> {
+        None
+    }
+
+    /// 256 slots of which every fourth is B's.
+    fn quarter_to_b() -> Vec<TargetId> {
+        (0..256).map(|slot| if slot % 4 == 0 { B } else { A }).collect()
+    }
+
+    #[test]
+    fn only_slots_with_another_owner_change() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        assert_eq!(table.reassign(&quarter_to_b(), start, &stays), 64);
+        assert_eq!(table.count(SlotState::Changing), 64);
+        assert_eq!(table.slots_by_target(), BTreeMap::from([(A, 192), (B, 64)]));
+        assert!(table.names(A) && table.names(B) && !table.names(TargetId(3)));
+    }
+
+    #[test]
+    fn deadlines_lead_to_stability() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        assert_eq!(table.next_deadline(IDLE), None);
+        table.reassign(&[B; 256], start, &stays);
+        for state in [SlotState::Exceptions, SlotState::Stable] {
+            let deadline = table.next_deadline(IDLE).unwrap();
+            assert_eq!(table.tick(deadline - Duration::from_millis(1), &never, IDLE), 0);
+            assert_eq!(table.tick(deadline, &never, IDLE), 256);
+            assert_eq!(table.count(state), 256);
+        }
+        assert_eq!(table.next_deadline(IDLE), None);
+        assert!(!table.names(A));
+    }
+
+    #[test]
+    fn a_table_that_grows_keeps_the_life_of_every_slot() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        table.reassign(&quarter_to_b(), start, &stays);
+        let before: Vec<Slot> = table.encoded().collect();
+        assert!(table.resize(TableSize::from_slots(1024).unwrap()));
+        assert!(table.encoded().enumerate().all(|(slot, life)| life == before[slot / 4]));
+        assert!(table.resize(TableSize::SMALLEST), "siblings that live alike are joined, changing or not");
+        assert_eq!(table.encoded().collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn owners_of_a_larger_table_make_it_grow() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        let owners: Vec<TargetId> = (0..512).map(|slot| if slot % 2 == 0 { A } else { B }).collect();
+        assert_eq!(table.reassign(&owners, start, &stays), 256);
+        assert_eq!(table.size().slots(), 512);
+    }
+
+    #[test]
+    fn a_table_shrinks_when_the_owners_of_the_smaller_one_have_settled() {
+        let start = Instant::now();
+        let owners: Vec<TargetId> = (0..512).map(|slot| if slot % 2 == 0 { A } else { B }).collect();
+        let mut table = SlotTable::new(&owners, start);
+        assert!(!table.resize(TableSize::SMALLEST));
+        assert_eq!(table.reassign(&[A; 256], start, &stays), 256);
+        assert!(!table.resize(TableSize::SMALLEST), "unknown flows of B's slots are still B's");
+        assert_eq!(table.size().slots(), 512);
+        table.tick(start + IDLE, &never, IDLE);
+        assert!(table.resize(TableSize::SMALLEST));
+        assert_eq!((table.size(), table.count(SlotState::Exceptions)), (TableSize::SMALLEST, 256));
+    }
+
+    #[test]
+    fn the_digest_is_of_the_owners_alone() {
+        let start = Instant::now();
+        let digest = |table: &SlotTable| table.digest(|target| 100 + u64::from(target.0));
+        let fresh = SlotTable::new(&quarter_to_b(), start);
+        let mut changed = SlotTable::new(&[A; 256], start);
+        assert_ne!(digest(&changed), digest(&fresh));
+        changed.reassign(&quarter_to_b(), start, &stays);
+        assert_eq!(digest(&changed), digest(&fresh));
+        changed.resize(TableSize::LARGEST);
+        assert_eq!(digest(&changed), digest(&fresh));
+        assert_eq!(digest(&fresh).len(), 16);
+        let renumbered: Vec<TargetId> = quarter_to_b().iter().map(|id| TargetId(id.0 + 7)).collect();
+        assert_eq!(SlotTable::new(&renumbered, start).digest(|id| 93 + u64::from(id.0)), digest(&fresh));
+    }
+
+    #[test]
+    fn a_table_without_targets_forwards_nothing() {
+        let table = SlotTable::new(&[TargetId::NONE; 256], Instant::now());
+        assert!(table.encoded().all(|slot| slot == Slot::EMPTY));
+        assert!(table.slots_by_target().is_empty());
+    }
+}
