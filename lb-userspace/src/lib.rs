@@ -5,4 +5,5 @@
 //! into what the maps must hold → `data_plane` writes the difference. `status` and `metrics` only read.
 
 pub mod model;
+pub mod next_hop;
 pub mod status;
