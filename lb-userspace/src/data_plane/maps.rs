@@ -37,6 +37,8 @@ pub struct Maps {
     targets: MappedArray<TargetWords>,
     arena: Arena,
     tables: BTreeMap<u32, Block>,
+    /// Replaced tables, and by what.
+    retired: Vec<(Block, Option<Block>)>,
     capacity: Capacity,
 }
 
@@ -59,6 +61,7 @@ impl Maps {
             targets: maps.mapped(names::TARGETS, capacity.targets)?,
             arena: Arena::new(capacity.slots_log2),
             tables: BTreeMap::new(),
+            retired: Vec::new(),
             capacity,
         })
     }
@@ -143,46 +146,57 @@ impl Maps {
         words[0].store(new[0]);
     }
 
-    /// Writes a new version of the table of the forward action `forward` beside the old one and publishes it by
-    /// one store. The marks of exceptions move with it: `marks_from` names for each new slot the old slot whose
-    /// mark it takes over.
+    /// Writes a new version of the table of the forward action `forward` (2^`log2` slots) beside the old one and
+    /// publishes it by one store. The marks of exceptions move with it. The old version's memory is free after
+    /// [`Maps::reclaim`].
     ///
     /// # Errors
     /// If the tables' memory is used up; the old version stays in force.
-    pub fn publish(
-        &mut self,
-        forward: u32,
-        log2: u8,
-        slots: impl Iterator<Item = Slot>,
-    ) -> anyhow::Result<()> {
-        let block = self.arena.take(log2).with_context(|| {
-            format!(
-                "a table of {} slots finds no room: {} of {} slots are free, in smaller pieces",
-                1u64 << log2,
-                self.arena.free_slots(),
-                1u64 << self.capacity.slots_log2
-            )
-        })?;
+    pub fn publish(&mut self, forward: u32, log2: u8, slots: &[Slot]) -> anyhow::Result<()> {
+        let block = self.room_for(log2)?;
         for (index, slot) in (block.first..).zip(slots) {
             self.slot(index).store(slot.0);
         }
         let old = self.tables.insert(forward, block);
         self.carry_marks(old, block, |_| None);
         self.forwards.values()[forward as usize].store(Forward::new(block.first, block.log2).0);
-        if let Some(old) = old {
-            grace_period();
-            self.carry_marks(Some(old), block, |index| mark(self.mark(index).load()));
-            self.arena.give_back(old);
-        }
+        self.retired.extend(old.map(|old| (old, Some(block))));
         Ok(())
+    }
+
+    fn room_for(&mut self, log2: u8) -> anyhow::Result<Block> {
+        if let Some(block) = self.arena.take(log2) {
+            return Ok(block);
+        }
+        self.reclaim();
+        self.arena.take(log2).with_context(|| {
+            format!(
+                "a table of {} slots finds no room: {} of {} slots are free, in smaller pieces",
+                1u64 << log2,
+                self.arena.free_slots(),
+                1u64 << self.capacity.slots_log2
+            )
+        })
     }
 
     /// Unpublishes a forward action's table; its listeners must be gone.
     pub fn unpublish(&mut self, forward: u32) {
         self.forwards.values()[forward as usize].store(Forward::NONE.0);
-        if let Some(block) = self.tables.remove(&forward) {
-            grace_period();
-            self.arena.give_back(block);
+        self.retired.extend(self.tables.remove(&forward).map(|old| (old, None)));
+    }
+
+    /// Frees the memory of replaced tables, once no packet can be reading it any more. What packets marked in
+    /// them until then goes to their successors.
+    pub fn reclaim(&mut self) {
+        if self.retired.is_empty() {
+            return;
+        }
+        grace_period();
+        for (old, successor) in std::mem::take(&mut self.retired) {
+            if let Some(new) = successor {
+                self.carry_marks(Some(old), new, |index| mark(self.mark(index).load()));
+            }
+            self.arena.give_back(old);
         }
     }
 

@@ -9,8 +9,10 @@ pub mod capacity;
 pub mod load;
 pub mod mapped;
 pub mod maps;
+pub mod writer;
 
 pub use attach::Attachment;
 pub use capacity::Capacity;
 pub use load::DataPlane;
 pub use maps::Maps;
+pub use writer::{Writer, Written};

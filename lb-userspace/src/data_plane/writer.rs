@@ -1,0 +1,203 @@
+//! Contents into maps: only the difference is written, in an order in which no packet meets half of a change.
+//!
+//! ```text
+//!   coming: targets → tables → VIPs → listeners        going: listeners → VIPs → tables → targets → ids
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::listener::ListenerKey;
+use lb_common::{Target, TargetId};
+
+use super::Maps;
+use super::maps::grace_period;
+use crate::reconcile::Contents;
+
+/// What was written, so that the next difference is known.
+#[derive(Debug, Default)]
+pub struct Writer {
+    written: Contents,
+    forgotten: BTreeSet<TargetId>,
+}
+
+/// What a call of [`Writer::write`] did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Tables published.
+    pub tables: usize,
+    /// Target entries written or cleared.
+    pub targets: usize,
+    /// Listeners written or removed.
+    pub listeners: usize,
+    /// Ids out of `leaving` that nothing names any more.
+    pub released: BTreeSet<TargetId>,
+}
+
+impl Writer {
+    /// Makes the maps hold `contents`, and forgets the targets with the ids `leaving`.
+    ///
+    /// # Errors
+    /// If a write fails; what was written until then stays, and the next call goes on from there.
+    pub fn write(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        leaving: &BTreeSet<TargetId>,
+    ) -> anyhow::Result<Written> {
+        let mut written = Written::default();
+        self.set_targets(maps, contents, &mut written)?;
+        self.publish_tables(maps, contents, &mut written)?;
+        self.add_vips(maps, contents)?;
+        self.set_listeners(maps, contents, &mut written)?;
+        self.remove_listeners(maps, contents, &mut written)?;
+        self.remove_vips(maps, contents)?;
+        self.remove_tables(maps, contents);
+        maps.reclaim();
+        self.forget_targets(maps, contents, leaving, &mut written)?;
+        Ok(written)
+    }
+
+    fn set_targets(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
+        for (id, target) in &contents.targets {
+            if self.forgotten.remove(id) {
+                maps.clear_target_traffic(*id)?;
+            }
+            if self.written.targets.get(id) != Some(target) {
+                maps.set_target(*id, target);
+                self.written.targets.insert(*id, *target);
+                written.targets += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_tables(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
+        for (forward, table) in &contents.tables {
+            if self.written.tables.get(forward) != Some(table) {
+                maps.publish(*forward, table.log2, &table.slots)?;
+                self.written.tables.insert(*forward, table.clone());
+                written.tables += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_vips(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        for vip in &contents.vips {
+            if !self.written.vips.contains(vip) {
+                maps.add_vip(address_key(*vip))?;
+                self.written.vips.insert(*vip);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_listeners(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
+        for (name, listener) in &contents.listeners {
+            if self.written.listeners.get(name) != Some(listener) {
+                maps.set_listener(listener_key(*name), *listener)?;
+                self.written.listeners.insert(*name, *listener);
+                written.listeners += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_listeners(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
+        let gone: Vec<_> = self
+            .written
+            .listeners
+            .keys()
+            .filter(|name| !contents.listeners.contains_key(name))
+            .copied()
+            .collect();
+        for name in gone {
+            maps.remove_listener(listener_key(name))?;
+            self.written.listeners.remove(&name);
+            written.listeners += 1;
+        }
+        Ok(())
+    }
+
+    fn remove_vips(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        let gone: Vec<IpAddr> = self.written.vips.difference(&contents.vips).copied().collect();
+        for vip in gone {
+            maps.remove_vip(address_key(vip))?;
+            self.written.vips.remove(&vip);
+        }
+        Ok(())
+    }
+
+    fn remove_tables(&mut self, maps: &mut Maps, contents: &Contents) {
+        self.written.tables.retain(|forward, _| {
+            let wanted = contents.tables.contains_key(forward);
+            if !wanted {
+                maps.unpublish(*forward);
+            }
+            wanted
+        });
+    }
+
+    /// No slot names these targets any more (the tables are published), so after a grace period no packet
+    /// writes a flow entry that does, and what the flow table still has of them can go.
+    fn forget_targets(
+        &mut self,
+        maps: &mut Maps,
+        contents: &Contents,
+        leaving: &BTreeSet<TargetId>,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
+        let gone: BTreeSet<TargetId> =
+            self.written.targets.keys().filter(|id| !contents.targets.contains_key(id)).copied().collect();
+        for id in &gone {
+            maps.set_target(*id, &Target::NONE);
+            self.written.targets.remove(id);
+        }
+        written.targets += gone.len();
+        let release: BTreeSet<TargetId> =
+            leaving.iter().filter(|id| !self.written.targets.contains_key(id)).copied().collect();
+        if !release.is_empty() {
+            grace_period();
+            maps.sweep_flows(|entry| release.contains(&entry.target()));
+            self.forgotten.extend(release.iter().copied());
+            written.released = release;
+        }
+        Ok(())
+    }
+}
+
+/// An address as the key of a map: bytes as on the wire, IPv4 mapped into IPv6.
+fn address_key(address: IpAddr) -> [u32; 4] {
+    let octets = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    let word = |at: usize| u32::from_ne_bytes(octets[at..at + 4].try_into().expect("four bytes"));
+    [word(0), word(4), word(8), word(12)]
+}
+
+/// The key of a listener in `LISTENERS`; `port` is zero for any.
+fn listener_key((vip, port, protocol): (IpAddr, u16, u8)) -> ListenerKey {
+    ListenerKey { vip: address_key(vip), port: port.to_be(), protocol, reserved: 0 }
+}

@@ -1,0 +1,196 @@
+//! One forward action: its members, their owners, and the life of its slots.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lb_common::TargetId;
+
+use super::contents::Table;
+use super::registry::{Record, Registry};
+use crate::model::{Desired, ForwardAction, TargetGroup};
+use crate::table::{Fate, GroupShare, Member, MemberIndex, SlotTable, TableSize, maglev, member, overlay};
+
+/// A forward action with its table.
+#[derive(Debug)]
+pub struct Action {
+    /// Its index in `FORWARDS`.
+    pub index: u32,
+    members: Vec<Member>,
+    base: Vec<Option<MemberIndex>>,
+    size: TableSize,
+    slots: Option<SlotTable>,
+    table: Option<Table>,
+    idle: Duration,
+}
+
+/// A target's part in an action, group by group.
+struct Candidate<'a> {
+    record: &'a Record,
+    available: bool,
+}
+
+impl Action {
+    /// An action without a table yet.
+    pub fn new(index: u32) -> Action {
+        Action {
+            index,
+            members: Vec::new(),
+            base: Vec::new(),
+            size: TableSize::SMALLEST,
+            slots: None,
+            table: None,
+            idle: Duration::ZERO,
+        }
+    }
+
+    /// Computes members, owners and slots anew.
+    pub fn refresh(&mut self, forward: &ForwardAction, desired: &Desired, registry: &Registry, now: Instant) {
+        let groups = groups_of(forward, desired);
+        self.idle = groups.iter().map(|(_, group, _)| group.idle_timeout).max().unwrap_or_default();
+        let mut candidates = Vec::new();
+        let mut shares = Vec::new();
+        for (name, group, weight) in groups {
+            let (share, mut members) = group_share(name, group, weight, desired, registry);
+            shares.push(share);
+            candidates.append(&mut members);
+        }
+        self.rebuild_base(member::members_of(&shares));
+        let available: Vec<bool> = candidates.iter().map(|candidate| candidate.available).collect();
+        let owners: Vec<TargetId> = overlay::assign(&self.base, &self.members, &available)
+            .into_iter()
+            .map(|owner| owner.map_or(TargetId::NONE, |owner| candidates[owner.at()].record.id))
+            .collect();
+        let idle = self.idle;
+        let changed = match &mut self.slots {
+            None => {
+                self.slots = Some(SlotTable::new(&owners, now));
+                1
+            }
+            Some(slots) => slots.reassign(&owners, now, &|id| fate(registry, id, idle, now)),
+        };
+        self.publish_if(changed > 0);
+    }
+
+    fn rebuild_base(&mut self, members: Vec<Member>) {
+        let wanted = TableSize::for_weights(members.iter().map(|member| member.weight));
+        let size = if self.slots.is_none() { wanted } else { self.size.kept_for(wanted) };
+        if members != self.members || size != self.size || self.base.is_empty() {
+            self.base = maglev::build(&members, size.slots());
+            self.members = members;
+            self.size = size;
+        }
+    }
+
+    fn publish_if(&mut self, changed: bool) {
+        if let Some(slots) = &self.slots
+            && changed
+        {
+            self.table =
+                Some(Table { log2: slots.size().log2(), slots: slots.encoded().collect::<Arc<[_]>>() });
+        }
+    }
+
+    /// Ends what time has ended; `last_exception` is what the data plane marked.
+    pub fn tick(&mut self, now: Instant, last_exception: &dyn Fn(usize) -> Option<Instant>) {
+        let Some(slots) = &mut self.slots else { return };
+        let before = slots.size();
+        let changed = slots.tick(now, last_exception, self.idle);
+        if self.size < before {
+            slots.resize(self.size);
+        }
+        let resized = slots.size() != before;
+        self.publish_if(changed > 0 || resized);
+    }
+
+    /// When [`Action::tick`] may change something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.slots.as_ref()?.next_deadline(self.idle)
+    }
+
+    /// The table as the data plane must have it.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// The life of its slots.
+    pub fn slots(&self) -> Option<&SlotTable> {
+        self.slots.as_ref()
+    }
+}
+
+fn groups_of<'a>(forward: &'a ForwardAction, desired: &'a Desired) -> Vec<(&'a str, &'a TargetGroup, u16)> {
+    let group =
+        |name: &'a str| desired.target_groups.get(name).expect("a parsed action names existing groups");
+    forward
+        .0
+        .iter()
+        .map(|part| (part.target_group.as_str(), group(&part.target_group), part.weight))
+        .collect()
+}
+
+/// The members of one group and whether each may get new flows: healthy ones; if there is none, draining ones
+/// that are alive; if there is none of these either, all (fail open).
+fn group_share<'a>(
+    name: &'a str,
+    group: &TargetGroup,
+    weight: u16,
+    desired: &Desired,
+    registry: &'a Registry,
+) -> (GroupShare, Vec<Candidate<'a>>) {
+    let members: Vec<_> = registry
+        .group(name)
+        .filter(|(_, record)| group.cross_zone || record.zone == desired.node.zone)
+        .collect();
+    let targets =
+        members.iter().map(|(address, record)| (member::identity(name, *address), record.weight)).collect();
+    let usable = usable(members.iter().map(|(_, record)| *record));
+    let candidates = members
+        .into_iter()
+        .map(|(_, record)| Candidate { record, available: usable.admits(record) })
+        .collect();
+    (GroupShare { weight, targets }, candidates)
+}
+
+/// Which targets of a group get new flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usable {
+    /// Healthy ones that do not drain.
+    Healthy,
+    /// Draining ones that are alive: there is no other.
+    Draining,
+    /// All: fail open.
+    All,
+}
+
+/// What of a group with these targets is usable. A target of weight 0 gets nothing, so it does not count.
+pub(super) fn usable<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Usable {
+    let mut weighty = records.filter(|record| record.weight > 0);
+    if weighty.clone().any(|record| record.is_healthy() && !record.is_draining()) {
+        Usable::Healthy
+    } else if weighty.any(|record| record.is_healthy()) {
+        Usable::Draining
+    } else {
+        Usable::All
+    }
+}
+
+impl Usable {
+    pub(super) fn admits(self, record: &Record) -> bool {
+        match self {
+            Usable::Healthy => record.is_healthy() && !record.is_draining(),
+            Usable::Draining => record.is_healthy(),
+            Usable::All => true,
+        }
+    }
+}
+
+fn fate(registry: &Registry, id: TargetId, idle: Duration, now: Instant) -> Fate {
+    match registry.by_id(id) {
+        None => Fate::Dead,
+        Some((_, record)) if record.is_dead() => Fate::Dead,
+        Some((_, record)) => match record.draining_until {
+            Some(until) => Fate::Leaves { window: until.saturating_duration_since(now) },
+            None => Fate::Stays { window: idle },
+        },
+    }
+}

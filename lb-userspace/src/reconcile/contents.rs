@@ -1,0 +1,37 @@
+//! What the maps must hold, whole, as values that can be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lb_common::listener::Listener;
+use lb_common::{Slot, Target, TargetId};
+
+/// Everything the reconciler decides about the maps.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// `LISTENERS`, by VIP, port (0 for any) and protocol number.
+    pub listeners: BTreeMap<(IpAddr, u16, u8), Listener>,
+    /// `VIPS`.
+    pub vips: BTreeSet<IpAddr>,
+    /// The tables by forward action.
+    pub tables: BTreeMap<u32, Table>,
+    /// `TARGETS`.
+    pub targets: BTreeMap<TargetId, Target>,
+}
+
+/// One version of a forward action's table; a change is another allocation, so that equal versions are found
+/// without looking at the slots.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Binary logarithm of the number of slots.
+    pub log2: u8,
+    /// The slots.
+    pub slots: Arc<[Slot]>,
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Table) -> bool {
+        Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots
+    }
+}

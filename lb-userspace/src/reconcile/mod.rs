@@ -1,0 +1,22 @@
+//! From what is wanted and what is observed to what the maps must hold.
+//!
+//! ```text
+//!   Desired ──► registry (targets, ids, draining)  ─┐
+//!   health ───► registry (states)                   ├─► actions (members → owners → slots) ─► Contents
+//!   next hops ──────────────────────────────────────┘
+//! ```
+//!
+//! Pure: it is given the time and what was observed, and answers with [`Contents`], the whole of what the maps
+//! must hold; `data_plane` writes the difference to what they do hold. So a write that failed half-way is in the
+//! next difference, and nothing here needs to remember what was done.
+
+mod action;
+mod contents;
+mod counters;
+mod reconciler;
+mod registry;
+
+pub use action::Action;
+pub use contents::{Contents, Table};
+pub use reconciler::Reconciler;
+pub use registry::{Record, Registry};

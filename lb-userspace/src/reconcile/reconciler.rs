@@ -1,0 +1,338 @@
+//! The whole: takes in each change, and says what the maps must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use lb_common::encapsulation::{Ends, Tunnel, Way};
+use lb_common::flow::{TCP, UDP};
+use lb_common::flow_table::Tick;
+use lb_common::listener::Listener as ListenerValue;
+use lb_common::{Target, TargetId};
+
+use super::action::{Action, Usable, usable};
+use super::contents::Contents;
+use super::counters::Numbers;
+use super::registry::{Record, Registry};
+use crate::data_plane::Capacity;
+use crate::health::HealthStatus;
+use crate::model::{
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, Protocol, TargetKey,
+    UdpTracking,
+};
+use crate::next_hop::{NextHop, Resolutions};
+
+/// A listener's name: its load balancer, protocol and port.
+pub type ListenerName = (String, Protocol, ListenerPort);
+
+/// Desired and observed state, and what follows from them.
+#[derive(Debug)]
+pub struct Reconciler {
+    desired: Desired,
+    registry: Registry,
+    next_hops: Resolutions,
+    actions: BTreeMap<ForwardAction, Action>,
+    forwards: Numbers<ForwardAction>,
+    counters: Numbers<ListenerName>,
+    capacity: Capacity,
+}
+
+/// A desired state that is bigger than the data plane.
+#[derive(Debug, thiserror::Error)]
+pub enum TooBig {
+    /// More targets than ids.
+    #[error(transparent)]
+    Targets(#[from] super::registry::TooManyTargets),
+    /// More of something than its map has room for.
+    #[error("{count} {what} are more than the {room} that the balancer was loaded for")]
+    Map {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        room: usize,
+    },
+}
+
+impl Reconciler {
+    /// Begins with the desired state `desired`.
+    ///
+    /// # Errors
+    /// If it is bigger than `capacity`.
+    pub fn new(desired: Desired, capacity: Capacity, now: Instant) -> Result<Reconciler, TooBig> {
+        let mut reconciler = Reconciler {
+            desired: Desired {
+                node: desired.node.clone(),
+                metrics_address: None,
+                load_balancers: BTreeMap::new(),
+                target_groups: BTreeMap::new(),
+            },
+            registry: Registry::new(capacity.targets),
+            next_hops: Resolutions::new(),
+            actions: BTreeMap::new(),
+            forwards: Numbers::below(capacity.forwards),
+            counters: Numbers::below(capacity.listeners),
+            capacity,
+        };
+        reconciler.apply(desired, now)?;
+        Ok(reconciler)
+    }
+
+    /// Takes over another desired state, whole or not at all.
+    ///
+    /// # Errors
+    /// If it is bigger than the data plane; the state is as before then.
+    pub fn apply(&mut self, desired: Desired, now: Instant) -> Result<(), TooBig> {
+        check_room(&desired, self.capacity)?;
+        self.registry.register(&desired, now)?;
+        self.desired = desired;
+        let wanted: BTreeSet<ForwardAction> =
+            self.listeners().map(|(_, _, listener)| listener.forward.clone()).collect();
+        let named: BTreeSet<ListenerName> =
+            self.listeners().map(|(name, _, listener)| listener_name(name, listener)).collect();
+        self.forwards.retain(|forward| wanted.contains(forward));
+        self.counters.retain(|name| named.contains(name));
+        self.actions.retain(|forward, _| wanted.contains(forward));
+        for forward in wanted {
+            let index = self.forwards.of(&forward).expect("`check_room` has counted the actions");
+            self.actions.entry(forward).or_insert_with(|| Action::new(index));
+        }
+        for name in named {
+            self.counters.of(&name).expect("`check_room` has counted the listeners");
+        }
+        self.refresh(|_| true, now);
+        Ok(())
+    }
+
+    /// Takes over what a check found.
+    pub fn observe(&mut self, target: &TargetKey, health: HealthStatus, now: Instant) {
+        if self.registry.observe(target, health) {
+            self.refresh(
+                |forward| forward.0.iter().any(|part| part.target_group == target.target_group),
+                now,
+            );
+        }
+    }
+
+    /// Takes over how the targets are reached.
+    pub fn set_next_hops(&mut self, next_hops: Resolutions) {
+        self.next_hops = next_hops;
+    }
+
+    /// Ends what time has ended. `last_exception` says of a forward action's slot when a packet of it last went
+    /// elsewhere.
+    pub fn tick(&mut self, now: Instant, last_exception: &dyn Fn(u32, usize) -> Option<Instant>) {
+        let left = self.registry.end_draining(now);
+        if !left.is_empty() {
+            self.refresh(|forward| forward.0.iter().any(|part| left.contains(&part.target_group)), now);
+        }
+        for action in self.actions.values_mut() {
+            if action.next_deadline().is_some_and(|deadline| deadline <= now) {
+                let index = action.index;
+                action.tick(now, &|slot| last_exception(index, slot));
+            }
+        }
+    }
+
+    /// When [`Reconciler::tick`] may change something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let actions = self.actions.values().filter_map(Action::next_deadline);
+        actions.chain(self.registry.next_deadline()).min()
+    }
+
+    fn refresh(&mut self, concerned: impl Fn(&ForwardAction) -> bool, now: Instant) {
+        for (forward, action) in self.actions.iter_mut().filter(|(forward, _)| concerned(forward)) {
+            action.refresh(forward, &self.desired, &self.registry, now);
+        }
+    }
+
+    /// What the maps must hold.
+    pub fn contents(&self) -> Contents {
+        let mut contents = Contents::default();
+        for (load_balancer, vips, listener) in self.listeners() {
+            let value = self.listener_value(load_balancer, listener);
+            let port = match listener.port {
+                ListenerPort::Port(port) => port,
+                ListenerPort::Any => 0,
+            };
+            let protocol = protocol_number(listener.protocol);
+            contents.listeners.extend(vips.iter().map(|vip| ((*vip, port, protocol), value)));
+        }
+        contents.vips = self.desired.load_balancers.values().flat_map(|lb| lb.vips.iter().copied()).collect();
+        contents.targets =
+            self.registry.iter().map(|(key, record)| (record.id, self.target_entry(key, record))).collect();
+        contents.tables = self
+            .actions
+            .values()
+            .filter_map(|action| action.table().map(|table| (action.index, table.clone())))
+            .collect();
+        contents
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = (&str, &[IpAddr], &Listener)> {
+        self.desired.load_balancers.iter().flat_map(|(name, load_balancer)| {
+            let vips = load_balancer.vips.as_slice();
+            load_balancer.listeners.iter().map(move |listener| (name.as_str(), vips, listener))
+        })
+    }
+
+    fn listener_value(&self, load_balancer: &str, listener: &Listener) -> ListenerValue {
+        let groups = listener.forward.0.iter().map(|part| &self.desired.target_groups[&part.target_group]);
+        let idle = groups.clone().map(|group| group.idle_timeout.as_secs()).max().unwrap_or_default();
+        let tracking = groups.map(|group| group.udp_tracking).next().unwrap_or(UdpTracking::Changed);
+        ListenerValue {
+            forward: self.actions[&listener.forward].index,
+            counter: self.counter(load_balancer, listener).unwrap_or_default(),
+            idle: Tick::covering_seconds(idle),
+            tracking: match (listener.protocol, tracking) {
+                (Protocol::Tcp, _) | (Protocol::Udp, UdpTracking::Changed) => ListenerValue::TRACK_CHANGED,
+                (Protocol::Udp, UdpTracking::Always) => ListenerValue::TRACK_ALWAYS,
+                (Protocol::Udp, UdpTracking::Never) => ListenerValue::TRACK_NEVER,
+            },
+        }
+    }
+
+    fn target_entry(&self, key: &TargetKey, record: &Record) -> Target {
+        let mut target = match self.next_hops.get(&key.address) {
+            Some(Ok(next_hop)) => tunnel(next_hop, key.address, record.encapsulation)
+                .map_or(Target::NONE, |tunnel| tunnel.target()),
+            _ => Target::NONE,
+        };
+        if self.keeps_flows(key, record) {
+            target.way = target.way.keeping_flows();
+        } else {
+            target.way = Way(target.way.0);
+        }
+        target
+    }
+
+    /// A dead target's flows are lost, unless its group has nothing better.
+    fn keeps_flows(&self, key: &TargetKey, record: &Record) -> bool {
+        !record.is_dead() || self.fails_open(&key.target_group)
+    }
+
+    /// Whether no target of the group is healthy, so that all are used.
+    pub fn fails_open(&self, target_group: &str) -> bool {
+        let mut used = self.used_targets(target_group).peekable();
+        used.peek().is_some() && usable(self.used_targets(target_group)) == Usable::All
+    }
+
+    /// The targets of the group that this node uses.
+    fn used_targets<'a>(&'a self, target_group: &'a str) -> impl Iterator<Item = &'a Record> + Clone {
+        let group = self.desired.target_groups.get(target_group);
+        let cross_zone = group.is_none_or(|group| group.cross_zone);
+        let records: Vec<&Record> = self
+            .registry
+            .group(target_group)
+            .map(|(_, record)| record)
+            .filter(|record| cross_zone || record.zone == self.desired.node.zone)
+            .collect();
+        records.into_iter()
+    }
+
+    /// The targets to check, each with its check: those of groups that a listener forwards to.
+    pub fn health_checks(&self) -> BTreeMap<TargetKey, HealthCheck> {
+        let used = self.registry.iter().filter(|(key, _)| self.is_in_use(&key.target_group));
+        used.filter_map(|(key, _)| {
+            let group = self.desired.target_groups.get(&key.target_group)?;
+            Some((key.clone(), group.health_check.clone()))
+        })
+        .collect()
+    }
+
+    /// Whether a listener forwards to the group.
+    pub fn is_in_use(&self, target_group: &str) -> bool {
+        self.actions.keys().any(|forward| forward.0.iter().any(|part| part.target_group == target_group))
+    }
+
+    /// The addresses whose next hops are needed.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.registry.iter().map(|(key, _)| key.address).collect()
+    }
+
+    /// Ids that were a target's, and that the data plane must forget.
+    pub fn leaving(&self) -> &BTreeSet<TargetId> {
+        self.registry.leaving()
+    }
+
+    /// The data plane has forgotten these ids.
+    pub fn released(&mut self, ids: &BTreeSet<TargetId>) {
+        self.registry.released(ids);
+    }
+
+    /// The desired state in force.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// The targets.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// How the targets are reached.
+    pub fn next_hops(&self) -> &Resolutions {
+        &self.next_hops
+    }
+
+    /// The forward actions with their tables.
+    pub fn actions(&self) -> &BTreeMap<ForwardAction, Action> {
+        &self.actions
+    }
+
+    /// A listener's index in `LISTENER_COUNTERS`.
+    pub fn counter(&self, load_balancer: &str, listener: &Listener) -> Option<u16> {
+        let number = self.counters.get(&listener_name(load_balancer, listener))?;
+        u16::try_from(number).ok()
+    }
+}
+
+fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
+    (load_balancer.to_owned(), listener.protocol, listener.port)
+}
+
+/// The IANA number of a protocol.
+pub fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+    }
+}
+
+fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation) -> Option<Tunnel> {
+    let ends = match (next_hop.source, target) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => Ends::V4(source, target),
+        (IpAddr::V6(source), IpAddr::V6(target)) => Ends::V6(source, target),
+        _ => return None,
+    };
+    Some(Tunnel {
+        interface: next_hop.interface,
+        source_mac: next_hop.source_mac,
+        destination_mac: next_hop.destination_mac,
+        ends,
+        gue: encapsulation == Encapsulation::Gue,
+        mtu: next_hop.mtu,
+    })
+}
+
+fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
+    let load_balancers = || desired.load_balancers.values();
+    let actions: BTreeSet<&ForwardAction> =
+        load_balancers().flat_map(|lb| lb.listeners.iter().map(|listener| &listener.forward)).collect();
+    let rows = [
+        ("VIPs", load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
+        (
+            "listeners (on each VIP)",
+            load_balancers().map(|lb| lb.vips.len() * lb.listeners.len()).sum(),
+            capacity.listeners as usize - 1,
+        ),
+        ("forward actions", actions.len(), capacity.forwards as usize - 1),
+    ];
+    for (what, count, room) in rows {
+        if count > room {
+            return Err(TooBig::Map { what, count, room });
+        }
+    }
+    Ok(())
+}
