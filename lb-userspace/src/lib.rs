@@ -10,6 +10,7 @@ pub mod config;
 pub mod data_plane;
 pub mod health;
 pub mod model;
+pub mod next_hop;
 pub mod programs;
 pub mod status;
 pub mod table;

@@ -1,0 +1,155 @@
+//! The rtnetlink socket that asks. The one that listens is in `notifications`.
+//!
+//! They are two because the kernel drops *answers* as well when a socket's buffer is full of notifications,
+//! and then a request never completes (seen under 20 000 route changes). A request gets a time-out for the
+//! same reason. The socket belongs to the network namespace of the thread that opens it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::{Stream, TryStreamExt};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::{
+    NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::RouteMessage;
+use rtnetlink::{Handle, NeighbourAddRequest, RouteMessageBuilder};
+use rustix::io::Errno;
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use super::neighbours::{Hop, PROTOCOL};
+use super::route::{Route, RouteAnswer, RouteFault};
+
+/// Why a request brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum RequestError {
+    /// The kernel's error.
+    #[error("{0}")]
+    Kernel(Errno),
+    /// No answer in time, or none that could be read.
+    #[error("no readable answer of the kernel within {} s", REQUEST_TIMEOUT.as_secs())]
+    NoAnswer,
+}
+
+/// The socket that asks.
+pub(super) struct Requests {
+    handle: Handle,
+    /// Ends with this.
+    _connection: JoinSet<()>,
+}
+
+impl Requests {
+    /// Opens it in the calling thread's network namespace.
+    pub(super) fn open() -> anyhow::Result<Requests> {
+        let (connection, handle, _unsolicited) =
+            rtnetlink::new_connection().context("opening a netlink socket for requests")?;
+        let mut task = JoinSet::new();
+        task.spawn(connection);
+        Ok(Requests { handle, _connection: task })
+    }
+
+    /// One interface by name.
+    pub(super) async fn link(&self, name: &str) -> Result<LinkMessage, RequestError> {
+        first(self.handle.link().get().match_name(name).execute()).await
+    }
+
+    /// All interfaces.
+    pub(super) async fn links(&self) -> Result<Vec<LinkMessage>, RequestError> {
+        within_timeout(self.handle.link().get().execute().try_collect()).await
+    }
+
+    /// All neighbours.
+    pub(super) async fn neighbours(&self) -> Result<Vec<NeighbourMessage>, RequestError> {
+        within_timeout(self.handle.neighbours().get().execute().try_collect()).await
+    }
+
+    /// Looks up the route to each target, as for packets that this host sends without a mark.
+    ///
+    /// An answer that can't be read concerns one target; several missing ones mean that the socket is dead.
+    pub(super) async fn routes(
+        &self,
+        targets: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, RouteAnswer>, RequestError> {
+        let mut answers = BTreeMap::new();
+        let mut missing = 0;
+        for target in targets {
+            let answer = match first(self.handle.route().get(lookup(*target)).execute()).await {
+                Ok(message) => Ok(Route::parse(&message)),
+                Err(RequestError::Kernel(error)) => Err(RouteFault::Kernel(error)),
+                Err(RequestError::NoAnswer) => Err(RouteFault::NoAnswer),
+            };
+            missing += usize::from(answer == Err(RouteFault::NoAnswer));
+            if missing > TOLERATED_MISSING_ANSWERS {
+                return Err(RequestError::NoAnswer);
+            }
+            answers.insert(*target, answer);
+        }
+        Ok(answers)
+    }
+
+    /// Asks the kernel to resolve a neighbour and to keep it so: a managed entry (Linux 5.16) is probed for
+    /// good and never collected. Older kernels overlook the attribute or refuse it; they resolve the neighbour
+    /// once, and want to be asked again.
+    pub(super) async fn keep_resolved(&self, hop: Hop) -> Result<(), RequestError> {
+        let mut request = self.use_neighbour(hop);
+        request.message_mut().attributes.extend([
+            NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
+            NeighbourAttribute::Protocol(PROTOCOL),
+        ]);
+        match within_timeout(request.execute()).await {
+            Err(RequestError::Kernel(Errno::INVAL | Errno::OPNOTSUPP)) => {
+                within_timeout(self.use_neighbour(hop).execute()).await
+            }
+            result => result,
+        }
+    }
+
+    /// Makes a managed neighbour an ordinary one, which the kernel forgets when it pleases.
+    pub(super) async fn release(&self, hop: Hop) -> Result<(), RequestError> {
+        within_timeout(self.use_neighbour(hop).execute()).await
+    }
+
+    /// The state matters: the builder's own default would pin the entry for ever (NUD_PERMANENT).
+    fn use_neighbour(&self, hop: Hop) -> NeighbourAddRequest {
+        let request = self.handle.neighbours().add(hop.interface, hop.address);
+        request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace()
+    }
+}
+
+fn lookup(target: IpAddr) -> RouteMessage {
+    // With a destination this is a look-up by the kernel's rules, tables and next hops; without, a listing.
+    match target {
+        IpAddr::V4(target) => {
+            RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(target, 32).build()
+        }
+        IpAddr::V6(target) => {
+            RouteMessageBuilder::<std::net::Ipv6Addr>::new().destination_prefix(target, 128).build()
+        }
+    }
+}
+
+async fn first<T>(answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> Result<T, RequestError> {
+    let mut answers = std::pin::pin!(answers);
+    within_timeout(answers.try_next()).await?.ok_or(RequestError::NoAnswer)
+}
+
+async fn within_timeout<T>(
+    request: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, RequestError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(rtnetlink::Error::NetlinkError(error))) if error.code.is_some() => {
+            Err(RequestError::Kernel(Errno::from_raw_os_error(error.raw_code().saturating_abs())))
+        }
+        Ok(Err(_)) | Err(_) => Err(RequestError::NoAnswer),
+    }
+}
+
+/// The kernel answers within microseconds; a listing of many thousand neighbours takes some milliseconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+const TOLERATED_MISSING_ANSWERS: usize = 2;
