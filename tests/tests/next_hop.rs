@@ -53,7 +53,7 @@ fn targets_behind_a_router_have_its_mac_address_and_the_routes_mtu() {
         hops.set_targets(addresses(&["10.90.0.7", "fd90::7", "10.91.0.7"]));
         let router = lab.mac(&lab.router, "to-node");
         for (target, mtu, source) in
-            [("10.90.0.7", 1400, "10.78.0.1"), ("fd90::7", 1380, "fd78::1"), ("10.91.0.7", 1500, "10.77.0.1")]
+            [("10.90.0.7", 1400, "10.78.0.1"), ("fd90::7", 1380, "fd78::1"), ("10.91.0.7", 1500, "10.78.0.1")]
         {
             let hop = lab.until_resolved(&hops, target).await;
             assert_eq!(
@@ -135,16 +135,46 @@ fn routes_that_lead_nowhere_say_so() {
 }
 
 #[test]
+fn ways_that_the_data_plane_can_not_take_say_so() {
+    let Some(lab) = Lab::new() else { return };
+    lab.node.ip(&[
+        "route",
+        "add",
+        "10.95.0.0/24",
+        "encap",
+        "ip",
+        "id",
+        "5",
+        "dst",
+        "10.77.0.2",
+        "dev",
+        "to-peer",
+    ]);
+    let encap = ["encap", "seg6", "mode", "encap", "segs", "fd77::2", "dev", "to-peer"];
+    lab.node.ip(&[&["-6", "route", "add", "fd95::/64"][..], &encap].concat());
+    lab.node.ip(&["route", "add", "10.98.0.0/24", "dev", "lo"]);
+    lab.follow(async |hops| {
+        hops.set_targets(addresses(&["10.95.0.7", "fd95::7", "10.98.0.7", "10.77.0.255"]));
+        let found = lab.until_all(&hops, |found| found.len() == 4).await;
+        for target in ["10.95.0.7", "fd95::7"].map(address) {
+            assert_eq!(found[&target], Err(Unresolved::Encapsulated { target }));
+        }
+        let target = address("10.98.0.7");
+        assert_eq!(found[&target], Err(Unresolved::NoMac { target, interface: "lo".into() }));
+        let target = address("10.77.0.255");
+        assert_eq!(found[&target], Err(Unresolved::NotUnicast { target, kind: "broadcast".into() }));
+    });
+}
+
+#[test]
 fn an_absent_neighbour_is_pending_then_silent_and_is_found_when_it_comes() {
     let Some(lab) = Lab::new() else { return };
     lab.follow(async |hops| {
         hops.set_targets(addresses(&["10.77.0.40", "fd77::40"]));
-        for target in ["10.77.0.40", "fd77::40"] {
-            let pending = |found: &Resolution| matches!(found, Err(Unresolved::NeighbourPending { .. }));
-            lab.until(&hops, target, pending).await;
-            let silent = |found: &Resolution| matches!(found, Err(Unresolved::NeighbourSilent { .. }));
-            lab.until(&hops, target, silent).await;
-        }
+        let is_pending = |found: &Resolution| matches!(found, Err(Unresolved::NeighbourPending { .. }));
+        let is_silent = |found: &Resolution| matches!(found, Err(Unresolved::NeighbourSilent { .. }));
+        lab.until_all(&hops, |found| found.len() == 2 && found.values().all(is_pending)).await;
+        lab.until_all(&hops, |found| found.values().all(is_silent)).await;
         lab.peer.ip(&["address", "add", "10.77.0.40/24", "dev", "to-node"]);
         lab.peer.ip(&["address", "add", "fd77::40/64", "dev", "to-node", "nodad"]);
         for target in ["10.77.0.40", "fd77::40"] {
@@ -215,7 +245,22 @@ fn a_deleted_neighbour_entry_is_asked_for_again() {
         hops.set_targets(addresses(&["10.77.0.2"]));
         lab.until_resolved(&hops, "10.77.0.2").await;
         lab.node.ip(&["neigh", "del", "10.77.0.2", "dev", "to-peer"]);
-        lab.until_neighbour("10.77.0.2", "managed").await;
+        lab.until_neighbour("10.77.0.2", |entry| entry.contains("managed")).await;
+    });
+}
+
+#[test]
+fn a_target_that_goes_and_comes_back_is_kept_resolved_again() {
+    let Some(lab) = Lab::new() else { return };
+    lab.follow(async |hops| {
+        for _ in 0..3 {
+            hops.set_targets(addresses(&["10.77.0.2"]));
+            lab.until_resolved(&hops, "10.77.0.2").await;
+            lab.until_neighbour("10.77.0.2", |entry| entry.contains("managed")).await;
+            hops.set_targets(BTreeSet::new());
+            lab.until_all(&hops, BTreeMap::is_empty).await;
+            lab.until_neighbour("10.77.0.2", |entry| !entry.contains("managed")).await;
+        }
     });
 }
 
@@ -428,15 +473,15 @@ impl Lab {
         );
     }
 
-    /// Waits until the node's kernel shows a neighbour with a word.
-    async fn until_neighbour(&self, neighbour: &str, word: &str) {
+    /// Waits until what the node's kernel shows of a neighbour is as wanted.
+    async fn until_neighbour(&self, neighbour: &str, wanted: impl Fn(&str) -> bool) {
         let deadline = deadline();
         loop {
             let entry = self.node.ip(&["neigh", "show", neighbour]);
-            if entry.contains(word) {
+            if wanted(&entry) {
                 return;
             }
-            assert!(Instant::now() < deadline, "no `{word}` in `{entry}`");
+            assert!(Instant::now() < deadline, "not as wanted in time: `{entry}`");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

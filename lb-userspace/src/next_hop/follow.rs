@@ -34,7 +34,10 @@ use super::{Resolution, Resolutions};
 /// Neighbours that targets need are entered as *managed* ones (`ip neigh` shows `managed proto 214`), so that
 /// the kernel keeps them resolved. Those of targets that are gone become ordinary ones again. At the end they
 /// stay as they are, because the data plane goes on without the controller; the next run finds them, and
-/// releases what it doesn't want.
+/// releases what it doesn't want. A permanent entry is the operator's, and is only read.
+///
+/// A neighbour that changes its MAC address without announcing it is noticed when the kernel next probes it:
+/// after up to 30 s, less with a smaller `net.ipv4.neigh.IF.base_reachable_time_ms` (and `ipv6`).
 #[derive(Debug)]
 pub struct NextHops {
     targets: watch::Sender<Option<BTreeSet<IpAddr>>>,
@@ -207,7 +210,7 @@ impl Follower {
             }
             Notification::Routes => self.schedule(),
             Notification::Lost => {
-                info!("netlink notifications were lost: reading interfaces and neighbours again");
+                debug!("netlink notifications were lost: reading interfaces and neighbours again");
                 self.kernel.lost = true;
                 self.schedule();
             }
@@ -243,6 +246,7 @@ impl Follower {
         let answers =
             self.kernel.requests.routes(&targets).await.context("looking up routes (RTM_GETROUTE)")?;
         self.wanted = hops(&answers, &self.kernel.links);
+        self.asked.retain(|hop| self.wanted.contains(hop));
         self.ask_for_neighbours().await?;
         self.release_neighbours().await?;
         self.kernel.neighbours.forget_all_but(&self.wanted);
@@ -253,10 +257,10 @@ impl Follower {
     /// Once a refresh period at most, so that the notification of our own request doesn't cause another one.
     async fn ask_for_neighbours(&mut self) -> anyhow::Result<()> {
         for hop in self.wanted.difference(&self.asked).copied().collect::<Vec<_>>() {
-            self.asked.insert(hop);
             if !self.kernel.neighbours.of(hop).needs_request() {
                 continue;
             }
+            self.asked.insert(hop);
             match self.kernel.requests.keep_resolved(hop).await {
                 Ok(()) => {}
                 Err(RequestError::Kernel(error)) => {
@@ -285,6 +289,7 @@ impl Follower {
                 }
                 Err(error) => return Err(error).context("releasing a neighbour (RTM_NEWNEIGH)"),
             }
+            self.kernel.neighbours.release(hop);
         }
         Ok(())
     }

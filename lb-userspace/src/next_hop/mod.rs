@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `resolve` is the whole decision and is pure; `links` and `neighbours` are what the kernel last said;
-//! `requests` and `notifications` hold the sockets; `follow` is the task that joins them. Nothing here writes a route or an
-//! address. The only thing it writes is the request that the kernel resolve a neighbour and keep it so.
+//! `requests` and `notifications` hold the sockets; `follow` is the task that joins them. Nothing here writes
+//! a route or an address. The only thing it writes is the request that the kernel resolve a neighbour and keep
+//! it so.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -29,7 +30,8 @@ pub use links::{Interface, interface};
 /// How packets reach a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHop {
-    /// Index of the interface that packets leave by.
+    /// Index of the interface that packets leave by, as the route names it: a VLAN, a bond or a bridge is not
+    /// looked through (its [`Interface::kind`] tells).
     pub interface: u32,
     /// Name of that interface.
     pub interface_name: String,

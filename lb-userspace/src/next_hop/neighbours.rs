@@ -99,10 +99,19 @@ impl Neighbours {
         }
     }
 
-    /// Takes in that the kernel refused to resolve a neighbour.
+    /// Takes in that the kernel refused to resolve a neighbour. One that answers anyhow is none the worse.
     pub(super) fn refuse(&mut self, hop: Hop, error: Errno) {
         let neighbour = self.0.entry(hop).or_insert(Neighbour::UNKNOWN);
-        neighbour.reach = Reach::Refused(error);
+        if neighbour.reach != Reach::Answering {
+            neighbour.reach = Reach::Refused(error);
+        }
+    }
+
+    /// Takes in that a managed entry of ours was made an ordinary one.
+    pub(super) fn release(&mut self, hop: Hop) {
+        if let Some(neighbour) = self.0.get_mut(&hop) {
+            neighbour.keeper = Keeper::Kernel;
+        }
     }
 
     /// What is known of a neighbour.
@@ -281,6 +290,9 @@ pub(super) mod tests {
         neighbours.update(&managed(message(a_hop(), NeighbourState::Reachable, Some(MAC)), Some(PROTOCOL)));
         assert_eq!(neighbours.abandoned(&BTreeSet::new()), [a_hop()]);
         assert!(neighbours.abandoned(&BTreeSet::from([a_hop()])).is_empty());
+        neighbours.release(a_hop());
+        assert!(neighbours.abandoned(&BTreeSet::new()).is_empty());
+        assert!(neighbours.of(a_hop()).needs_request());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Notifications {
     datagram: Vec<u8>,
     /// Those of the last datagram that were not handed out yet.
     waiting: VecDeque<Notification>,
+    /// Whether the kernel dropped some, and the rest was not thrown away yet.
+    overrun: bool,
 }
 
 impl Notifications {
@@ -46,12 +48,22 @@ impl Notifications {
     /// be asked for after this, so that nothing falls between them.
     pub(super) fn open() -> anyhow::Result<Notifications> {
         let socket = subscribe().context("opening a netlink socket for notifications")?;
-        Ok(Notifications { socket, datagram: Vec::with_capacity(LONGEST_DATAGRAM), waiting: VecDeque::new() })
+        Ok(Notifications {
+            socket,
+            datagram: Vec::with_capacity(LONGEST_DATAGRAM),
+            waiting: VecDeque::new(),
+            overrun: false,
+        })
     }
 
     /// The next notification. May be cancelled without loss.
     pub(super) async fn next(&mut self) -> io::Result<Notification> {
         loop {
+            if self.overrun {
+                self.drain().await?;
+                self.overrun = false;
+                return Ok(Notification::Lost);
+            }
             if let Some(notification) = self.waiting.pop_front() {
                 return Ok(notification);
             }
@@ -59,13 +71,34 @@ impl Notifications {
             match self.socket.recv_from(&mut self.datagram).await {
                 Ok(sender) if sender.port_number() == KERNEL => read(&self.datagram, &mut self.waiting),
                 Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                    return Ok(Notification::Lost);
-                }
+                Err(error) if is(&error, Errno::NOBUFS) => self.overrun = true,
                 Err(error) => return Err(error),
             }
         }
     }
+
+    /// Throws away all that waits in the socket. The kernel tells of an overrun once, and not again before
+    /// the queue was empty (NETLINK_S_CONGESTED): what it drops in between, it drops silently. So only a
+    /// listing that is asked for after the queue was empty misses nothing.
+    async fn drain(&mut self) -> io::Result<()> {
+        self.waiting.clear();
+        loop {
+            for _ in 0..DRAINED_AT_ONCE {
+                self.datagram.clear();
+                match self.socket.socket_ref().recv_from(&mut self.datagram, 0) {
+                    Ok(_) => {}
+                    Err(error) if is(&error, Errno::NOBUFS) => {}
+                    Err(error) if is(&error, Errno::WOULDBLOCK) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 fn subscribe() -> io::Result<TokioSocket> {
@@ -118,6 +151,9 @@ const RECEIVE_BUFFER: i32 = 8 << 20;
 
 /// Bytes; the kernel's notifications are some hundred, an interface's with many virtual functions some thousand.
 const LONGEST_DATAGRAM: usize = 64 << 10;
+
+/// Datagrams, some milliseconds' worth: other tasks get their turn in between.
+const DRAINED_AT_ONCE: usize = 1024;
 
 const GROUPS: &[MulticastGroup] = &[
     MulticastGroup::Link,

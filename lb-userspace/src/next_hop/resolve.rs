@@ -228,6 +228,9 @@ mod tests {
     fn a_refused_request_does_not_take_a_known_mac_address_away() {
         let mut known = reachable();
         known.refuse(a_hop(), Errno::PERM);
+        assert_eq!(resolve_with(Ok(route()), eth0(), &known), Ok(expected()));
+        known.update(&message(a_hop(), NeighbourState::Failed, None));
+        known.refuse(a_hop(), Errno::PERM);
         let expected = NextHop { neighbour_silent: true, ..expected() };
         assert_eq!(resolve_with(Ok(route()), eth0(), &known), Ok(expected));
     }
