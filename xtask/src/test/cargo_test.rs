@@ -41,14 +41,13 @@ pub(super) fn run(
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {}", shown(&command)))?;
     let output = child.stdout.take().expect("standard output is a pipe");
-    let mut outcome = count(BufReader::new(output))?;
+    let mut outcome = count(BufReader::new(output), std::io::stdout().lock())?;
     outcome.is_success = child.wait().context("waiting for cargo test")?.success();
     Ok(outcome)
 }
 
-fn count(output: impl BufRead) -> Result<Outcome> {
+fn count(output: impl BufRead, mut terminal: impl Write) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let mut terminal = std::io::stdout().lock();
     for line in output.split(b'\n') {
         let line = line.context("reading the output of cargo test")?;
         // A reader that went away must not fail the tests.
@@ -93,7 +92,7 @@ mod tests {
              test slots::b ... FAILED\n\
              test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
              test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.23s\n";
-        let outcome = count(output.as_bytes()).unwrap();
+        let outcome = count(output.as_bytes(), std::io::sink()).unwrap();
         assert_eq!((outcome.passed, outcome.failed, outcome.ignored), (13, 1, 1));
         assert_eq!(outcome.failures, ["slots::b"]);
     }
