@@ -46,3 +46,4 @@ pub fn require_root() -> bool {
     eprintln!("skipped: this test needs root (cargo xtask test runs it)");
     false
 }
+#[cfg(test)]

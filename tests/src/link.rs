@@ -47,8 +47,11 @@ pub fn connect(a: End<'_>, b: End<'_>, mtu: u16) -> Result<()> {
         b.host.name(),
     ]))?;
     for end in [a, b] {
-        offload::fit_for_xdp(end.host, end.interface)?;
         end.host.ip(&format!("link set dev {} up", end.interface))?;
+    }
+    // Only on interfaces that are up: GRO on a veth that is down does not make its peer a redirect's target.
+    for end in [a, b] {
+        offload::fit_for_xdp(end.host, end.interface)?;
     }
     Ok(())
 }

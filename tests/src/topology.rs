@@ -320,7 +320,7 @@ mod tests {
         lab.start_servers().unwrap();
         for vip in lab.vips.clone() {
             assert_eq!(lab.get(vip).unwrap().target, "t1");
-            let answer = lab.client.enter(|| ask_echo(SocketAddr::new(vip, echo::PORT)));
+            let answer = lab.client.enter(|| ask_echo(SocketAddr::new(vip, echo::PORT), b"hello"));
             assert!(answer.starts_with("t1 ") && answer.ends_with("\nhello"), "{answer}");
         }
         lab.targets[0].stop_server();
@@ -329,14 +329,14 @@ mod tests {
         assert!(lab.get(VIP4.into()).is_ok());
     }
 
-    fn ask_echo(to: SocketAddr) -> String {
+    fn ask_echo(to: SocketAddr, question: &[u8]) -> String {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).unwrap();
         socket.set_read_timeout(Some(std::time::Duration::from_secs(3))).unwrap();
         // Connected: an answer from another address than the VIP would not be taken.
         socket.connect(to).unwrap();
-        socket.send(b"hello").unwrap();
-        let mut answer = [0; 100];
+        socket.send(question).unwrap();
+        let mut answer = [0; 2000];
         let length = socket.recv(&mut answer).unwrap();
         String::from_utf8_lossy(&answer[..length]).into_owned()
     }
@@ -346,12 +346,16 @@ mod tests {
         if !crate::require_root() {
             return;
         }
-        let lab = Lab::builder().nodes(2).targets(1).far_targets(1).build().unwrap();
+        let mut lab = Lab::builder().nodes(2).targets(1).far_targets(1).build().unwrap();
+        lab.start_servers().unwrap();
         for node in &lab.nodes {
             for target in &lab.targets {
-                // 1600 bytes less the IP and ICMP headers, not to be fragmented.
-                node.host.run("ping", &["-c1", "-W2", "-Mdo", "-s1572", &target.v4.to_string()]).unwrap();
-                node.host.run("ping", &["-c1", "-W2", "-Mdo", "-s1552", &target.v6.to_string()]).unwrap();
+                // INNER_MTU less the IP and UDP headers; Linux sets "don't fragment".
+                for (own, size) in [(target.v4.into(), 1572), (target.v6.into(), 1552)] {
+                    let to = SocketAddr::new(own, echo::PORT);
+                    let answer = node.host.enter(|| ask_echo(to, &vec![b'x'; size]));
+                    assert!(answer.starts_with(&target.name) && answer.len() > size, "{answer}");
+                }
             }
             let way = node.host.ip(&format!("route get {}", lab.targets[1].v4)).unwrap();
             assert!(way.contains("dev eth1") && !way.contains("via"), "{way}");
