@@ -46,4 +46,3 @@ pub fn require_root() -> bool {
     eprintln!("skipped: this test needs root (cargo xtask test runs it)");
     false
 }
-#[cfg(test)]

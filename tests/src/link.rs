@@ -49,7 +49,7 @@ pub fn connect(a: End<'_>, b: End<'_>, mtu: u16) -> Result<()> {
     for end in [a, b] {
         end.host.ip(&format!("link set dev {} up", end.interface))?;
     }
-    // Only on interfaces that are up: GRO on a veth that is down does not make its peer a redirect's target.
+    // Only when both are up, see there.
     for end in [a, b] {
         offload::fit_for_xdp(end.host, end.interface)?;
     }
@@ -58,9 +58,11 @@ pub fn connect(a: End<'_>, b: End<'_>, mtu: u16) -> Result<()> {
 
 /// Makes a bridge on a host: the switch that its `ports` are plugged into.
 pub fn bridge(host: &Host, name: &str, mtu: u16) -> Result<()> {
-    host.ip(&format!(
-        "link add name {name} mtu {mtu} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-    ))?;
+    // An address of its own; otherwise it would change with the ports, and neighbours would know an old one.
+    let address: [u8; 5] = std::array::from_fn(|_| fastrand::u8(..));
+    let address: String = address.iter().map(|byte| format!(":{byte:02x}")).collect();
+    let options = "stp_state 0 forward_delay 0 mcast_snooping 0";
+    host.ip(&format!("link add name {name} address 02{address} mtu {mtu} type bridge {options}"))?;
     host.ip(&format!("link set dev {name} up"))?;
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde::Deserialize;
 
-use crate::invocation::{cargo, say, succeed};
+use crate::invocation::{cargo, output_of, say, succeed};
 use crate::toolchain::{EBPF_TARGET, EbpfToolchain};
 use crate::workspace::Workspace;
 
@@ -66,9 +67,8 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
     let toolchain = EbpfToolchain::ensure(workspace)?;
     say(format_args!("building the eBPF programs ({})", toolchain.rustc.describe()));
     let mut command = ebpf_cargo(workspace, &toolchain, "build");
-    succeed(command.args(["--release", "--bins"]))?;
-    let built = workspace.ebpf_target().join(EBPF_TARGET).join("release");
-    for object in executables(&built)? {
+    command.args(["--release", "--bins", "--message-format=json-render-diagnostics"]);
+    for object in executables(&output_of(&mut command)?) {
         copy_if_changed(&object, &workspace.bpf_objects())?;
     }
     Ok(())
@@ -109,25 +109,15 @@ fn rustflags(linker: &Path, architecture: &str) -> String {
     .join("\u{1f}")
 }
 
-/// The linked objects in cargo's output directory: ELF files without an extension.
-fn executables(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("listing {}", directory.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("listing {}", directory.display()))?.path();
-        if path.is_file() && path.extension().is_none() && is_elf(&path)? {
-            found.push(path);
-        }
-    }
-    Ok(found)
+/// What cargo says in JSON, one message a line, as far as it matters here.
+#[derive(Deserialize)]
+struct Message {
+    /// The linked object of a binary.
+    executable: Option<PathBuf>,
 }
 
-fn is_elf(path: &Path) -> Result<bool> {
-    use std::io::Read;
-    let mut magic = [0; 4];
-    let mut file = fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let read = file.read(&mut magic).with_context(|| format!("reading {}", path.display()))?;
-    Ok(read == 4 && magic == *b"\x7fELF")
+fn executables(messages: &str) -> Vec<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable).collect()
 }
 
 fn copy_if_changed(object: &Path, directory: &Path) -> Result<()> {
@@ -154,6 +144,14 @@ mod tests {
         let words: Vec<&str> = flags.split('\u{1f}').collect();
         assert_eq!(words[1], "linker=/a b/bpf-linker");
         assert_eq!(words.last(), Some(&"bpf_target_arch=\"x86_64\""));
+    }
+
+    #[test]
+    fn only_linked_objects_are_taken() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null}
+{"reason":"compiler-artifact","executable":"/t/release/balancer"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executables(messages), [PathBuf::from("/t/release/balancer")]);
     }
 
     #[test]
