@@ -113,7 +113,7 @@ impl Story {
 
     /// A wait that failed carries the lab's state as it was then.
     fn has_evidence(&self, error: &anyhow::Error) -> bool {
-        format!("{error:#}").contains("what the lab looked like")
+        format!("{error:#}").contains(lab::evidence::TITLE)
     }
 
     fn print_evidence(&self) {

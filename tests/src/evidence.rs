@@ -10,10 +10,18 @@ use crate::topology::Lab;
 /// The last lines of a log are what matters.
 const LOG_LINES: usize = 40;
 
+/// What every evidence begins with.
+pub const TITLE: &str = "what the lab looks like:";
+
 impl Lab {
+    /// An error that says first what is wrong, then what the lab looks like.
+    pub fn with_evidence(&self, error: anyhow::Error) -> anyhow::Error {
+        anyhow::anyhow!("{error:#}\n{}", self.evidence())
+    }
+
     /// Status and logs of the controllers, logs of agents and servers, counters, routes and neighbours.
     pub fn evidence(&self) -> String {
-        let mut text = String::from("what the lab looked like:\n");
+        let mut text = format!("{TITLE}\n");
         for node in &self.nodes {
             section(&mut text, &format!("status of {}", node.name), &or_error(node.status_json()));
             log(&mut text, &node.name, node.controller.as_ref());

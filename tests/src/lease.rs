@@ -30,8 +30,7 @@ impl Lease {
     pub fn take() -> Result<Arc<Lease>> {
         fs::create_dir_all(DIRECTORY).with_context(|| format!("making {DIRECTORY} (are you root?)"))?;
         // Nobody may take a number for dead between its directory's making and its lock.
-        let everybody = open_lock(Path::new(DIRECTORY))?;
-        everybody.lock().with_context(|| format!("locking {DIRECTORY}"))?;
+        let _everybody = lock_everybody()?;
         for number in numbers_in_use()? {
             clear_if_dead(number)?;
         }
@@ -84,6 +83,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // Another lease must not find half of the directory and take this lab for a dead one.
+        let _everybody = lock_everybody();
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("lab: removing {}: {error}", self.directory.display());
         }
@@ -104,8 +105,17 @@ fn open_lock(directory: &Path) -> Result<File> {
         .with_context(|| format!("opening {}", path.display()))
 }
 
+/// One lease at a time is taken or given back.
+fn lock_everybody() -> Result<File> {
+    let lock = open_lock(Path::new(DIRECTORY))?;
+    lock.lock().with_context(|| format!("locking {DIRECTORY}"))?;
+    Ok(lock)
+}
+
 fn is_locked(directory: &Path) -> Result<bool> {
-    match open_lock(directory)?.try_lock() {
+    // Not made if it is missing: its directory may be about to go.
+    let Ok(lock) = File::open(directory.join("lock")) else { return Ok(false) };
+    match lock.try_lock() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => {

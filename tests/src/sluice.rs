@@ -59,8 +59,8 @@ impl Lab {
             node.controller.as_mut().context("the controller was not started")?.check_running()?;
             node.status()
         })
-        .with_context(|| self.evidence())
         .map(drop)
+        .map_err(|error| self.with_evidence(error))
     }
 
     /// Waits until a node's status is as wanted; `wanted` says what is not.
@@ -78,7 +78,7 @@ impl Lab {
             let report = self.nodes[node].status()?;
             wanted(&report).map(|()| report)
         })
-        .with_context(|| self.evidence())
+        .map_err(|error| self.with_evidence(error))
     }
 
     /// Waits until every target that a node's configuration names is in `state`.
