@@ -1,2 +1,58 @@
-//! x
-fn main() {}
+//! `cargo xtask`: builds Sluice, runs its lab and its tests, and installs what they need.
+//!
+//! Dispatch only; a command is a file. This package depends on nothing else of the workspace, because it
+//! builds the eBPF objects that the user-space crate embeds.
+
+mod build;
+mod invocation;
+mod lab;
+mod privilege;
+mod run;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF programs and the `sluice` binary
+    Build(build::Build),
+    /// Make a lab of network namespaces and balance real connections in it
+    Run(run::Run),
+    /// Run every test, privileged ones too
+    Test(test::Test),
+    /// Talk to the lab that `run` made
+    Lab(lab::Lab),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Build(build) => build.run(&workspace).map(|()| ExitCode::SUCCESS),
+        Command::Run(run) => run.run(&workspace),
+        Command::Test(test) => test.run(&workspace),
+        Command::Lab(lab) => lab.run(&workspace),
+    }
+}

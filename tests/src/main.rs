@@ -1,0 +1,84 @@
+//! `sluice-lab`: what `cargo xtask run` becomes. Dispatch only.
+
+mod control;
+mod demo;
+mod live;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lab::server::Services;
+
+#[derive(Parser)]
+#[command(name = "sluice-lab", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a lab and show the balancing until Ctrl-C
+    Run {
+        /// How many targets
+        #[arg(long, default_value_t = 3)]
+        targets: u8,
+    },
+    /// Make a lab, play its story, check each step
+    Demo {
+        /// How many targets
+        #[arg(long, default_value_t = 3)]
+        targets: u8,
+    },
+    /// Stop a target's server in the running lab
+    Stop {
+        /// t1, t2, …
+        target: String,
+    },
+    /// Start a target's server in the running lab
+    Start {
+        /// t1, t2, …
+        target: String,
+    },
+    /// Print the status of the running lab's controller as JSON
+    Status,
+    /// Serve as a target does
+    #[command(hide = true)]
+    Server {
+        /// The name in answers
+        #[arg(long)]
+        name: String,
+        /// Where HTTP is served
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Addresses whose UDP echo port is served
+        #[arg(long)]
+        udp: Vec<IpAddr>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { targets } => live::run(targets).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo { targets } => demo::run(targets).await,
+        Command::Stop { target } => control::ask(&format!("stop {target}")).map(|()| ExitCode::SUCCESS),
+        Command::Start { target } => control::ask(&format!("start {target}")).map(|()| ExitCode::SUCCESS),
+        Command::Status => control::ask("status").map(|()| ExitCode::SUCCESS),
+        Command::Server { name, listen, udp } => {
+            Services { name, listen, udp }.serve().await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The two veth features that matter to XDP, set by the `SIOCETHTOOL` ioctl (so that no `ethtool` is needed).
+//!
+//! The only unsafe code of the lab: an ioctl that takes a pointer.
+
+use std::ffi::c_void;
+
+use anyhow::{Context, Result};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use crate::Host;
+
+const SIOCETHTOOL: Opcode = 0x8946;
+
+/// `ETHTOOL_STXCSUM`, `ETHTOOL_SGRO` of linux/ethtool.h.
+const SET_TX_CHECKSUM: u32 = 0x17;
+const SET_GRO: u32 = 0x2c;
+
+/// `IFNAMSIZ`: an interface's name with its final zero.
+const NAME_SIZE: usize = 16;
+
+/// Makes an interface fit for XDP on either end of its veth pair.
+///
+/// Transmit checksums off: a checksum that is left to the hardware is not in the packet that an XDP program
+/// encapsulates, and nobody would complete it (this turns segmentation offload off, too). GRO on: a veth takes
+/// frames that its peer sends by XDP_TX or redirect only while it polls (NAPI), which GRO makes it do since
+/// Linux 5.13; otherwise such frames are dropped without a word. The interface must be up: on Linux 6.18 the
+/// peer takes redirected frames (`NETDEV_XDP_ACT_NDO_XMIT`) only when GRO is switched on after that.
+pub(crate) fn fit_for_xdp(host: &Host, interface: &str) -> Result<()> {
+    for (command, value) in [(SET_TX_CHECKSUM, 0), (SET_GRO, 1)] {
+        host.enter(|| set(interface, command, value)).with_context(|| {
+            format!("setting ethtool feature {command:#x} of {interface} on {}", host.name())
+        })?;
+    }
+    Ok(())
+}
+
+fn set(interface: &str, command: u32, value: u32) -> rustix::io::Result<()> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let mut name = [0; NAME_SIZE];
+    name[..interface.len()].copy_from_slice(interface.as_bytes());
+    let mut ethtool = EthtoolValue { command, value };
+    let request = Request { name, data: &raw mut ethtool, rest: [0; 2] };
+    // SAFETY: `SetFeature` is exactly what SIOCETHTOOL takes, and `ethtool` outlives the call.
+    unsafe { ioctl(socket, SetFeature { request }) }
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    value: u32,
+}
+
+/// `struct ifreq`: 40 bytes, of which the union's first member in use is the pointer.
+#[repr(C)]
+struct Request {
+    name: [u8; NAME_SIZE],
+    data: *mut EthtoolValue,
+    rest: [u64; 2],
+}
+
+struct SetFeature {
+    request: Request,
+}
+
+// SAFETY: the opcode takes a pointer to a `struct ifreq`, whose layout `Request` has and whose data points to
+// a `struct ethtool_value`; it returns nothing but success.
+unsafe impl Ioctl for SetFeature {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        SIOCETHTOOL
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.request).cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}

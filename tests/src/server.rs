@@ -1,0 +1,43 @@
+//! A target's server process: HTTP, and echo over TCP and UDP. Ends when killed, as a crashed server does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+
+use crate::{echo, http};
+
+/// What a target serves.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The name that its answers carry.
+    pub name: String,
+    /// Where HTTP is served: `[::]:80` is every address, IPv4 and IPv6 alike.
+    pub listen: SocketAddr,
+    /// Addresses whose UDP port 7 is echoed; they need not exist yet.
+    pub udp: Vec<IpAddr>,
+}
+
+impl Services {
+    /// Serves until one of the services fails.
+    pub async fn serve(self) -> Result<()> {
+        let name: Arc<str> = self.name.into();
+        let http = bind(self.listen).await?;
+        let echo = bind(SocketAddr::new(self.listen.ip(), echo::PORT)).await?;
+        let mut services = tokio::task::JoinSet::new();
+        services.spawn(http::serve(http, name.clone()));
+        services.spawn(echo::serve_tcp(echo, name.clone()));
+        for address in self.udp {
+            services.spawn(echo::serve_udp(address, name.clone()));
+        }
+        match services.join_next().await {
+            Some(ended) => ended.context("a service panicked")?,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listening on TCP {address}"))
+}

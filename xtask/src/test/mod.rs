@@ -1,0 +1,68 @@
+//! `cargo xtask test`: lint, build, every test as root, the lab's story. Ends with `N passed, N failed`.
+
+mod cargo_test;
+mod lint;
+mod summary;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::build::{self, Profile};
+use crate::invocation::{say, status_of};
+use crate::privilege::Privilege;
+use crate::run;
+use crate::toolchain;
+use crate::workspace::Workspace;
+use summary::Summary;
+
+/// Under it a test that needs root fails where it would be skipped.
+const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
+
+/// Arguments of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct Test {
+    /// Leave out rustfmt and clippy
+    #[arg(long)]
+    no_lint: bool,
+    /// Run only the tests whose name contains this, without lint and the lab's story
+    filter: Option<String>,
+}
+
+impl Test {
+    /// Runs everything, and says what failed.
+    pub(crate) fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        let privilege = Privilege::find("cargo xtask test")?;
+        toolchain::ensure_runtime()?;
+        build::ebpf(workspace)?;
+        let mut summary = Summary::default();
+        if !self.no_lint && self.filter.is_none() {
+            lint::run(workspace, &mut summary)?;
+        }
+        build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;
+        self.tests(workspace, privilege, &mut summary)?;
+        if self.filter.is_none() {
+            demo(workspace, privilege, &mut summary)?;
+        }
+        print!("{summary}");
+        Ok(if summary.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// First the cheap layers, then the hosts in network namespaces.
+    fn tests(&self, workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {
+        for selection in [&["--workspace", "--exclude", "lab"][..], &["--package", "lab"][..]] {
+            say(format_args!("cargo test {}", selection.join(" ")));
+            let outcome = cargo_test::run(workspace, privilege, selection, self.filter.as_deref())?;
+            summary.add_tests(&format!("cargo test {}", selection.join(" ")), &outcome);
+        }
+        Ok(())
+    }
+}
+
+fn demo(workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {
+    say("the lab's story (cargo xtask run --demo)");
+    let status = status_of(&mut run::lab(workspace, Profile::Debug, privilege, "demo", 3))?;
+    summary.add_demo(status.success());
+    Ok(())
+}
