@@ -46,6 +46,11 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => Verdict::$verdict,)* }
             }
 
+            /// Whether the balancer can have it; the others are the agent's.
+            pub const fn is_on_node(self) -> bool {
+                (self as u8) < Reason::AgentNotTunnelled as u8
+            }
+
             /// What it means, for people.
             pub const fn description(self) -> &'static str {
                 match self { $(Reason::$variant => $description,)* }

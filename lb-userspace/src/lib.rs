@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod controller;
 pub mod data_plane;
 pub mod health;
 pub mod model;
@@ -15,3 +16,9 @@ pub mod programs;
 pub mod reconcile;
 pub mod status;
 pub mod table;
+
+/// Where a controller keeps its status socket and its hash key, if it is not told otherwise.
+pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/run/sluice";
+
+/// The name of the status socket in the runtime directory.
+pub const STATUS_SOCKET: &str = "status.sock";

@@ -1,2 +1,57 @@
-//! x
-fn main() {}
+//! The `sluice` command: dispatch only.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lb_userspace::{config, controller, status};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(name = "sluice", version, about, arg_required_else_help = true)]
+/// A layer-4 load balancer in XDP
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the controller of this node
+    Run(controller::Options),
+    /// Check a configuration file without touching anything
+    Check {
+        /// The configuration: a JSON file
+        file: PathBuf,
+    },
+    /// Show what a running controller does
+    Status(status::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(options) => controller::run(options).await,
+        Command::Check { file } => {
+            let desired = config::load(&file)?;
+            println!("{}: ok: {}", file.display(), config::summary(&desired));
+            Ok(())
+        }
+        Command::Status(options) => status::show(options).await,
+    }
+}

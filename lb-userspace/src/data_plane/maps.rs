@@ -14,7 +14,7 @@ use lb_common::maps::{
 };
 use lb_common::packet::MacAddress;
 use lb_common::shared::Shared;
-use lb_common::{Reason, Slot, Target, TargetId};
+use lb_common::{Reason, Slot, SlotState, Target, TargetId};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::Capacity;
@@ -205,8 +205,11 @@ impl Maps {
     fn carry_marks(&self, old: Option<Block>, new: Block, present: impl Fn(u32) -> Option<Tick>) {
         for at in 0..1u32 << new.log2 {
             let index = new.first + at;
-            let inherited = old.and_then(|old| self.inherited_mark(old, new.log2, at));
-            let mark = later(inherited, present(index));
+            // A stable slot has no exceptions, and a mark that stays for 9 hours would look fresh.
+            let mark = match Slot(self.slot(index).load()).state() {
+                SlotState::Stable => None,
+                _ => later(old.and_then(|old| self.inherited_mark(old, new.log2, at)), present(index)),
+            };
             self.mark(index).store(mark.map_or(0, |tick| tick.0));
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use lb_common::listener::ListenerKey;
 use lb_common::{Target, TargetId};
@@ -30,6 +31,8 @@ pub struct Written {
     pub targets: usize,
     /// Listeners written or removed.
     pub listeners: usize,
+    /// When the last of the tables was in force; none if no table changed.
+    pub published_at: Option<Instant>,
     /// Ids out of `leaving` that nothing names any more.
     pub released: BTreeSet<TargetId>,
 }
@@ -88,6 +91,7 @@ impl Writer {
                 maps.publish(*forward, table.log2, &table.slots)?;
                 self.written.tables.insert(*forward, table.clone());
                 written.tables += 1;
+                written.published_at = Some(Instant::now());
             }
         }
         Ok(())

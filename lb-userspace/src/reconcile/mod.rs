@@ -20,3 +20,6 @@ pub use action::Action;
 pub use contents::{Contents, Table};
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
+
+#[cfg(test)]
+mod tests;

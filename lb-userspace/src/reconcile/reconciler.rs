@@ -23,7 +23,7 @@ use crate::model::{
 use crate::next_hop::{NextHop, Resolutions};
 
 /// A listener's name: its load balancer, protocol and port.
-pub type ListenerName = (String, Protocol, ListenerPort);
+type ListenerName = (String, Protocol, ListenerPort);
 
 /// Desired and observed state, and what follows from them.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Reconciler {
     desired: Desired,
     registry: Registry,
     next_hops: Resolutions,
+    /// Target groups of which something was observed since their tables were computed.
+    unsettled: BTreeSet<String>,
     actions: BTreeMap<ForwardAction, Action>,
     forwards: Numbers<ForwardAction>,
     counters: Numbers<ListenerName>,
@@ -70,6 +72,7 @@ impl Reconciler {
             },
             registry: Registry::new(capacity.targets),
             next_hops: Resolutions::new(),
+            unsettled: BTreeSet::new(),
             actions: BTreeMap::new(),
             forwards: Numbers::below(capacity.forwards),
             counters: Numbers::below(capacity.listeners),
@@ -105,13 +108,19 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Takes over what a check found.
-    pub fn observe(&mut self, target: &TargetKey, health: HealthStatus, now: Instant) {
+    /// Takes over what a check found; it counts from the next [`Reconciler::settle`] on.
+    pub fn observe(&mut self, target: &TargetKey, health: HealthStatus) {
         if self.registry.observe(target, health) {
-            self.refresh(
-                |forward| forward.0.iter().any(|part| part.target_group == target.target_group),
-                now,
-            );
+            self.unsettled.insert(target.target_group.clone());
+        }
+    }
+
+    /// Computes the tables of the target groups anew of which something was observed: once for any number of
+    /// observations.
+    pub fn settle(&mut self, now: Instant) {
+        let groups = std::mem::take(&mut self.unsettled);
+        if !groups.is_empty() {
+            self.refresh(|forward| forward.0.iter().any(|part| groups.contains(&part.target_group)), now);
         }
     }
 
@@ -292,8 +301,7 @@ fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
     (load_balancer.to_owned(), listener.protocol, listener.port)
 }
 
-/// The IANA number of a protocol.
-pub fn protocol_number(protocol: Protocol) -> u8 {
+fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,

@@ -59,6 +59,7 @@ pub struct Registry {
     leaving: BTreeSet<TargetId>,
     limit: u32,
     started: bool,
+    membership: u64,
 }
 
 impl Registry {
@@ -70,6 +71,7 @@ impl Registry {
             leaving: BTreeSet::new(),
             limit: limit.min(u32::from(u16::MAX) + 1),
             started: false,
+            membership: 0,
         }
     }
 
@@ -121,6 +123,7 @@ impl Registry {
         if !self.records.contains_key(&key) {
             let id = self.free_id().expect("`check_room` has counted the ids");
             self.by_id.insert(id, key.clone());
+            self.membership += 1;
             let record = Record {
                 id,
                 weight: 0,
@@ -144,6 +147,7 @@ impl Registry {
     fn remove(&mut self, key: &TargetKey) {
         if let Some(record) = self.records.remove(key) {
             self.by_id.remove(&record.id);
+            self.membership += 1;
             self.leaving.insert(record.id);
         }
     }
@@ -180,6 +184,11 @@ impl Registry {
             }
             None => false,
         }
+    }
+
+    /// A number that grows whenever a target comes or goes.
+    pub fn membership(&self) -> u64 {
+        self.membership
     }
 
     /// All targets in the order of their keys.

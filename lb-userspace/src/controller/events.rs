@@ -1,0 +1,119 @@
+//! Everything that happens to a node, from all its sources, as one stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::configuration::ConfigurationFile;
+use super::node::Node;
+use crate::health::HealthEvent;
+use crate::next_hop::{Interface, Resolutions};
+use crate::status::report::Report;
+use crate::status::server::Reports;
+
+/// What happened.
+pub(super) enum Event {
+    /// The process is asked to end.
+    Stop,
+    /// The configuration should be read again.
+    Reload,
+    /// A target's health changed.
+    Health(HealthEvent),
+    /// Ways to targets changed.
+    NextHops(Arc<Resolutions>),
+    /// Interfaces of this host changed.
+    Interfaces(Arc<BTreeMap<u32, Interface>>),
+    /// Somebody wants to see the status.
+    Report(oneshot::Sender<Report>),
+    /// Time has passed.
+    Tick,
+}
+
+/// The stream.
+pub(super) struct Events {
+    queue: mpsc::Receiver<Event>,
+}
+
+impl Events {
+    /// Listens to all sources; the second value asks for reports.
+    pub(super) fn listen(file: ConfigurationFile, node: &mut Node) -> anyhow::Result<(Events, Reports)> {
+        let (sender, queue) = mpsc::channel(1024);
+        let (reports, requests) = mpsc::channel(16);
+        let (health, next_hops, interfaces) = node.take_sources();
+        tokio::spawn(forward_file(file, sender.clone()));
+        tokio::spawn(forward_health(health, sender.clone()));
+        tokio::spawn(forward_watch(next_hops, sender.clone(), Event::NextHops));
+        tokio::spawn(forward_watch(interfaces, sender.clone(), Event::Interfaces));
+        tokio::spawn(forward_requests(requests, sender.clone()));
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
+            });
+        }
+        Ok((Events { queue }, reports))
+    }
+
+    /// The next event; [`Event::Tick`] at `deadline` if none comes before.
+    pub(super) async fn next(&mut self, deadline: Option<Instant>) -> Event {
+        let event = self.queue.recv();
+        match deadline {
+            None => event.await.unwrap_or(Event::Stop),
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), event).await {
+                Ok(event) => event.unwrap_or(Event::Stop),
+                Err(_) => Event::Tick,
+            },
+        }
+    }
+
+    /// The events that have come already.
+    pub(super) fn pending(&mut self) -> impl Iterator<Item = Event> {
+        std::iter::from_fn(|| self.queue.try_recv().ok())
+    }
+}
+
+async fn forward_file(mut file: ConfigurationFile, events: mpsc::Sender<Event>) {
+    loop {
+        file.changed().await;
+        if events.send(Event::Reload).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_health(mut health: mpsc::UnboundedReceiver<HealthEvent>, events: mpsc::Sender<Event>) {
+    while let Some(event) = health.recv().await {
+        if events.send(Event::Health(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_requests(
+    mut requests: mpsc::Receiver<oneshot::Sender<Report>>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(request) = requests.recv().await {
+        if events.send(Event::Report(request)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_watch<T: Clone>(
+    mut watch: tokio::sync::watch::Receiver<T>,
+    events: mpsc::Sender<Event>,
+    event: fn(T) -> Event,
+) {
+    loop {
+        let value = watch.borrow_and_update().clone();
+        if events.send(event(value)).await.is_err() || watch.changed().await.is_err() {
+            return;
+        }
+    }
+}

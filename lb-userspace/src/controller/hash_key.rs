@@ -1,0 +1,83 @@
+//! The key of the flow hash on disk, so that a restarted controller sends flows to the targets they are on.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use lb_common::hash::HashKey;
+
+const FILE: &str = "hash.key";
+
+/// Reads the key in `directory`, or makes one there that only the owner can read. Nodes that announce the same
+/// VIPs need the same key: copy the file.
+///
+/// # Errors
+/// If the file can't be read or made, or is no key.
+pub(super) fn load_or_make(directory: &Path) -> anyhow::Result<HashKey> {
+    let path = directory.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => parse(&text).with_context(|| {
+            format!("{}: delete the file to have another key made (flows then move)", path.display())
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => make(directory, &path),
+        Err(error) => Err(error).with_context(|| format!("reading the hash key {}", path.display())),
+    }
+}
+
+fn make(directory: &Path, path: &Path) -> anyhow::Result<HashKey> {
+    let (k0, k1) = (random()?, random()?);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("making the runtime directory {}", directory.display()))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("making the hash key {}", path.display()))?;
+    writeln!(file, "{k0:016x}{k1:016x}").with_context(|| format!("writing {}", path.display()))?;
+    Ok(HashKey { k0, k1 })
+}
+
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|error| anyhow::anyhow!("the kernel has no random numbers: {error}"))
+}
+
+fn parse(text: &str) -> anyhow::Result<HashKey> {
+    let digits = text.trim();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bail!("a hash key is 32 hexadecimal digits");
+    }
+    let half = |digits| u64::from_str_radix(digits, 16).context("a hash key is 32 hexadecimal digits");
+    Ok(HashKey { k0: half(&digits[..16])?, k1: half(&digits[16..])? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_key_that_was_made_is_read_again_and_is_the_owners_alone() {
+        let directory = std::env::temp_dir().join(format!("sluice-key-{}", std::process::id()));
+        let made = load_or_make(&directory).unwrap();
+        assert_eq!(load_or_make(&directory).unwrap(), made);
+        let mode = fs::metadata(directory.join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in ["", "1234", "zz112233445566778899aabbccddeeff", "00112233445566778899aabbccddeeff0"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let key = parse("00112233445566778899aabbccddeeff\n").unwrap();
+        assert_eq!(key, HashKey { k0: 0x0011_2233_4455_6677, k1: 0x8899_aabb_ccdd_eeff });
+    }
+}

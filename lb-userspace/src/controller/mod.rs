@@ -1,0 +1,94 @@
+//! `sluice run`: one node's controller.
+//!
+//! ```text
+//!   file, SIGHUP ─┐
+//!   health events ┼─► events ─► node (reconciler → difference → maps) ─► status, metrics
+//!   next hops ────┤
+//!   time ─────────┘
+//! ```
+//!
+//! One task owns all state; everything else sends it events. Only this module and `node` know of all the parts.
+
+mod configuration;
+mod events;
+mod hash_key;
+mod node;
+mod observers;
+mod preflight;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tracing::{error, info};
+
+use crate::config;
+use crate::status::server;
+use configuration::ConfigurationFile;
+use events::{Event, Events};
+use node::Node;
+
+/// Run the controller of this node
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The configuration: a JSON file. A change of it is applied at once.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Use these interfaces instead of the configuration's (repeatable)
+    #[arg(long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// Where the status socket and the key of the flow hash are kept
+    #[arg(long, value_name = "DIR", default_value = crate::DEFAULT_RUNTIME_DIRECTORY)]
+    pub runtime_directory: PathBuf,
+}
+
+/// Runs until SIGINT or SIGTERM, and leaves the interfaces as they were.
+///
+/// # Errors
+/// If it can't start: the configuration is bad, the process lacks privileges, an interface is missing or taken.
+/// Once it runs, no error ends it.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let desired = options.load()?;
+    preflight::check()?;
+    let hash_key = hash_key::load_or_make(&options.runtime_directory)?;
+    let file = ConfigurationFile::watch(options.config.clone())?;
+    let metrics_address = desired.metrics_address;
+    let mut node = Node::start(desired, &options.config, hash_key).await?;
+    let (mut events, reports) = Events::listen(file, &mut node)?;
+    let _status = server::serve_socket(&options.runtime_directory.join(crate::STATUS_SOCKET), reports.clone())
+        .await
+        .context("serving the status")?;
+    let _metrics = match metrics_address {
+        Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
+        None => None,
+    };
+    node.attach().await?;
+    info!("ready: {}", config::summary(node.desired()));
+    loop {
+        let first = events.next(node.next_deadline()).await;
+        for event in std::iter::once(first).chain(events.pending()) {
+            match event {
+                Event::Stop => return node.stop(),
+                Event::Reload => node.reload(|| options.load()).await,
+                Event::Health(event) => node.observe(event),
+                Event::NextHops(next_hops) => node.set_next_hops(&next_hops),
+                Event::Interfaces(interfaces) => node.set_interfaces(&interfaces),
+                Event::Report(answer) => node.answer(answer),
+                Event::Tick => {}
+            }
+        }
+        if let Err(error) = node.reconcile() {
+            error!("the maps are not as they should be, and will be tried again: {error:#}");
+        }
+    }
+}
+
+impl Options {
+    fn load(&self) -> anyhow::Result<crate::model::Desired> {
+        let mut desired = config::load(&self.config)?;
+        if !self.interfaces.is_empty() {
+            desired.node.interfaces.clone_from(&self.interfaces);
+        }
+        Ok(desired)
+    }
+}

@@ -1,0 +1,249 @@
+//! The node: the one owner of all state. It joins the reconciler with the data plane and the observers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use lb_common::flow_table::Tick;
+use lb_common::hash::HashKey;
+use lb_common::packet::MacAddress;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::observers::{Observers, Sources};
+use crate::config;
+use crate::data_plane::{Attachment, Capacity, DataPlane, Writer};
+use crate::health::HealthEvent;
+use crate::model::Desired;
+use crate::next_hop::{Interface, Resolutions};
+use crate::reconcile::Reconciler;
+use crate::status::report::{ConfigurationReport, PublicationReport, Report};
+
+/// After a failed write, the time until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One node's state.
+pub(super) struct Node {
+    pub(super) data_plane: DataPlane,
+    pub(super) reconciler: Reconciler,
+    pub(super) observers: Observers,
+    pub(super) attachments: BTreeMap<String, Attachment>,
+    pub(super) configuration: ConfigurationReport,
+    pub(super) publications: PublicationReport,
+    pub(super) started: Instant,
+    writer: Writer,
+    /// The moments at which the health checks ended whose effect is not written yet.
+    decisions: Vec<Instant>,
+    retry: Option<Instant>,
+}
+
+impl Node {
+    /// Loads the program and fills its maps; nothing is attached yet.
+    pub(super) async fn start(desired: Desired, file: &Path, hash_key: HashKey) -> anyhow::Result<Node> {
+        let mut data_plane = DataPlane::load(Capacity::default())?;
+        data_plane.maps.set_hash_key(hash_key)?;
+        let reconciler = Reconciler::new(desired, data_plane.maps.capacity(), Instant::now())
+            .with_context(|| file.display().to_string())?;
+        let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
+        let mut node = Node {
+            data_plane,
+            reconciler,
+            observers,
+            attachments: BTreeMap::new(),
+            configuration: ConfigurationReport {
+                file: file.display().to_string(),
+                generation: 1,
+                rejected: None,
+            },
+            publications: PublicationReport::default(),
+            started: Instant::now(),
+            writer: Writer::default(),
+            decisions: Vec::new(),
+            retry: None,
+        };
+        node.observers.follow(&node.reconciler);
+        let next_hops = node.observers.first_next_hops(&node.reconciler).await;
+        node.set_next_hops(&next_hops);
+        node.reconcile()?;
+        Ok(node)
+    }
+
+    /// Where the node's observations come from; to be called once.
+    pub(super) fn take_sources(&mut self) -> Sources {
+        self.observers.take_sources()
+    }
+
+    /// The desired state in force.
+    pub(super) fn desired(&self) -> &Desired {
+        self.reconciler.desired()
+    }
+
+    /// Puts the balancer on the interfaces that the configuration names, and takes it off the others.
+    pub(super) async fn attach(&mut self) -> anyhow::Result<()> {
+        let wanted = self.desired().node.interfaces.clone();
+        for name in &wanted {
+            if !self.attachments.contains_key(name) {
+                let attachment = self.attach_to(name).await?;
+                self.attachments.insert(name.clone(), attachment);
+            }
+        }
+        let gone: Vec<String> =
+            self.attachments.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+        for name in gone {
+            let attachment = self.attachments.remove(&name).expect("the name was just seen");
+            self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
+            info!("{name}: the balancer is off it");
+        }
+        Ok(())
+    }
+
+    async fn attach_to(&mut self, name: &str) -> anyhow::Result<Attachment> {
+        let interface = crate::next_hop::interface(name).await?;
+        let mac = interface.mac.with_context(|| format!("interface {name} has no MAC address: it is no Ethernet"))?;
+        let attachment = self.data_plane.attach(name, interface.index, mac)?;
+        match &attachment.fallback_reason {
+            None => info!("{name}: native XDP, program {}", attachment.program_id),
+            Some(reason) => warn!(
+                "{name}: generic XDP, program {}, which is several times slower; native was refused: {reason}",
+                attachment.program_id
+            ),
+        }
+        Ok(attachment)
+    }
+
+    /// Takes over the configuration that `load` reads, or keeps the present one.
+    pub(super) async fn reload(&mut self, load: impl FnOnce() -> anyhow::Result<Desired>) {
+        match self.try_reload(load).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.configuration.generation += 1;
+                self.configuration.rejected = None;
+                info!("configuration applied: {}", config::summary(self.desired()));
+            }
+            Err(problem) => {
+                error!("the configuration is refused, the running one stays:\n{problem:#}");
+                self.configuration.rejected = Some(format!("{problem:#}"));
+            }
+        }
+    }
+
+    async fn try_reload(&mut self, load: impl FnOnce() -> anyhow::Result<Desired>) -> anyhow::Result<bool> {
+        let desired = load()?;
+        if desired == *self.desired() {
+            self.configuration.rejected = None;
+            return Ok(false);
+        }
+        for name in &desired.node.interfaces {
+            crate::next_hop::interface(name).await?;
+        }
+        if desired.metrics_address != self.desired().metrics_address {
+            warn!("metrics_address: the change takes effect at the next start");
+        }
+        self.reconciler.apply(desired, Instant::now()).with_context(|| self.configuration.file.clone())?;
+        self.observers.follow(&self.reconciler);
+        self.attach().await?;
+        Ok(true)
+    }
+
+    /// Takes over a change of a target's health.
+    pub(super) fn observe(&mut self, event: HealthEvent) {
+        self.reconciler.observe(&event.target, event.status);
+        self.decisions.push(event.decided_at);
+    }
+
+    /// Takes over how targets are reached.
+    pub(super) fn set_next_hops(&mut self, next_hops: &Arc<Resolutions>) {
+        for (address, resolution) in next_hops.iter() {
+            let known = self.reconciler.next_hops().get(address);
+            if let (Some(Ok(_)) | None, Err(problem)) = (known, resolution) {
+                warn!("target {address}: {problem}");
+            }
+        }
+        self.reconciler.set_next_hops(Resolutions::clone(next_hops));
+    }
+
+    /// Takes over new MAC addresses of the interfaces that the balancer is on.
+    pub(super) fn set_interfaces(&mut self, interfaces: &Arc<BTreeMap<u32, Interface>>) {
+        for attachment in self.attachments.values() {
+            let mac = interfaces.get(&attachment.interface).and_then(|interface| interface.mac);
+            if let Some(mac) = mac
+                && let Err(problem) = self.data_plane.maps.set_interface(attachment.interface, MacAddress::new(mac))
+            {
+                error!("{problem:#}");
+            }
+        }
+    }
+
+    /// Answers who wants to see the status.
+    pub(super) fn answer(&mut self, answer: oneshot::Sender<Report>) {
+        match self.report() {
+            // Who asked may have gone.
+            Ok(report) => drop(answer.send(report)),
+            Err(problem) => error!("the status can't be read: {problem:#}"),
+        }
+    }
+
+    /// When [`Node::reconcile`] has something to do without an event.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.reconciler.next_deadline().into_iter().chain(self.retry).min()
+    }
+
+    /// Makes the maps as they must be now.
+    pub(super) fn reconcile(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        self.reconciler.settle(now);
+        let (maps, clock) = (&self.data_plane.maps, tick_now());
+        self.reconciler.tick(now, &|forward, slot| {
+            let marked = maps.last_exception(forward, slot as u32)?;
+            now.checked_sub(Duration::from_nanos(u64::from(clock.since(marked)) << 30))
+        });
+        self.observers.follow_membership(&self.reconciler);
+        let written = self.write();
+        self.retry = written.is_err().then(|| Instant::now() + RETRY);
+        written
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let contents = self.reconciler.contents();
+        let leaving = self.reconciler.leaving().clone();
+        let written = self.writer.write(&mut self.data_plane.maps, &contents, &leaving)?;
+        self.reconciler.released(&written.released);
+        self.publications.tables += written.tables as u64;
+        if written.tables + written.targets + written.listeners > 0 {
+            self.publications.last_write_seconds = begun.elapsed().as_secs_f64();
+        }
+        for decided_at in std::mem::take(&mut self.decisions) {
+            self.record_decision(written.published_at.unwrap_or(begun).duration_since(decided_at));
+        }
+        Ok(())
+    }
+
+    fn record_decision(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        info!("tables in force {:.2} ms after the deciding check ended", seconds * 1000.0);
+        let publications = &mut self.publications;
+        publications.decisions += 1;
+        publications.last_decision_seconds = Some(seconds);
+        let longest = publications.max_decision_seconds.unwrap_or_default();
+        publications.max_decision_seconds = Some(longest.max(seconds));
+    }
+
+    /// Takes the balancer off all interfaces.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        for (name, attachment) in std::mem::take(&mut self.attachments) {
+            self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
+        }
+        info!("stopped: the interfaces are as they were");
+        Ok(())
+    }
+}
+
+/// The present moment of the clock by which the program marks flows and slots.
+pub(super) fn tick_now() -> Tick {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Tick::from_nanoseconds(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}

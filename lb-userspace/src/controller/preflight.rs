@@ -1,0 +1,52 @@
+//! What the controller needs of the kernel and of its own rights, said before anything is touched.
+
+use anyhow::bail;
+use rustix::thread::{CapabilitySet, capabilities};
+
+const NEEDED: [(CapabilitySet, &str); 3] = [
+    (CapabilitySet::BPF, "CAP_BPF (makes maps and loads the program)"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaches the program, keeps neighbours resolved)"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON (spares 70 ns a packet of speculation barriers)"),
+];
+
+/// `bpf_ktime_get_coarse_ns` came with it.
+const OLDEST_KERNEL: (u32, u32) = (5, 11);
+
+/// Checks capabilities and kernel.
+///
+/// # Errors
+/// With everything that is missing.
+pub(super) fn check() -> anyhow::Result<()> {
+    let held = capabilities(None).map(|sets| sets.effective).unwrap_or(CapabilitySet::empty());
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(capability, _)| !held.contains(*capability)).map(|(_, name)| *name).collect();
+    if !missing.is_empty() {
+        bail!("this process lacks {}: run it as root, or give it these capabilities", missing.join(", "));
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    match version(&release) {
+        Some(version) if version < OLDEST_KERNEL => bail!(
+            "the kernel is {release}; the balancer needs Linux {}.{} or newer",
+            OLDEST_KERNEL.0,
+            OLDEST_KERNEL.1
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_its_version() {
+        assert_eq!(version("6.1.0-21-amd64"), Some((6, 1)));
+        assert_eq!(version("5.11-rc1"), Some((5, 11)));
+        assert_eq!(version("unknown"), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! The node's state as a report: read from the reconciler, the health checks and the counters.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lb_common::{SlotState, TargetId};
+
+use super::node::{Node, tick_now};
+use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
+use crate::model::{Listener, LoadBalancer, TargetGroup, TargetKey, UdpTracking};
+use crate::reconcile::Record;
+use crate::status::report::{
+    ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport,
+    ReasonReport, Report, TargetGroupReport, TargetReport,
+};
+use crate::table::member;
+
+/// What is summed up once for all targets.
+struct Sums {
+    /// Slots by target, over all tables.
+    slots: BTreeMap<TargetId, u32>,
+    /// Slots of all tables that the target's group is in.
+    group_slots: BTreeMap<String, u32>,
+    /// Living entries of the flow table by target.
+    flows: BTreeMap<TargetId, u64>,
+    checks: BTreeMap<TargetKey, TargetSnapshot>,
+}
+
+impl Node {
+    /// The state now.
+    pub(super) fn report(&self) -> anyhow::Result<Report> {
+        let desired = self.desired();
+        let sums = self.sums();
+        let load_balancers = desired.load_balancers.iter().map(|(name, load_balancer)| {
+            Ok((name.clone(), self.load_balancer(name, load_balancer)?))
+        });
+        let target_groups =
+            desired.target_groups.iter().map(|(name, group)| Ok((name.clone(), self.target_group(name, group, &sums)?)));
+        Ok(Report {
+            node: desired.node.name.clone(),
+            zone: desired.node.zone.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            configuration: self.configuration.clone(),
+            publications: self.publications.clone(),
+            interfaces: self.interfaces(),
+            load_balancers: load_balancers.collect::<anyhow::Result<_>>()?,
+            target_groups: target_groups.collect::<anyhow::Result<_>>()?,
+            reasons: self.reasons()?,
+        })
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceReport> {
+        let report = |(name, attachment): (&String, &crate::data_plane::Attachment)| InterfaceReport {
+            name: name.clone(),
+            index: attachment.interface,
+            mode: attachment.mode().to_owned(),
+            fallback_reason: attachment.fallback_reason.clone(),
+            program_id: attachment.program_id,
+        };
+        self.attachments.iter().map(report).collect()
+    }
+
+    fn load_balancer(&self, name: &str, load_balancer: &LoadBalancer) -> anyhow::Result<LoadBalancerReport> {
+        let listeners = load_balancer.listeners.iter().map(|listener| self.listener(name, listener));
+        Ok(LoadBalancerReport {
+            vips: load_balancer.vips.clone(),
+            listeners: listeners.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn listener(&self, load_balancer: &str, listener: &Listener) -> anyhow::Result<ListenerReport> {
+        let slots = self.reconciler.actions().get(&listener.forward).and_then(|action| action.slots());
+        let counter = self.reconciler.counter(load_balancer, listener).unwrap_or_default();
+        let traffic = self.data_plane.maps.listener_traffic(counter)?;
+        let count = |state| slots.map_or(0, |slots| slots.count(state) as u32);
+        let identity = |id| {
+            let target = self.reconciler.registry().by_id(id);
+            target.map_or(0, |(key, _)| member::identity(&key.target_group, key.address))
+        };
+        let forward = listener.forward.0.iter().map(|part| ForwardReport {
+            target_group: part.target_group.clone(),
+            weight: part.weight,
+        });
+        Ok(ListenerReport {
+            protocol: listener.protocol.to_string(),
+            port: listener.port.to_string(),
+            forward: forward.collect(),
+            slots: slots.map_or(0, |slots| slots.size().slots() as u32),
+            changing_slots: count(SlotState::Changing),
+            exception_slots: count(SlotState::Exceptions),
+            table_digest: slots.map(|slots| slots.digest(identity)).unwrap_or_default(),
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+        })
+    }
+
+    fn target_group(&self, name: &str, group: &TargetGroup, sums: &Sums) -> anyhow::Result<TargetGroupReport> {
+        let targets =
+            self.reconciler.registry().group(name).map(|(address, record)| self.target(name, group, address, record, sums));
+        Ok(TargetGroupReport {
+            protocol: group.protocol.to_string(),
+            port: group.port,
+            encapsulation: match group.encapsulation {
+                crate::model::Encapsulation::Ipip => "ipip".to_owned(),
+                crate::model::Encapsulation::Gue => "gue".to_owned(),
+            },
+            fail_open: self.reconciler.is_in_use(name) && self.reconciler.fails_open(name),
+            targets: targets.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn target(
+        &self,
+        name: &str,
+        group: &TargetGroup,
+        address: IpAddr,
+        record: &Record,
+        sums: &Sums,
+    ) -> anyhow::Result<TargetReport> {
+        let key = TargetKey { target_group: name.to_owned(), address };
+        let status = self.shown_status(name, group, record);
+        let traffic = self.data_plane.maps.target_traffic(record.id)?;
+        let slots = sums.slots.get(&record.id).copied().unwrap_or_default();
+        let all_slots = sums.group_slots.get(name).copied().unwrap_or_default();
+        Ok(TargetReport {
+            id: address,
+            zone: record.zone.clone(),
+            weight: record.weight,
+            state: status.state.as_str().to_owned(),
+            reason: status.reason.map(|reason| reason.code().to_owned()),
+            description: status.description,
+            checks: checks(sums.checks.get(&key)),
+            slots,
+            share: if all_slots == 0 { 0.0 } else { f64::from(slots) / f64::from(all_slots) },
+            next_hop: self.next_hop(address),
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            exception_flows: sums.flows.get(&record.id).copied().unwrap_or_default(),
+        })
+    }
+
+    /// What the health checks say, unless the target has no say in it.
+    fn shown_status(&self, name: &str, group: &TargetGroup, record: &Record) -> HealthStatus {
+        if record.is_draining() {
+            HealthStatus::because(HealthState::Draining, Reason::DeregistrationInProgress)
+        } else if !self.reconciler.is_in_use(name) {
+            HealthStatus::because(HealthState::Unused, Reason::NotInUse)
+        } else if !group.cross_zone && record.zone != self.desired().node.zone {
+            let text = format!("cross_zone is off and this node is in zone {}", self.desired().node.zone);
+            HealthStatus::described(HealthState::Unused, Reason::NotInUse, text)
+        } else {
+            record.health.clone()
+        }
+    }
+
+    fn next_hop(&self, address: IpAddr) -> NextHopReport {
+        match self.reconciler.next_hops().get(&address) {
+            Some(Ok(next_hop)) => NextHopReport::Resolved {
+                interface: next_hop.interface_name.clone(),
+                mac: next_hop.destination_mac.map(|byte| format!("{byte:02x}")).join(":"),
+                mtu: next_hop.mtu,
+            },
+            Some(Err(problem)) => NextHopReport::Unresolved { problem: problem.to_string() },
+            None => NextHopReport::Unresolved { problem: format!("the way to {address} is being looked up") },
+        }
+    }
+
+    fn reasons(&self) -> anyhow::Result<Vec<ReasonReport>> {
+        let counted = self.data_plane.maps.reasons()?;
+        let report = |(reason, packets): (lb_common::Reason, u64)| ReasonReport {
+            reason: reason.name().to_owned(),
+            verdict: reason.verdict().as_str().to_owned(),
+            description: reason.description().to_owned(),
+            packets,
+        };
+        Ok(counted.into_iter().filter(|(reason, _)| reason.is_on_node()).map(report).collect())
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = Sums {
+            slots: BTreeMap::new(),
+            group_slots: BTreeMap::new(),
+            flows: self.living_flows(),
+            checks: self.observers.health.snapshot(),
+        };
+        for (forward, action) in self.reconciler.actions() {
+            let Some(slots) = action.slots() else { continue };
+            for (id, count) in slots.slots_by_target() {
+                *sums.slots.entry(id).or_default() += count as u32;
+            }
+            for part in &forward.0 {
+                *sums.group_slots.entry(part.target_group.clone()).or_default() += slots.size().slots() as u32;
+            }
+        }
+        sums
+    }
+
+    /// Entries of the flow table by target; the table is not looked through while nothing is in it.
+    fn living_flows(&self) -> BTreeMap<TargetId, u64> {
+        let mut flows = BTreeMap::new();
+        let desired = self.desired();
+        let tracks = desired.target_groups.values().any(|group| group.udp_tracking == UdpTracking::Always);
+        let quiet = self.reconciler.actions().values().all(|action| {
+            action.slots().is_none_or(|slots| slots.count(SlotState::Stable) == slots.size().slots())
+        });
+        if quiet && !tracks {
+            return flows;
+        }
+        let now = tick_now();
+        self.data_plane.maps.for_each_flow(|entry| {
+            if entry.is_living(now, self.idle_ticks(entry.target())) {
+                *flows.entry(entry.target()).or_default() += 1;
+            }
+        });
+        flows
+    }
+
+    fn idle_ticks(&self, id: TargetId) -> u16 {
+        let target = self.reconciler.registry().by_id(id);
+        let group = target.and_then(|(key, _)| self.desired().target_groups.get(&key.target_group));
+        group.map_or(0, |group| lb_common::flow_table::Tick::covering_seconds(group.idle_timeout.as_secs()))
+    }
+}
+
+fn checks(snapshot: Option<&TargetSnapshot>) -> ChecksReport {
+    let statistics = snapshot.map(|snapshot| snapshot.statistics).unwrap_or_default();
+    ChecksReport {
+        passed: statistics.passed,
+        failed: statistics.failed,
+        last_seconds: statistics.last_latency.map(|latency| latency.as_secs_f64()),
+    }
+}

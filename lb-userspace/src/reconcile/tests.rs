@@ -1,0 +1,273 @@
+//! The reconciler as a whole: what the maps must hold after each kind of change.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use lb_common::{Slot, SlotState, TargetId};
+
+use super::*;
+use crate::config;
+use crate::data_plane::Capacity;
+use crate::health::{HealthState, HealthStatus, Reason};
+use crate::model::{Desired, TargetKey};
+use crate::next_hop::{NextHop, Resolutions};
+
+const DRAINING: Duration = Duration::from_secs(100);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A configuration of one load balancer and the target group `web` with these targets (id, weight, zone).
+fn desired(targets: &[(&str, u16, &str)]) -> Desired {
+    desired_with(targets, true)
+}
+
+fn desired_with(targets: &[(&str, u16, &str)], cross_zone: bool) -> Desired {
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|(id, weight, zone)| serde_json::json!({ "id": id, "weight": weight, "zone": zone }))
+        .collect();
+    let text = serde_json::json!({
+        "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
+        "load_balancers": [ { "name": "web", "vips": ["10.200.1.1", "fc00:1::1"],
+            "listeners": [ { "protocol": "TCP", "port": 80, "forward": [ { "target_group": "web" } ] } ] } ],
+        "target_groups": [ { "name": "web", "protocol": "TCP", "port": 80, "draining_seconds": DRAINING.as_secs(),
+            "idle_timeout_seconds": IDLE.as_secs(), "cross_zone": cross_zone, "targets": targets } ]
+    });
+    config::parse("test.json", &text.to_string()).expect("the test's configuration is good")
+}
+
+struct Bench {
+    reconciler: Reconciler,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(desired: Desired) -> Bench {
+        let now = Instant::now();
+        let capacity = Capacity { targets: 16, ..Capacity::default() };
+        Bench { reconciler: Reconciler::new(desired, capacity, now).expect("it fits"), now }
+    }
+
+    fn with_all_healthy(targets: &[(&str, u16, &str)]) -> Bench {
+        let mut bench = Bench::new(desired(targets));
+        targets.iter().for_each(|(id, ..)| bench.observe(id, HealthStatus::healthy()));
+        bench
+    }
+
+    fn observe(&mut self, id: &str, health: HealthStatus) {
+        self.reconciler.observe(&key(id), health);
+        self.reconciler.settle(self.now);
+    }
+
+    fn fail(&mut self, id: &str) {
+        self.observe(id, HealthStatus::because(HealthState::Unhealthy, Reason::Timeout));
+    }
+
+    fn apply(&mut self, desired: Desired) {
+        self.reconciler.apply(desired, self.now).expect("it fits");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.reconciler.tick(self.now, &|_, _| None);
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let contents = self.reconciler.contents();
+        contents.tables.values().next().expect("one table").slots.to_vec()
+    }
+
+    fn id(&self, id: &str) -> TargetId {
+        self.reconciler.registry().iter().find(|(known, _)| **known == key(id)).expect("a known target").1.id
+    }
+
+    /// How many slots send new flows to the target.
+    fn share(&self, id: &str) -> usize {
+        let id = self.id(id);
+        self.slots().iter().filter(|slot| slot.current() == id).count()
+    }
+
+    fn count(&self, state: SlotState) -> usize {
+        self.slots().iter().filter(|slot| slot.state() == state).count()
+    }
+}
+
+fn key(id: &str) -> TargetKey {
+    TargetKey { target_group: "web".into(), address: id.parse().expect("an address") }
+}
+
+const THREE: [(&str, u16, &str); 3] = [("10.0.0.1", 1, "a"), ("10.0.0.2", 1, "a"), ("10.0.0.3", 1, "b")];
+
+#[test]
+fn every_vip_has_the_listener_and_they_share_one_table() {
+    let bench = Bench::new(desired(&THREE));
+    let contents = bench.reconciler.contents();
+    assert_eq!(contents.vips.len(), 2);
+    let forwards: Vec<u32> = contents.listeners.values().map(|listener| listener.forward).collect();
+    assert_eq!(forwards, [1, 1]);
+    assert_eq!(contents.tables.len(), 1);
+}
+
+#[test]
+fn targets_that_were_there_at_the_start_serve_before_their_first_check_has_ended() {
+    let mut bench = Bench::new(desired(&THREE));
+    assert!(THREE.iter().all(|(id, ..)| bench.share(id) > 1000));
+    bench.observe("10.0.0.1", HealthStatus::healthy());
+    assert_eq!(bench.count(SlotState::Stable), bench.slots().len(), "the first passed check moves nothing");
+}
+
+#[test]
+fn a_target_that_comes_later_serves_after_its_first_passed_check() {
+    let mut bench = Bench::with_all_healthy(&THREE[..2]);
+    bench.apply(desired(&THREE));
+    assert_eq!(bench.share("10.0.0.3"), 0);
+    bench.observe("10.0.0.3", HealthStatus::healthy());
+    assert!(bench.share("10.0.0.3") > 1000);
+    assert!(bench.count(SlotState::Changing) > 1000, "the others' flows are kept");
+}
+
+#[test]
+fn an_unhealthy_target_gets_no_flow_from_the_moment_its_state_flips() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let before = bench.slots();
+    bench.fail("10.0.0.2");
+    let dead = bench.id("10.0.0.2");
+    let after = bench.slots();
+    assert!(after.iter().all(|slot| slot.current() != dead && slot.previous() != dead));
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert_eq!(moved, before.iter().filter(|slot| slot.current() == dead).count(), "only its own slots move");
+    assert!(!bench.reconciler.contents().targets[&dead].way.keeps_flows());
+    bench.observe("10.0.0.2", HealthStatus::healthy());
+    let back: Vec<TargetId> = bench.slots().iter().map(|slot| slot.current()).collect();
+    assert_eq!(back, before.iter().map(|slot| slot.current()).collect::<Vec<_>>());
+}
+
+#[test]
+fn when_no_target_is_healthy_all_are_used() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    THREE.iter().for_each(|(id, ..)| bench.fail(id));
+    assert!(bench.reconciler.fails_open("web"));
+    assert!(THREE.iter().all(|(id, ..)| bench.share(id) > 1000));
+    let targets = bench.reconciler.contents().targets;
+    assert!(targets.values().all(|target| target.way.keeps_flows()), "and so are their known flows");
+    bench.observe("10.0.0.3", HealthStatus::healthy());
+    assert_eq!(bench.share("10.0.0.3"), bench.slots().len());
+}
+
+#[test]
+fn a_removed_target_drains_and_then_goes() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let leaving = bench.id("10.0.0.1");
+    bench.apply(desired(&THREE[1..]));
+    assert_eq!(bench.share("10.0.0.1"), 0);
+    assert!(bench.slots().iter().any(|slot| slot.previous() == leaving), "unknown flows are still its own");
+    assert!(bench.reconciler.contents().targets[&leaving].way.keeps_flows());
+    assert!(bench.reconciler.health_checks().contains_key(&key("10.0.0.1")), "it is still checked");
+    bench.pass(DRAINING);
+    assert!(!bench.reconciler.contents().targets.contains_key(&leaving));
+    assert!(bench.slots().iter().all(|slot| slot.current() != leaving && slot.previous() != leaving));
+    assert!(bench.reconciler.leaving().contains(&leaving));
+}
+
+#[test]
+fn a_draining_target_that_is_wanted_again_serves_again() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let (before, id) = (bench.share("10.0.0.1"), bench.id("10.0.0.1"));
+    bench.apply(desired(&THREE[1..]));
+    bench.apply(desired(&THREE));
+    assert_eq!((bench.share("10.0.0.1"), bench.id("10.0.0.1")), (before, id));
+    assert_eq!(bench.count(SlotState::Exceptions), before, "flows that began elsewhere meanwhile live on");
+}
+
+#[test]
+fn the_last_targets_serve_while_they_drain() {
+    let mut bench = Bench::with_all_healthy(&THREE[..1]);
+    bench.apply(desired(&[]));
+    assert_eq!(bench.share("10.0.0.1"), bench.slots().len());
+    bench.pass(DRAINING);
+    assert!(bench.slots().iter().all(|slot| slot.current().is_none()));
+}
+
+#[test]
+fn a_draining_target_that_dies_goes_at_once() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let leaving = bench.id("10.0.0.1");
+    bench.apply(desired(&THREE[1..]));
+    bench.fail("10.0.0.1");
+    bench.pass(Duration::ZERO);
+    assert!(bench.reconciler.leaving().contains(&leaving));
+}
+
+#[test]
+fn an_id_is_given_again_only_after_the_data_plane_has_forgotten_it() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let old = bench.id("10.0.0.1");
+    bench.fail("10.0.0.1");
+    bench.apply(desired(&THREE[1..]));
+    bench.apply(desired(&[("10.0.0.9", 1, "a"), THREE[1], THREE[2]]));
+    assert_ne!(bench.id("10.0.0.9"), old);
+    let leaving = bench.reconciler.leaving().clone();
+    bench.reconciler.released(&leaving);
+    bench.apply(desired(&[("10.0.0.8", 1, "a"), ("10.0.0.9", 1, "a"), THREE[1], THREE[2]]));
+    assert_eq!(bench.id("10.0.0.8"), old);
+}
+
+#[test]
+fn weights_share_the_slots() {
+    let bench = Bench::with_all_healthy(&[("10.0.0.1", 3, "a"), ("10.0.0.2", 1, "a"), ("10.0.0.3", 0, "a")]);
+    let slots = bench.slots().len();
+    assert_eq!((bench.share("10.0.0.1"), bench.share("10.0.0.3")), (slots / 4 * 3, 0));
+}
+
+#[test]
+fn without_cross_zone_only_the_nodes_own_zone_is_used() {
+    let mut bench = Bench::new(desired_with(&THREE, false));
+    assert_eq!(bench.share("10.0.0.3"), 0);
+    bench.fail("10.0.0.1");
+    bench.fail("10.0.0.2");
+    assert!(bench.reconciler.fails_open("web"), "a target elsewhere is no help");
+    assert_eq!(bench.share("10.0.0.3"), 0);
+}
+
+#[test]
+fn changed_slots_are_quiet_again_when_their_time_has_passed() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    bench.apply(desired(&[("10.0.0.1", 2, "a"), THREE[1], THREE[2]]));
+    assert!(bench.count(SlotState::Changing) > 0);
+    bench.pass(IDLE + Duration::from_secs(1));
+    assert!(bench.count(SlotState::Exceptions) > 0);
+    bench.pass(IDLE + Duration::from_secs(1));
+    assert_eq!(bench.count(SlotState::Stable), bench.slots().len());
+    assert_eq!(bench.reconciler.next_deadline(), None);
+}
+
+#[test]
+fn more_targets_than_ids_are_refused_and_nothing_changes() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let before = bench.slots();
+    let addresses: Vec<String> = (1..=16).map(|at| format!("10.0.1.{at}")).collect();
+    let many: Vec<_> = addresses.iter().map(|address| (address.as_str(), 1, "a")).collect();
+    let error = bench.reconciler.apply(desired(&many), bench.now).unwrap_err();
+    assert!(error.to_string().contains("more than the 15"), "{error}");
+    assert_eq!(bench.slots(), before);
+}
+
+#[test]
+fn a_target_without_a_next_hop_keeps_its_slots() {
+    let mut bench = Bench::with_all_healthy(&THREE);
+    let address: IpAddr = "10.0.0.1".parse().unwrap();
+    let next_hop = NextHop {
+        interface: 7,
+        interface_name: "eth0".into(),
+        source_mac: [2; 6],
+        destination_mac: [4; 6],
+        source: "10.0.0.254".parse().unwrap(),
+        mtu: 1500,
+        neighbour_silent: false,
+    };
+    bench.reconciler.set_next_hops(Resolutions::from(BTreeMap::from([(address, Ok(next_hop))])));
+    let targets = bench.reconciler.contents().targets;
+    assert_eq!(targets[&bench.id("10.0.0.1")].way.interface(), 7);
+    assert_eq!(targets[&bench.id("10.0.0.2")].way.kind(), None);
+    assert!(bench.share("10.0.0.2") > 1000);
+}
