@@ -11,6 +11,8 @@ use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
+use crate::server::accept;
+
 /// The port of both echo services (RFC 862).
 pub const PORT: u16 = 7;
 
@@ -22,7 +24,7 @@ pub fn greeting(name: &str, client: SocketAddr) -> String {
 /// Echoes TCP connections for ever.
 pub(crate) async fn serve_tcp(listener: TcpListener, name: Arc<str>) -> Result<()> {
     loop {
-        let (connection, client) = listener.accept().await.context("accepting an echo connection")?;
+        let (connection, client) = accept(&listener).await;
         let name = name.clone();
         // A client that goes away in the middle is its own business.
         tokio::spawn(async move { echo(connection, &greeting(&name, client)).await });

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::server::accept;
+
 /// The port of the targets' HTTP server.
 pub const PORT: u16 = 80;
 
@@ -23,7 +25,7 @@ const MAX_HEAD_LINES: usize = 64;
 /// Serves for ever.
 pub(crate) async fn serve(listener: TcpListener, name: Arc<str>) -> Result<()> {
     loop {
-        let (connection, client) = listener.accept().await.context("accepting an HTTP connection")?;
+        let (connection, client) = accept(&listener).await;
         let name = name.clone();
         tokio::spawn(async move {
             let (read, write) = connection.into_split();

@@ -180,10 +180,12 @@ mod tests {
         }
         let (one, two) = (Lease::take().unwrap(), Lease::take().unwrap());
         assert_ne!(one.number(), two.number());
-        let directory = two.directory().to_path_buf();
-        assert!(Lease::living().unwrap().contains(&directory));
+        assert!(Lease::living().unwrap().contains(&two.directory().to_path_buf()));
+        // Another test may take the number, and with it the directory, as soon as it is free.
+        let log = two.directory().join("two.log");
+        fs::write(&log, "of the second lab").unwrap();
         drop(two);
-        assert!(!directory.exists());
+        assert!(!log.exists());
     }
 
     #[test]
@@ -196,6 +198,8 @@ mod tests {
         let mut sleeper = host.enter(|| Command::new("sleep").arg("600").spawn()).unwrap();
         let namespace = host.name().to_string();
         let directory = lease.directory().to_path_buf();
+        let log = directory.join("left.log");
+        fs::write(&log, "of the killed lab").unwrap();
         // As if killed: nothing is dropped but the lock, which the kernel gives back.
         std::mem::forget(host);
         let lease = Arc::into_inner(lease);
@@ -203,7 +207,7 @@ mod tests {
         let number: u32 = directory.file_name().unwrap().to_str().unwrap().parse().unwrap();
         release_lock_as_the_kernel_does(&directory);
         clear_if_dead(number).unwrap();
-        assert!(!directory.exists());
+        assert!(!log.exists());
         assert!(!Path::new("/run/netns").join(namespace).exists());
         assert!(!sleeper.wait().unwrap().success());
     }

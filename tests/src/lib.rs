@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod host;
 pub mod http;
 pub mod lease;
+pub mod limits;
 pub mod link;
 #[allow(unsafe_code)]
 mod offload;

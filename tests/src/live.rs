@@ -87,7 +87,7 @@ async fn watch(lab: &mut Lab, traffic: &Traffic, end: &mut Signals) -> Result<()
     loop {
         tokio::select! {
             () = end.any() => return Ok(()),
-            _ = ticks.tick() => look(lab, &traffic.tally(), &mut rates, is_terminal)?,
+            _ = ticks.tick() => look(lab, &traffic.take(), &mut rates, is_terminal)?,
             accepted = requests.accept() => answer(accepted, lab).await?,
         }
     }
@@ -133,9 +133,10 @@ fn picture(lab: &Lab, report: &Report, tally: &Tally, rates: &mut Rates) -> Stri
     if let Some(rejected) = &report.configuration.rejected {
         let _ = write!(text, "\nthe configuration file was refused: {rejected}");
     }
-    let _ = write!(text, "\nthe client asks VIPs {} all the time: {tally}\n\n", join(&lab.vips));
+    let _ =
+        write!(text, "\nthe client asks {} all the time; since the last look: {tally}\n\n", join(&lab.vips));
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
     table.set_header([
         "target",
         "state",

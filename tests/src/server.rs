@@ -2,11 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::limits::allow_many_descriptors;
 use crate::{echo, http};
+
+/// Between a failed accept and the next.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// What a target serves.
 #[derive(Debug, Clone)]
@@ -22,6 +27,7 @@ pub struct Services {
 impl Services {
     /// Serves until one of the services fails.
     pub async fn serve(self) -> Result<()> {
+        allow_many_descriptors()?;
         let name: Arc<str> = self.name.into();
         let http = bind(self.listen).await?;
         let echo = bind(SocketAddr::new(self.listen.ip(), echo::PORT)).await?;
@@ -34,6 +40,20 @@ impl Services {
         match services.join_next().await {
             Some(ended) => ended.context("a service panicked")?,
             None => Ok(()),
+        }
+    }
+}
+
+/// Accepts one connection. A client that is gone again, or a lack of descriptors for a moment, does not end a
+/// server.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                eprintln!("accepting a connection: {error}");
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::host::Host;
 use crate::lease::Lease;
+use crate::limits::allow_many_descriptors;
 use crate::link::{self, End};
 use crate::process::Process;
 
@@ -161,6 +162,7 @@ impl Builder {
             ensure!(count <= 100, "a lab of {count} hosts of a kind is too large: at most 100");
         }
         ensure!(self.nodes > 0, "a lab needs a node");
+        allow_many_descriptors()?;
         let lease = Lease::take()?;
         let router = router(&lease)?;
         let client = Host::new(&lease, "client")?;

@@ -55,9 +55,9 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let answers: Vec<String> =
-            self.answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        write!(f, "{} requests: {}, failed {}", self.requests(), answers.join(", "), self.failed)?;
+        write!(f, "{} requests", self.requests())?;
+        self.answers.iter().try_for_each(|(name, count)| write!(f, ", {name} {count}"))?;
+        write!(f, ", failed {}", self.failed)?;
         self.failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))
     }
 }
