@@ -20,7 +20,11 @@ pub fn answer<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Address
         return Err(Reason::NotOurs);
     }
     turn_link(packet)?;
-    if V::PROTOCOL == 4 { turn_ipv4(packet, datagram.offset)? } else { turn_ipv6(packet, datagram.offset)? }
+    if V::PROTOCOL == 4 {
+        turn_ipv4(packet, datagram.offset)?
+    } else {
+        turn_ipv6(packet, datagram.offset)?
+    }
     turn_message::<V>(packet, request)?;
     Err(Reason::EchoAnswered)
 }

@@ -2,9 +2,7 @@
 
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
 use lb_common::{
-    encapsulation::{
-        ETHERNET, Inner, Kind, Target, write_ipv4, write_ipv4_gue, write_ipv6, write_ipv6_gue,
-    },
+    encapsulation::{ETHERNET, Inner, Kind, Target, write_ipv4, write_ipv4_gue, write_ipv6, write_ipv6_gue},
     flow::FlowHash,
     packet::{Datagram, Version},
     reason::Reason,

@@ -11,7 +11,7 @@ use lb_common::{
     encapsulation::Target,
     flow_table::FlowSet,
     listener::{Forward, Listener, ListenerKey, Traffic},
-    maps::{ExceptionLine, SLOTS_PER_LINE, EXCEPTIONS_PER_LINE, Settings, SlotLine},
+    maps::{EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
     reason::Reason,
     shared::Shared,
     slot::Slot,
