@@ -10,6 +10,7 @@ pub mod config;
 pub mod controller;
 pub mod data_plane;
 pub mod health;
+pub mod metrics;
 pub mod model;
 pub mod next_hop;
 pub mod programs;

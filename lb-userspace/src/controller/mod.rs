@@ -55,9 +55,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics_address = desired.metrics_address;
     let mut node = Node::start(desired, &options.config, hash_key).await?;
     let (mut events, reports) = Events::listen(file, &mut node)?;
-    let _status = server::serve_socket(&options.runtime_directory.join(crate::STATUS_SOCKET), reports.clone())
-        .await
-        .context("serving the status")?;
+    let _status =
+        server::serve_socket(&options.runtime_directory.join(crate::STATUS_SOCKET), reports.clone())
+            .await
+            .context("serving the status")?;
     let _metrics = match metrics_address {
         Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
         None => None,

@@ -102,7 +102,9 @@ impl Node {
 
     async fn attach_to(&mut self, name: &str) -> anyhow::Result<Attachment> {
         let interface = crate::next_hop::interface(name).await?;
-        let mac = interface.mac.with_context(|| format!("interface {name} has no MAC address: it is no Ethernet"))?;
+        let mac = interface
+            .mac
+            .with_context(|| format!("interface {name} has no MAC address: it is no Ethernet"))?;
         let attachment = self.data_plane.attach(name, interface.index, mac)?;
         match &attachment.fallback_reason {
             None => info!("{name}: native XDP, program {}", attachment.program_id),
@@ -170,7 +172,8 @@ impl Node {
         for attachment in self.attachments.values() {
             let mac = interfaces.get(&attachment.interface).and_then(|interface| interface.mac);
             if let Some(mac) = mac
-                && let Err(problem) = self.data_plane.maps.set_interface(attachment.interface, MacAddress::new(mac))
+                && let Err(problem) =
+                    self.data_plane.maps.set_interface(attachment.interface, MacAddress::new(mac))
             {
                 error!("{problem:#}");
             }

@@ -69,9 +69,4 @@ impl Observers {
         let _ = tokio::time::timeout(FIRST_NEXT_HOPS, watch.wait_for(settled)).await;
         watch.borrow().clone()
     }
-
-    /// The host's interfaces by index.
-    pub(super) fn interfaces(&self) -> Arc<BTreeMap<u32, Interface>> {
-        self.next_hops.interfaces().borrow().clone()
-    }
 }

@@ -31,11 +31,14 @@ impl Node {
     pub(super) fn report(&self) -> anyhow::Result<Report> {
         let desired = self.desired();
         let sums = self.sums();
-        let load_balancers = desired.load_balancers.iter().map(|(name, load_balancer)| {
-            Ok((name.clone(), self.load_balancer(name, load_balancer)?))
-        });
-        let target_groups =
-            desired.target_groups.iter().map(|(name, group)| Ok((name.clone(), self.target_group(name, group, &sums)?)));
+        let load_balancers = desired
+            .load_balancers
+            .iter()
+            .map(|(name, load_balancer)| Ok((name.clone(), self.load_balancer(name, load_balancer)?)));
+        let target_groups = desired
+            .target_groups
+            .iter()
+            .map(|(name, group)| Ok((name.clone(), self.target_group(name, group, &sums)?)));
         Ok(Report {
             node: desired.node.name.clone(),
             zone: desired.node.zone.clone(),
@@ -78,10 +81,11 @@ impl Node {
             let target = self.reconciler.registry().by_id(id);
             target.map_or(0, |(key, _)| member::identity(&key.target_group, key.address))
         };
-        let forward = listener.forward.0.iter().map(|part| ForwardReport {
-            target_group: part.target_group.clone(),
-            weight: part.weight,
-        });
+        let forward = listener
+            .forward
+            .0
+            .iter()
+            .map(|part| ForwardReport { target_group: part.target_group.clone(), weight: part.weight });
         Ok(ListenerReport {
             protocol: listener.protocol.to_string(),
             port: listener.port.to_string(),
@@ -95,9 +99,17 @@ impl Node {
         })
     }
 
-    fn target_group(&self, name: &str, group: &TargetGroup, sums: &Sums) -> anyhow::Result<TargetGroupReport> {
-        let targets =
-            self.reconciler.registry().group(name).map(|(address, record)| self.target(name, group, address, record, sums));
+    fn target_group(
+        &self,
+        name: &str,
+        group: &TargetGroup,
+        sums: &Sums,
+    ) -> anyhow::Result<TargetGroupReport> {
+        let targets = self
+            .reconciler
+            .registry()
+            .group(name)
+            .map(|(address, record)| self.target(name, group, address, record, sums));
         Ok(TargetGroupReport {
             protocol: group.protocol.to_string(),
             port: group.port,
@@ -190,7 +202,8 @@ impl Node {
                 *sums.slots.entry(id).or_default() += count as u32;
             }
             for part in &forward.0 {
-                *sums.group_slots.entry(part.target_group.clone()).or_default() += slots.size().slots() as u32;
+                *sums.group_slots.entry(part.target_group.clone()).or_default() +=
+                    slots.size().slots() as u32;
             }
         }
         sums

@@ -1,3 +1,16 @@
 //! What `sluice status` shows: the report's shape, the socket that serves it, and its rendering.
 
+pub mod client;
+mod command;
+mod quantity;
+pub mod render;
 pub mod report;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod server;
+mod socket_file;
+
+pub use command::{Options, show};
+
+/// Where the controller serves its status unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sluice/status.sock";

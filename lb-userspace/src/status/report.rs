@@ -27,6 +27,8 @@ pub struct Report {
     pub load_balancers: BTreeMap<String, LoadBalancerReport>,
     /// Target groups by name.
     pub target_groups: BTreeMap<String, TargetGroupReport>,
+    /// What the controller wrote into the maps, and how fast.
+    pub publications: PublicationReport,
     /// Why packets were not forwarded (or answered), by reason; only those that can happen, all of them.
     pub reasons: Vec<ReasonReport>,
 }
@@ -41,6 +43,24 @@ pub struct ConfigurationReport {
     /// Why the file's present content is not in force, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
+}
+
+/// How the controller's decisions reached the data plane.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublicationReport {
+    /// Tables published since the start.
+    pub tables: u64,
+    /// How long the last write of a difference took, in seconds.
+    pub last_write_seconds: f64,
+    /// From the end of the health check that decided to the swapped table, in seconds, for the last change of
+    /// health; none before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_decision_seconds: Option<f64>,
+    /// The longest such time since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_decision_seconds: Option<f64>,
+    /// How many changes of health were decided and published since the start.
+    pub decisions: u64,
 }
 
 /// One interface with the balancer on it.
@@ -132,6 +152,8 @@ pub struct TargetReport {
     /// What happened, in words: the last check's error for an unhealthy target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Its health checks.
+    pub checks: ChecksReport,
     /// How many slots send new flows to it, over all tables.
     pub slots: u32,
     /// Its share of the slots of the tables that it is in, 0 to 1.
@@ -144,6 +166,18 @@ pub struct TargetReport {
     pub bytes: u64,
     /// Flows of it that the flow table remembers because their slot changed (or tracks always).
     pub exception_flows: u64,
+}
+
+/// The health checks of one target since the controller began to check it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChecksReport {
+    /// How many passed.
+    pub passed: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// How long the last one took, in seconds; none before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seconds: Option<f64>,
 }
 
 /// How a target is reached.

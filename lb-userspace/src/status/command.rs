@@ -1,0 +1,52 @@
+//! `sluice status`: asks the running controller and prints its answer.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::client;
+use super::render::{Colour, Reasons, Style, render};
+
+/// Show what a running controller does
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+    /// Also show the reasons that no packet had yet
+    #[arg(long)]
+    all: bool,
+    /// The runtime directory that the controller was started with
+    #[arg(long, value_name = "DIR", default_value = crate::DEFAULT_RUNTIME_DIRECTORY)]
+    runtime_directory: PathBuf,
+}
+
+/// Prints the status.
+///
+/// # Errors
+/// If no controller answers.
+pub async fn show(options: Options) -> anyhow::Result<()> {
+    let report = client::fetch(&options.runtime_directory.join(crate::STATUS_SOCKET)).await?;
+    let text = if options.json {
+        serde_json::to_string_pretty(&report).context("writing the report as JSON")? + "\n"
+    } else {
+        render(&report, options.style())
+    };
+    match stdout().write_all(text.as_bytes()) {
+        // The reader has seen enough: `sluice status | head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output"),
+    }
+}
+
+impl Options {
+    fn style(&self) -> Style {
+        let plain =
+            !stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Style {
+            colour: if plain { Colour::Never } else { Colour::Always },
+            reasons: if self.all { Reasons::All } else { Reasons::Counted },
+        }
+    }
+}

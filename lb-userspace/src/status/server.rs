@@ -1,0 +1,172 @@
+//! Serves the status on a Unix socket and the metrics on a TCP address.
+//!
+//! Both ask the controller for a fresh report at each request, through a channel, and know nothing else of it.
+//! A connection carries one request and lives for seconds, and there are few at a time: a client that is slow
+//! or greedy can delay other clients, never the controller.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::Listener;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::report::Report;
+use super::socket_file::{self, SocketFile};
+use crate::metrics;
+
+/// Asks the controller: it answers each request with a fresh report.
+pub type Reports = mpsc::Sender<oneshot::Sender<Report>>;
+
+/// Something that is being served, until this is dropped; then a socket's file is gone too.
+#[derive(Debug)]
+#[must_use = "serving ends when this is dropped"]
+pub struct Serving {
+    task: JoinHandle<()>,
+    address: Option<SocketAddr>,
+    _file: Option<SocketFile>,
+}
+
+impl Serving {
+    /// The address in use, with the port that the kernel chose for port 0; none for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    fn start<L: Listener>(
+        listener: L,
+        router: Router,
+        address: Option<SocketAddr>,
+        file: Option<SocketFile>,
+    ) -> Serving {
+        Serving { task: tokio::spawn(accept(listener, router)), address, _file: file }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves `GET /status` (the report as JSON) on the Unix socket `path`, for its owner alone.
+///
+/// # Errors
+/// When the socket can't be made, and when another controller serves there.
+pub async fn serve_socket(path: &Path, reports: Reports) -> Result<Serving> {
+    let (listener, file) = socket_file::bind(path).await?;
+    let router = Router::new()
+        .route("/status", get(status))
+        .fallback(async || nothing_here("this socket serves GET /status"))
+        .with_state(reports);
+    Ok(Serving::start(listener, router, None, Some(file)))
+}
+
+/// Serves `GET /metrics` (OpenMetrics text) on `address`.
+///
+/// # Errors
+/// When the address can't be bound.
+pub async fn serve_metrics(address: SocketAddr, reports: Reports) -> Result<Serving> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "metrics can't be served on {address}; the configuration's metrics address must be one of this \
+             host's, with a port that no other program listens on"
+        )
+    })?;
+    let bound = listener.local_addr().context("the metrics socket has no address")?;
+    let router = Router::new()
+        .route("/metrics", get(openmetrics))
+        .fallback(async || nothing_here("this address serves GET /metrics"))
+        .with_state(reports);
+    Ok(Serving::start(listener, router, Some(bound), None))
+}
+
+async fn status(State(reports): State<Reports>) -> Result<Json<Report>, Unavailable> {
+    ask(&reports).await.map(Json)
+}
+
+async fn openmetrics(State(reports): State<Reports>) -> Result<Response, Unavailable> {
+    let text = metrics::render(&ask(&reports).await?);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+fn nothing_here(what_is: &str) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("{what_is}, nothing else\n"))
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+enum Unavailable {
+    #[error("the controller is stopping")]
+    Stopping,
+    #[error("the controller did not answer within {} seconds", REPORT.as_secs())]
+    Busy,
+}
+
+impl IntoResponse for Unavailable {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
+    }
+}
+
+async fn ask(reports: &Reports) -> Result<Report, Unavailable> {
+    let answer = async {
+        let (sender, receiver) = oneshot::channel();
+        reports.send(sender).await.map_err(|_| Unavailable::Stopping)?;
+        receiver.await.map_err(|_| Unavailable::Stopping)
+    };
+    timeout(REPORT, answer).await.unwrap_or(Err(Unavailable::Busy))
+}
+
+/// Accepts for ever. The connections' tasks are this task's, so that they end with it.
+async fn accept<L: Listener>(mut listener: L, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= CONNECTIONS {
+            connections.join_next().await;
+        }
+        let (io, _) = listener.accept().await;
+        while connections.try_join_next().is_some() {}
+        connections.spawn(connection(io, router.clone()));
+    }
+}
+
+async fn connection<Io>(io: Io, router: Router)
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+    match timeout(CONNECTION, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a status or metrics connection failed"),
+        Err(_) => tracing::debug!("a status or metrics connection took too long"),
+    }
+}
+
+/// Connections of one socket that are served at the same time; more wait in its backlog.
+const CONNECTIONS: usize = 32;
+/// How long a client may take to send its request.
+const HEADERS: Duration = Duration::from_secs(5);
+/// How long the controller may take to make a report.
+const REPORT: Duration = Duration::from_secs(5);
+/// How long a connection may live, its answer's reading included.
+const CONNECTION: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests;
