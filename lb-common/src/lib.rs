@@ -24,6 +24,7 @@ pub mod reason;
 pub mod shared;
 pub mod slot;
 pub mod target_id;
+pub mod tunnel;
 
 pub use encapsulation::Target;
 pub use reason::{Reason, Verdict};

@@ -80,6 +80,8 @@ reasons! {
     17 AgentUnknownNode "unknown_node" Dropped "On a target: a tunnel packet from a source that is not a known node."
     18 AgentUnknownVip "unknown_vip" Dropped "On a target: the inner packet is not for a VIP of this target."
     19 AgentDecapsulated "decapsulated" Passed "On a target: the inner packet was delivered."
+    20 AgentNested "nested_tunnel" Dropped "On a target: the inner packet is a tunnel packet itself."
+    21 AgentNotEcnCapable "not_ecn_capable" Dropped "On a target: the network marked congestion on a tunnel packet whose inner packet cannot carry the mark (RFC 6040)."
 }
 
 #[cfg(test)]

@@ -1,0 +1,119 @@
+//! What the agent changes on the host, and its undoing: VIPs on lo, ARP, the reverse-path filter.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, bail, ensure};
+use tracing::{error, info, warn};
+
+use super::addresses::{Address, Link, Netlink};
+use super::directory::{Journal, RuntimeDirectory};
+use super::options::Configuration;
+use super::sysctl;
+
+/// The links with these names.
+pub(super) fn interfaces<'a>(links: &'a [Link], names: &BTreeSet<String>) -> anyhow::Result<Vec<&'a Link>> {
+    names.iter().map(|name| interface(links, name)).collect()
+}
+
+fn interface<'a>(links: &'a [Link], name: &str) -> anyhow::Result<&'a Link> {
+    links.iter().find(|link| link.name == name).with_context(|| {
+        let there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        format!("there is no interface {name}; there are {}", there.join(", "))
+    })
+}
+
+/// Makes the host take packets for the VIPs, ARP first, so that it never answers for one.
+pub(super) async fn prepare(
+    configuration: &Configuration,
+    links: &[Link],
+    directory: &RuntimeDirectory,
+    netlink: &Netlink,
+) -> anyhow::Result<()> {
+    let loopback = loopback(links)?;
+    let settings = sysctl::plan(configuration.interfaces.iter().map(String::as_str), sysctl::read)?;
+    let held = netlink.addresses().await?;
+    let addresses: Vec<_> = configuration
+        .vips
+        .iter()
+        .copied()
+        .filter(|vip| !held.iter().any(|held| held.address == *vip))
+        .collect();
+    warn_of_vips_elsewhere(configuration, &held, links, loopback);
+    let journal = Journal { settings, addresses };
+    directory.write(&journal)?;
+    for change in &journal.settings {
+        change.apply()?;
+        info!("{} was {}, is {}", change.name, change.before, change.set);
+    }
+    for vip in &journal.addresses {
+        netlink.add(*vip, loopback.index).await?;
+        info!("{vip} is on {}", loopback.name);
+    }
+    Ok(())
+}
+
+fn loopback(links: &[Link]) -> anyhow::Result<&Link> {
+    let Some(link) = links.iter().find(|link| link.is_loopback) else {
+        bail!("the host has no loopback interface to hold the VIPs");
+    };
+    ensure!(link.is_up, "the loopback interface {0} is down: `ip link set {0} up`", link.name);
+    Ok(link)
+}
+
+fn warn_of_vips_elsewhere(configuration: &Configuration, held: &[Address], links: &[Link], loopback: &Link) {
+    let is_elsewhere =
+        |held: &&Address| held.interface != loopback.index && configuration.vips.contains(&held.address);
+    for Address { address, interface } in held.iter().filter(is_elsewhere) {
+        let name = links.iter().find(|link| link.index == *interface).map_or("?", |link| &link.name);
+        warn!(
+            "VIP {address} is on {name}, where the host answers ARP and neighbour discovery for it: move it to lo"
+        );
+    }
+}
+
+/// Undoes what the journal names; what can't be undone stays in it, and is an error.
+pub(super) async fn restore(directory: &RuntimeDirectory, netlink: &Netlink) -> anyhow::Result<()> {
+    let journal = directory.journal()?;
+    let mut left = Journal::default();
+    if !journal.addresses.is_empty() {
+        let links = netlink.links().await?;
+        let loopback = links.iter().find(|link| link.is_loopback).map_or(1, |link| link.index);
+        for vip in &journal.addresses {
+            if let Err(error) = netlink.remove(*vip, loopback).await {
+                error!("{error:#}");
+                left.addresses.push(*vip);
+            }
+        }
+    }
+    for change in journal.settings.iter().rev() {
+        if let Err(error) = change.undo() {
+            error!("{error:#}");
+            left.settings.insert(0, change.clone());
+        }
+    }
+    directory.write(&left)?;
+    ensure!(left.is_empty(), "the host is not as it was; see the errors above, the next start tries again");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, is_loopback: bool, is_up: bool) -> Link {
+        Link { index, name: name.into(), is_loopback, is_up, xdp_program: None }
+    }
+
+    #[test]
+    fn an_unknown_interface_is_refused_with_those_that_exist() {
+        let links = [link(1, "lo", true, true), link(2, "eth0", false, true)];
+        let message = interfaces(&links, &["eth1".to_string()].into()).unwrap_err().to_string();
+        assert_eq!(message, "there is no interface eth1; there are lo, eth0");
+    }
+
+    #[test]
+    fn a_loopback_that_is_down_is_told_with_its_remedy() {
+        let links = [link(1, "lo", true, false)];
+        assert!(loopback(&links).unwrap_err().to_string().contains("ip link set lo up"));
+    }
+}

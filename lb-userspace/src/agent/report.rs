@@ -1,0 +1,169 @@
+//! What the agent tells of itself: a line in the log, and `GET /status` as JSON on an owner-only socket.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use lb_common::reason::Reason;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use tracing::error;
+
+use super::directory::RuntimeDirectory;
+use super::options::Configuration;
+use super::program::Counters;
+
+/// How the program runs on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the network stack, after the driver has built its packet buffer.
+    Generic,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        })
+    }
+}
+
+/// An interface that the agent is attached to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// How the program runs there.
+    pub mode: XdpMode,
+    /// The program's id, as `bpftool prog` shows it.
+    pub program_id: u32,
+}
+
+/// The agent's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Where tunnel packets arrive.
+    pub interfaces: Vec<InterfaceReport>,
+    /// From which outer source addresses they are taken.
+    pub nodes: Vec<IpAddr>,
+    /// Which VIPs this target serves.
+    pub vips: Vec<IpAddr>,
+    /// Packets by what became of them, since the agent's start; reasons without packets are left out.
+    pub packets: BTreeMap<&'static str, u64>,
+}
+
+/// Makes reports.
+pub(super) struct Reporter {
+    interfaces: Vec<InterfaceReport>,
+    nodes: Vec<IpAddr>,
+    vips: Vec<IpAddr>,
+    counters: Counters,
+}
+
+impl Reporter {
+    /// Reports on the program as it was attached.
+    pub(super) fn new(
+        configuration: &Configuration,
+        interfaces: Vec<InterfaceReport>,
+        counters: Counters,
+    ) -> Reporter {
+        Reporter {
+            interfaces,
+            nodes: configuration.nodes.iter().copied().collect(),
+            vips: configuration.vips.iter().copied().collect(),
+            counters,
+        }
+    }
+
+    /// The state now.
+    pub(super) fn report(&self) -> anyhow::Result<Report> {
+        let mut packets = BTreeMap::new();
+        for reason in Reason::ALL {
+            let count = self.counters.count(*reason)?;
+            if count > 0 {
+                packets.insert(reason.name(), count);
+            }
+        }
+        let (interfaces, nodes, vips) = (self.interfaces.clone(), self.nodes.clone(), self.vips.clone());
+        Ok(Report { interfaces, nodes, vips, packets })
+    }
+
+    /// Such as `eth0 native, 2 VIPs, 1 node`.
+    pub(super) fn summary(&self) -> String {
+        let interfaces =
+            self.interfaces.iter().map(|interface| format!("{} {}", interface.name, interface.mode));
+        let counts = [counted(self.vips.len(), "VIP"), counted(self.nodes.len(), "node")];
+        interfaces.chain(counts).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The counters in one line for the log.
+    pub(super) fn counted(&self) -> String {
+        match self.report() {
+            Err(error) => format!("{error:#}"),
+            Ok(report) if report.packets.is_empty() => "no packets".to_string(),
+            Ok(report) => {
+                let counts = report.packets.iter().map(|(name, count)| format!("{name} {count}"));
+                format!("packets: {}", counts.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// Serves the report on the directory's socket until what is returned is dropped.
+    pub(super) fn serve(self: &Arc<Self>, directory: &RuntimeDirectory) -> anyhow::Result<StatusServer> {
+        let path = directory.socket();
+        // The directory's lock is ours, so the socket is one that nobody listens on any more.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing the old socket {}", path.display()));
+            }
+            _ => {}
+        }
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))
+            .with_context(|| format!("giving {} to its owner alone", path.display()))?;
+        let router = Router::new().route("/status", get(status)).with_state(Arc::clone(self));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                error!("the status is served no more: {error}");
+            }
+        });
+        Ok(StatusServer { task, path })
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+async fn status(State(reporter): State<Arc<Reporter>>) -> Result<Json<Report>, (StatusCode, String)> {
+    reporter.report().map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")))
+}
+
+/// The server of the status; ends, and takes its socket away, when it is dropped.
+pub(super) struct StatusServer {
+    task: JoinHandle<()>,
+    path: std::path::PathBuf,
+}
+
+impl Drop for StatusServer {
+    fn drop(&mut self) {
+        self.task.abort();
+        // A socket that stays behind is replaced by the next agent.
+        let _ = fs::remove_file(&self.path);
+    }
+}
