@@ -11,6 +11,3 @@ pub mod server;
 mod socket_file;
 
 pub use command::{Options, show};
-
-/// Where the controller serves its status unless it is told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/sluice/status.sock";

@@ -86,10 +86,10 @@ fn header(page: &mut Page, report: &Report) {
 fn publications(report: &Report) -> String {
     let at = &report.publications;
     let mut line =
-        format!("tables published {} · last write {}", count(at.tables), latency(at.last_write_seconds));
+        format!("{} tables published · last write {}", count(at.tables), latency(at.last_write_seconds));
     if let (Some(last), Some(longest)) = (at.last_decision_seconds, at.max_decision_seconds) {
         let (last, longest) = (latency(last), latency(longest));
-        _ = write!(line, " · failed or passed check to swapped table {last}, at most {longest}");
+        _ = write!(line, " · from check to swapped table {last}, at most {longest}");
     }
     line
 }
@@ -209,11 +209,11 @@ fn reasons(page: &mut Page, reasons: &[ReasonReport], which: Reasons) {
         return page.line(Tone::Plain, "  none");
     }
     let rows = shown.into_iter().map(|at| Row {
-        cells: vec![at.reason.clone(), at.verdict.clone(), count(at.packets), at.description.clone()],
+        cells: vec![at.reason.clone(), at.verdict.clone(), count(at.packets)],
         tone: if at.verdict == "dropped" && at.packets > 0 { Tone::Warning } else { Tone::Plain },
-        notes: Vec::new(),
+        notes: vec![at.description.clone()],
     });
-    page.table(&[left("reason"), left("verdict"), right("packets"), left("meaning")], rows.collect());
+    page.table(&[left("reason"), left("verdict"), right("packets")], rows.collect());
 }
 
 /// The text so far.

@@ -1,1 +1,146 @@
+//! A report for tests, with something of everything.
 
+use std::collections::BTreeMap;
+
+use super::report::*;
+
+/// One load balancer with two listeners; of its three targets one is unhealthy and one has
+/// no next hop.
+pub(crate) fn report() -> Report {
+    Report {
+        node: "lb1".into(),
+        zone: "a".into(),
+        version: "0.1.0".into(),
+        uptime_seconds: 7503.5,
+        configuration: ConfigurationReport {
+            file: "/etc/sluice/sluice.json".into(),
+            generation: 3,
+            rejected: None,
+        },
+        interfaces: vec![native("eth0", 2), generic("eth1", 3)],
+        load_balancers: BTreeMap::from([("web".to_owned(), load_balancer())]),
+        target_groups: BTreeMap::from([("web".to_owned(), target_group())]),
+        publications: PublicationReport {
+            tables: 12,
+            last_write_seconds: 0.000_35,
+            last_decision_seconds: Some(0.0012),
+            max_decision_seconds: Some(0.0031),
+            decisions: 4,
+        },
+        reasons: vec![
+            reason("not_ours", "passed", "No listener has this address, protocol and port.", 1204),
+            reason("no_next_hop", "dropped", "The target's route or neighbour is unknown.", 7),
+            reason("no_target", "dropped", "No target could take the flow.", 0),
+        ],
+    }
+}
+
+/// A report without anything that has a name.
+pub(crate) fn empty_report() -> Report {
+    Report {
+        interfaces: Vec::new(),
+        load_balancers: BTreeMap::new(),
+        target_groups: BTreeMap::new(),
+        publications: PublicationReport::default(),
+        reasons: Vec::new(),
+        ..report()
+    }
+}
+
+fn native(name: &str, index: u32) -> InterfaceReport {
+    InterfaceReport { name: name.into(), index, mode: "native".into(), fallback_reason: None, program_id: 41 }
+}
+
+fn generic(name: &str, index: u32) -> InterfaceReport {
+    InterfaceReport {
+        mode: "generic".into(),
+        fallback_reason: Some("Operation not supported (os error 95)".into()),
+        ..native(name, index)
+    }
+}
+
+fn load_balancer() -> LoadBalancerReport {
+    LoadBalancerReport {
+        vips: vec!["10.200.1.1".parse().unwrap(), "fc00:1::1".parse().unwrap()],
+        listeners: vec![listener("TCP", "80", 12, 0), listener("UDP", "any", 0, 0)],
+    }
+}
+
+fn listener(protocol: &str, port: &str, changing_slots: u32, exception_slots: u32) -> ListenerReport {
+    ListenerReport {
+        protocol: protocol.into(),
+        port: port.into(),
+        forward: vec![ForwardReport { target_group: "web".into(), weight: 1 }],
+        slots: 4099,
+        changing_slots,
+        exception_slots,
+        table_digest: "00c0ffee00c0ffee".into(),
+        packets: 1_234_567,
+        bytes: 987_654_321,
+    }
+}
+
+fn target_group() -> TargetGroupReport {
+    TargetGroupReport {
+        protocol: "TCP".into(),
+        port: 80,
+        encapsulation: "ipip".into(),
+        fail_open: false,
+        targets: vec![healthy(), unhealthy(), unreachable()],
+    }
+}
+
+fn healthy() -> TargetReport {
+    TargetReport {
+        id: "10.0.0.1".parse().unwrap(),
+        zone: "a".into(),
+        weight: 1,
+        state: "healthy".into(),
+        reason: None,
+        description: None,
+        checks: ChecksReport { passed: 750, failed: 1, last_seconds: Some(0.0021) },
+        slots: 2733,
+        share: 0.6667,
+        next_hop: NextHopReport::Resolved {
+            interface: "eth0".into(),
+            mac: "02:00:00:00:00:01".into(),
+            mtu: 1500,
+        },
+        packets: 1_200_000,
+        bytes: 960_000_000,
+        exception_flows: 0,
+    }
+}
+
+fn unhealthy() -> TargetReport {
+    TargetReport {
+        id: "10.0.0.2".parse().unwrap(),
+        state: "unhealthy".into(),
+        reason: Some("Target.FailedHealthChecks".into()),
+        description: Some("connecting to 10.0.0.2:80: connection refused".into()),
+        checks: ChecksReport { passed: 0, failed: 3, last_seconds: None },
+        slots: 0,
+        share: 0.0,
+        packets: 34_567,
+        bytes: 27_654_321,
+        exception_flows: 17,
+        ..healthy()
+    }
+}
+
+fn unreachable() -> TargetReport {
+    TargetReport {
+        id: "fd00::3".parse().unwrap(),
+        zone: "b".into(),
+        slots: 1366,
+        share: 0.3333,
+        next_hop: NextHopReport::Unresolved { problem: "no route to fd00::3; add one".into() },
+        packets: 0,
+        bytes: 0,
+        ..healthy()
+    }
+}
+
+fn reason(reason: &str, verdict: &str, description: &str, packets: u64) -> ReasonReport {
+    ReasonReport { reason: reason.into(), verdict: verdict.into(), description: description.into(), packets }
+}

@@ -36,7 +36,8 @@ pub type Reports = mpsc::Sender<oneshot::Sender<Report>>;
 pub struct Serving {
     task: JoinHandle<()>,
     address: Option<SocketAddr>,
-    _file: Option<SocketFile>,
+    /// Held for its end alone.
+    file: Option<SocketFile>,
 }
 
 impl Serving {
@@ -45,13 +46,8 @@ impl Serving {
         self.address
     }
 
-    fn start<L: Listener>(
-        listener: L,
-        router: Router,
-        address: Option<SocketAddr>,
-        file: Option<SocketFile>,
-    ) -> Serving {
-        Serving { task: tokio::spawn(accept(listener, router)), address, _file: file }
+    fn start<L: Listener>(listener: L, router: Router, limits: Limits) -> Serving {
+        Serving { task: tokio::spawn(accept(listener, router, limits)), address: None, file: None }
     }
 }
 
@@ -67,11 +63,9 @@ impl Drop for Serving {
 /// When the socket can't be made, and when another controller serves there.
 pub async fn serve_socket(path: &Path, reports: Reports) -> Result<Serving> {
     let (listener, file) = socket_file::bind(path).await?;
-    let router = Router::new()
-        .route("/status", get(status))
-        .fallback(async || nothing_here("this socket serves GET /status"))
-        .with_state(reports);
-    Ok(Serving::start(listener, router, None, Some(file)))
+    let mut serving = Serving::start(listener, status_routes(reports), LIMITS);
+    serving.file = Some(file);
+    Ok(serving)
 }
 
 /// Serves `GET /metrics` (OpenMetrics text) on `address`.
@@ -86,11 +80,19 @@ pub async fn serve_metrics(address: SocketAddr, reports: Reports) -> Result<Serv
         )
     })?;
     let bound = listener.local_addr().context("the metrics socket has no address")?;
-    let router = Router::new()
-        .route("/metrics", get(openmetrics))
-        .fallback(async || nothing_here("this address serves GET /metrics"))
-        .with_state(reports);
-    Ok(Serving::start(listener, router, Some(bound), None))
+    let mut serving = Serving::start(listener, metrics_routes(reports), LIMITS);
+    serving.address = Some(bound);
+    Ok(serving)
+}
+
+fn status_routes(reports: Reports) -> Router {
+    let router = Router::new().route("/status", get(status)).with_state(reports);
+    router.fallback(async || nothing_here("this socket serves GET /status"))
+}
+
+fn metrics_routes(reports: Reports) -> Router {
+    let router = Router::new().route("/metrics", get(openmetrics)).with_state(reports);
+    router.fallback(async || nothing_here("this address serves GET /metrics"))
 }
 
 async fn status(State(reports): State<Reports>) -> Result<Json<Report>, Unavailable> {
@@ -131,42 +133,49 @@ async fn ask(reports: &Reports) -> Result<Report, Unavailable> {
 }
 
 /// Accepts for ever. The connections' tasks are this task's, so that they end with it.
-async fn accept<L: Listener>(mut listener: L, router: Router) {
+async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits) {
     let mut connections = JoinSet::new();
     loop {
-        while connections.len() >= CONNECTIONS {
+        while connections.len() >= limits.connections {
             connections.join_next().await;
         }
         let (io, _) = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        connections.spawn(connection(io, router.clone()));
+        connections.spawn(connection(io, router.clone(), limits));
     }
 }
 
-async fn connection<Io>(io: Io, router: Router)
+async fn connection<Io>(io: Io, router: Router, limits: Limits)
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(limits.headers)
         .keep_alive(false)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
-    match timeout(CONNECTION, serving).await {
+    match timeout(limits.connection, serving).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a status or metrics connection failed"),
         Err(_) => tracing::debug!("a status or metrics connection took too long"),
     }
 }
 
-/// Connections of one socket that are served at the same time; more wait in its backlog.
-const CONNECTIONS: usize = 32;
-/// How long a client may take to send its request.
-const HEADERS: Duration = Duration::from_secs(5);
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Connections that are served at the same time; more wait in the socket's backlog.
+    connections: usize,
+    /// How long a client may take to send its request.
+    headers: Duration,
+    /// How long a connection may live, its answer's reading included.
+    connection: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { connections: 32, headers: Duration::from_secs(5), connection: Duration::from_secs(20) };
 /// How long the controller may take to make a report.
 const REPORT: Duration = Duration::from_secs(5);
-/// How long a connection may live, its answer's reading included.
-const CONNECTION: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;
