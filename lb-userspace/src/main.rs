@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::{config, controller, status};
+use lb_userspace::{agent, config, controller, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Run the controller of this node
     Run(controller::Options),
+    /// Receive balanced packets on this target
+    Agent(agent::Options),
     /// Check a configuration file without touching anything
     Check {
         /// The configuration: a JSON file
@@ -47,6 +49,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(options) => controller::run(options).await,
+        Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let desired = config::load(&file)?;
             println!("{}: ok: {}", file.display(), config::summary(&desired));
