@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod config;
 pub mod controller;
 pub mod data_plane;

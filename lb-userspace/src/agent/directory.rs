@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::sysctl;
 
@@ -40,7 +41,16 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct RuntimeDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for RuntimeDirectory {
+    fn drop(&mut self) {
+        // Closing alone would not do while a child of this process, not yet at its exec, has the descriptor too.
+        if let Err(error) = self.lock.unlock() {
+            warn!("unlocking {}: {error}", self.path.display());
+        }
+    }
 }
 
 impl RuntimeDirectory {
@@ -51,7 +61,7 @@ impl RuntimeDirectory {
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path).with_context(|| format!("opening {}", lock_path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(RuntimeDirectory { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(RuntimeDirectory { path: path.to_path_buf(), lock }),
             Err(TryLockError::WouldBlock) => {
                 bail!(
                     "another agent runs with {}: stop it, or name another --runtime-directory",

@@ -1,6 +1,7 @@
 //! What the agent changes on the host, and its undoing: VIPs on lo, ARP, the reverse-path filter.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 use tracing::{error, info, warn};
@@ -22,22 +23,25 @@ fn interface<'a>(links: &'a [Link], name: &str) -> anyhow::Result<&'a Link> {
     })
 }
 
-/// Makes the host take packets for the VIPs, ARP first, so that it never answers for one.
+/// VIPs that lo is to hold, and that the journal names already.
+pub(super) struct Claim {
+    loopback: u32,
+    vips: Vec<IpAddr>,
+}
+
+/// Makes the host fit for VIPs: first of all it must not answer ARP for them. The VIPs themselves come last, by
+/// [`Claim::hold`], when packets for them can be received.
 pub(super) async fn prepare(
     configuration: &Configuration,
     links: &[Link],
     directory: &RuntimeDirectory,
     netlink: &Netlink,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Claim> {
     let loopback = loopback(links)?;
     let settings = sysctl::plan(configuration.interfaces.iter().map(String::as_str), sysctl::read)?;
     let held = netlink.addresses().await?;
-    let addresses: Vec<_> = configuration
-        .vips
-        .iter()
-        .copied()
-        .filter(|vip| !held.iter().any(|held| held.address == *vip))
-        .collect();
+    let is_missing = |vip: &IpAddr| !held.iter().any(|held| held.address == *vip);
+    let addresses: Vec<_> = configuration.vips.iter().copied().filter(is_missing).collect();
     warn_of_vips_elsewhere(configuration, &held, links, loopback);
     let journal = Journal { settings, addresses };
     directory.write(&journal)?;
@@ -45,11 +49,18 @@ pub(super) async fn prepare(
         change.apply()?;
         info!("{} was {}, is {}", change.name, change.before, change.set);
     }
-    for vip in &journal.addresses {
-        netlink.add(*vip, loopback.index).await?;
-        info!("{vip} is on {}", loopback.name);
+    Ok(Claim { loopback: loopback.index, vips: journal.addresses })
+}
+
+impl Claim {
+    /// Adds the VIPs to lo.
+    pub(super) async fn hold(self, netlink: &Netlink) -> anyhow::Result<()> {
+        for vip in self.vips {
+            netlink.add(vip, self.loopback).await?;
+            info!("{vip} is on the loopback");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn loopback(links: &[Link]) -> anyhow::Result<&Link> {

@@ -79,9 +79,10 @@ async fn serve(
     let mut changes = AddressChanges::watch()?;
     let mut program = Program::load(configuration)?;
     let mut locals = program.locals()?;
-    host::prepare(configuration, &links, directory, netlink).await?;
+    let claim = host::prepare(configuration, &links, directory, netlink).await?;
     locals.refresh(netlink, configuration).await?;
     let attached = interfaces.iter().map(|link| program.attach(link)).collect::<anyhow::Result<Vec<_>>>()?;
+    claim.hold(netlink).await?;
     let reporter = Arc::new(Reporter::new(configuration, attached, program.counters()?));
     let _status = reporter.serve(directory)?;
     info!("agent ready: {}", reporter.summary());

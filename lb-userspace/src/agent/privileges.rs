@@ -13,7 +13,7 @@ pub(super) fn check() -> anyhow::Result<()> {
     let oldest = KernelVersion::new(OLDEST.0, OLDEST.1, OLDEST.2);
     ensure!(
         kernel >= oldest,
-        "the kernel is too old: {kernel:?}; Linux {}.{} or newer is needed",
+        "the kernel is too old: {kernel}; Linux {}.{} or newer is needed",
         OLDEST.0,
         OLDEST.1
     );

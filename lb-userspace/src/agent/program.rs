@@ -17,9 +17,6 @@ use super::options::Configuration;
 use super::report::{InterfaceReport, XdpMode};
 use crate::programs;
 
-/// A map whose keys are addresses, IPv4 mapped into IPv6.
-type Addresses = HashMap<MapData, [u32; 4], u32>;
-
 /// The loaded program.
 pub(super) struct Program {
     ebpf: Ebpf,
@@ -39,8 +36,10 @@ impl Program {
         Ok(program)
     }
 
+    /// The map stays the program's: one that is taken before the program is loaded would be closed again.
     fn fill(&mut self, name: &str, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
-        let mut map = self.addresses(name)?;
+        let map = self.ebpf.map_mut(name).with_context(|| format!("the program has no map {name}"))?;
+        let mut map: HashMap<_, [u32; 4], u32> = HashMap::try_from(map)?;
         for address in addresses {
             map.insert(key(*address), 1, 0).with_context(|| format!("writing {address} into {name}"))?;
         }
@@ -70,18 +69,14 @@ impl Program {
 
     /// The ends of tunnels, to be kept current.
     pub(super) fn locals(&mut self) -> anyhow::Result<Locals> {
-        Ok(Locals { map: self.addresses(tunnel::LOCALS)?, written: BTreeSet::new() })
+        let map = self.ebpf.take_map(tunnel::LOCALS).context("the program has no map of local addresses")?;
+        Ok(Locals { map: HashMap::try_from(map)?, written: BTreeSet::new() })
     }
 
     /// The counters, readable for as long as anybody holds them.
     pub(super) fn counters(&mut self) -> anyhow::Result<Counters> {
         let map = self.ebpf.take_map(maps::REASON_COUNTERS).context("the program has no counters")?;
         Ok(Counters { map: PerCpuArray::try_from(map)? })
-    }
-
-    fn addresses(&mut self, name: &str) -> anyhow::Result<Addresses> {
-        let map = self.ebpf.take_map(name).with_context(|| format!("the program has no map {name}"))?;
-        HashMap::try_from(map).with_context(|| format!("the map {name}"))
     }
 
     fn xdp(&mut self) -> anyhow::Result<&mut Xdp> {
@@ -123,7 +118,7 @@ fn key(address: IpAddr) -> [u32; 4] {
 
 /// The addresses at which tunnels end: the host's own but the VIPs, loopback and link-local ones.
 pub(super) struct Locals {
-    map: Addresses,
+    map: HashMap<MapData, [u32; 4], u32>,
     written: BTreeSet<IpAddr>,
 }
 
