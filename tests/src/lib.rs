@@ -26,6 +26,7 @@ mod offload;
 pub mod process;
 pub mod server;
 pub mod sluice;
+pub mod test_run;
 pub mod topology;
 pub mod traffic;
 pub mod wait;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Context;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
@@ -172,11 +172,12 @@ impl AddressChanges {
         Ok(AddressChanges { messages, task: tokio::spawn(connection) })
     }
 
-    /// Returns after the next change; never, if the kernel tells no more.
+    /// Returns after the next change, or several at once; never, if the kernel tells no more.
     pub(super) async fn changed(&mut self) {
         if self.messages.next().await.is_none() {
             warn!("the kernel tells no more of changed addresses; they are read twice a minute");
             std::future::pending().await
         }
+        while self.messages.next().now_or_never().flatten().is_some() {}
     }
 }

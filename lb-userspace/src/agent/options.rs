@@ -105,7 +105,22 @@ fn unicast(what: &str, address: IpAddr) -> anyhow::Result<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Args;
+
     use super::*;
+
+    fn options(line: &str) -> Result<clap::ArgMatches, clap::Error> {
+        Options::augment_args(clap::Command::new("agent")).try_get_matches_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_names_everything_or_a_file() {
+        options("agent --interface a --interface b --node 10.0.0.1 --vip 10.0.0.2 --vip fc00::2").unwrap();
+        options("agent --config file").unwrap();
+        for wrong in ["agent", "agent --interface a --node 10.0.0.1", "agent --config file --vip 10.0.0.2"] {
+            options(wrong).unwrap_err();
+        }
+    }
 
     #[test]
     fn a_file_says_what_the_options_say() {

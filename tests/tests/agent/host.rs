@@ -1,0 +1,398 @@
+//! The whole agent on a target, with a node beside it, each a network namespace.
+//!
+//! ```text
+//!   node    eth0 10.0.0.1, fd00::1 (and 10.0.0.3, a stranger's)   lo: the client, 198.51.100.1, 2001:db8:9::9
+//!    │
+//!   target  eth0 10.0.0.2, fd00::2                                lo: the VIPs, by the agent
+//! ```
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use etherparse::PacketBuilder;
+use lab::link::{self, End};
+use lab::{Host, Lease, wait};
+use lb_userspace::agent::{self, Options};
+use rustix::net::{AddressFamily, SendFlags, SocketType, bind, ipproto, sendto, socket};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const TARGET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+const NODE_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+const TARGET_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const VIP_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const CLIENT_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The settings that the agent may touch on the target.
+const SETTINGS: [&str; 6] = [
+    "net/ipv4/conf/all/arp_ignore",
+    "net/ipv4/conf/all/arp_announce",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv4/conf/eth0/arp_ignore",
+    "net/ipv4/conf/eth0/arp_announce",
+    "net/ipv4/conf/eth0/rp_filter",
+];
+
+#[test]
+fn a_vip_is_served_through_every_tunnel_and_answers_go_straight_to_the_client() {
+    let Some(lab) = Lab::new() else { return };
+    let mut running = lab.start_agent("eth0");
+    assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "native");
+    lab.exchange_through_every_tunnel();
+    let packets = lab.status().unwrap()["packets"].clone();
+    assert_eq!(packets["decapsulated"], 8, "{packets}");
+    assert_eq!(packets.get("malformed_tunnel"), None, "{packets}");
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_tunnel_packet_of_a_stranger_is_dropped_and_counted() {
+    let Some(lab) = Lab::new() else { return };
+    let mut running = lab.start_agent("eth0");
+    let server = lab.server(VIP.into());
+    lab.send_by_gue(STRANGER.into(), TARGET.into(), &datagram(4, b"a stranger's"));
+    wait::until("the stranger's packet in the counters", PATIENCE, || {
+        let status = lab.status()?;
+        ensure!(status["packets"]["unknown_node"] == 1, "{status}");
+        Ok(())
+    })
+    .unwrap();
+    // What came first would be received first.
+    lab.send_by_gue(NODE.into(), TARGET.into(), &datagram(4, b"the node's"));
+    assert_eq!(received(&server).0, b"the node's");
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_driver_without_native_xdp_gets_generic() {
+    let Some(lab) = Lab::new() else { return };
+    lab.target.ip("address flush dev eth0").unwrap();
+    link::bridge(&lab.target, "br0", 1600).unwrap();
+    link::plug(&lab.target, "eth0", "br0").unwrap();
+    lab.address_target("br0");
+    let mut running = lab.start_agent("br0");
+    assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "generic");
+    lab.exchange_through_every_tunnel();
+    running.stop().unwrap();
+}
+
+#[test]
+fn the_host_is_as_before_when_the_agent_has_ended() {
+    let Some(lab) = Lab::new() else { return };
+    lab.target.set_sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
+    lab.target.ip(&format!("address add {VIP_6}/128 dev lo nodad")).unwrap();
+    let before = lab.target_state();
+    let mut running = lab.start_agent("eth0");
+    let during: Vec<String> = SETTINGS.iter().map(|name| lab.target.sysctl(name).unwrap()).collect();
+    assert_eq!(during, ["1", "2", "1", "1", "2", "2"]);
+    let addresses = lab.target.ip("-oneline address show dev lo").unwrap();
+    assert!(addresses.contains("192.0.2.7/32 scope host"), "{addresses}");
+    assert!(lab.target.ip("link show dev eth0").unwrap().contains("xdp"));
+    lab.exchange_through_every_tunnel();
+    running.stop().unwrap();
+    lab.expect_target_state(&before);
+    assert!(!lab.directory().join("journal.json").exists());
+    assert!(!lab.directory().join("status.sock").exists());
+}
+
+#[test]
+fn what_a_killed_agent_left_is_put_back_by_the_next() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.target_state();
+    let running = lab.start_agent("eth0");
+    running.crash();
+    lab.wait_for_detachment();
+    assert_ne!(lab.target_state(), before);
+    let mut next = lab.start_agent("eth0");
+    lab.exchange_through_every_tunnel();
+    next.stop().unwrap();
+    lab.expect_target_state(&before);
+}
+
+#[test]
+fn what_somebody_else_has_set_meanwhile_stays() {
+    let Some(lab) = Lab::new() else { return };
+    let mut running = lab.start_agent("eth0");
+    lab.target.set_sysctl("net/ipv4/conf/eth0/arp_ignore", "8").unwrap();
+    lab.target.ip(&format!("address delete {VIP}/32 dev lo")).unwrap();
+    running.stop().unwrap();
+    assert_eq!(lab.target.sysctl("net/ipv4/conf/eth0/arp_ignore").unwrap(), "8");
+    assert_eq!(lab.target.sysctl("net/ipv4/conf/eth0/arp_announce").unwrap(), "0");
+}
+
+#[test]
+fn another_xdp_program_is_named_and_left_alone() {
+    let Some(lab) = Lab::new() else { return };
+    let mut running = lab.start_agent("eth0");
+    let during = lab.target_state();
+    let mut options = lab.options("eth0");
+    let refusal = lab.spawn_agent(options.clone()).refusal();
+    assert!(refusal.contains("another agent runs with"), "{refusal}");
+    options.runtime_directory = lab.lease.directory().join("second");
+    let refusal = lab.spawn_agent(options.clone()).refusal();
+    assert!(refusal.contains("eth0 has another XDP program already: `agent`, id "), "{refusal}");
+    options.interfaces = vec!["eth7".into()];
+    let refusal = lab.spawn_agent(options).refusal();
+    assert!(refusal.contains("there is no interface eth7; there are lo, eth0"), "{refusal}");
+    assert_eq!(lab.target_state(), during);
+    lab.exchange_through_every_tunnel();
+    running.stop().unwrap();
+}
+
+#[test]
+fn nobody_learns_the_target_s_mac_address_for_a_vip() {
+    let Some(lab) = Lab::new() else { return };
+    lab.node.ip(&format!("route add {VIP}/32 dev eth0")).unwrap();
+    lab.node.ip(&format!("route add {VIP_6}/128 dev eth0")).unwrap();
+    let mut running = lab.start_agent("eth0");
+    std::thread::scope(|scope| {
+        for vip in [IpAddr::from(VIP), VIP_6.into()] {
+            let lab = &lab;
+            scope.spawn(move || {
+                let error = lab.node.enter(|| TcpStream::connect((vip, 80)).unwrap_err());
+                assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{vip}: {error}");
+            });
+        }
+    });
+    running.stop().unwrap();
+}
+
+#[test]
+fn tunnels_end_at_an_address_that_the_target_got_later() {
+    let Some(lab) = Lab::new() else { return };
+    let mut running = lab.start_agent("eth0");
+    let server = lab.server(VIP.into());
+    lab.target.ip("address add 10.0.0.22/24 dev eth0").unwrap();
+    wait::until("a packet through the new address", PATIENCE, || {
+        lab.send_by_gue(NODE.into(), Ipv4Addr::new(10, 0, 0, 22).into(), &datagram(4, b"late"));
+        let mut buffer = [0; 100];
+        server.set_read_timeout(Some(Duration::from_millis(50)))?;
+        server.recv(&mut buffer).map(drop).context("nothing was received")
+    })
+    .unwrap();
+    running.stop().unwrap();
+}
+
+/// A node and a target on one cable.
+struct Lab {
+    node: Host,
+    target: Host,
+    lease: Arc<Lease>,
+}
+
+impl Lab {
+    fn new() -> Option<Lab> {
+        if !lab::require_root() {
+            return None;
+        }
+        let lease = Lease::take().unwrap();
+        let (node, target) = (Host::new(&lease, "node").unwrap(), Host::new(&lease, "target").unwrap());
+        let ends = (End { host: &node, interface: "eth0" }, End { host: &target, interface: "eth0" });
+        link::connect(ends.0, ends.1, 1600).unwrap();
+        let lab = Lab { node, target, lease };
+        for address in [IpAddr::from(NODE), NODE_6.into(), STRANGER.into()] {
+            link::address(&lab.node, "eth0", address).unwrap();
+        }
+        lab.node.ip(&format!("address add {CLIENT}/32 dev lo")).unwrap();
+        lab.node.ip(&format!("address add {CLIENT_6}/128 dev lo nodad")).unwrap();
+        lab.address_target("eth0");
+        Some(lab)
+    }
+
+    fn address_target(&self, interface: &str) {
+        for address in [IpAddr::from(TARGET), TARGET_6.into()] {
+            link::address(&self.target, interface, address).unwrap();
+        }
+        self.target.ip(&format!("route replace default via {NODE}")).unwrap();
+        self.target.ip(&format!("-6 route replace default via {NODE_6}")).unwrap();
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.lease.directory().join("agent")
+    }
+
+    fn options(&self, interface: &str) -> Options {
+        Options {
+            interfaces: vec![interface.into()],
+            nodes: vec![NODE.into(), NODE_6.into()],
+            vips: vec![VIP.into(), VIP_6.into()],
+            config: None,
+            runtime_directory: self.directory(),
+        }
+    }
+
+    /// Starts the agent and waits until it is ready.
+    fn start_agent(&self, interface: &str) -> Running {
+        let mut running = self.spawn_agent(self.options(interface));
+        wait::until("the agent's status", PATIENCE, || {
+            running.expect_life();
+            self.status()
+        })
+        .unwrap();
+        running
+    }
+
+    fn spawn_agent(&self, options: Options) -> Running {
+        let entrance = self.target.entrance().unwrap();
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            entrance.move_this_thread_in();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(agent::run_until(options, async {
+                if let Ok(Ending::Crash) = ended.await {
+                    panic!("the agent is meant to crash here");
+                }
+            }))
+        });
+        Running { end: Some(end), thread: Some(thread) }
+    }
+
+    fn status(&self) -> Result<Value> {
+        let mut stream = UnixStream::connect(self.directory().join("status.sock"))?;
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+        Ok(serde_json::from_str(body)?)
+    }
+
+    /// All that an agent may change on the target.
+    fn target_state(&self) -> Vec<String> {
+        let settings = SETTINGS.iter().map(|name| format!("{name} {}", self.target.sysctl(name).unwrap()));
+        let shown = ["-oneline address show", "-oneline link show"].map(|what| self.target.ip(what).unwrap());
+        settings.chain(shown).collect()
+    }
+
+    fn expect_target_state(&self, expected: &[String]) {
+        self.wait_for_detachment();
+        assert_eq!(self.target_state(), expected);
+    }
+
+    /// A process that another test is about to start may hold a descriptor of the program's link for a moment.
+    fn wait_for_detachment(&self) {
+        wait::until("the program's detachment", PATIENCE, || {
+            let link = self.target.ip("link show dev eth0")?;
+            ensure!(!link.contains("xdp"), "{link}");
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// A server's socket on the target.
+    fn server(&self, vip: IpAddr) -> UdpSocket {
+        let socket = self.target.enter(|| UdpSocket::bind((vip, 53)).unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+
+    /// A datagram and its answer by IPIP and GUE, all four combinations of versions.
+    fn exchange_through_every_tunnel(&self) {
+        for (version, vip, client) in
+            [(4, IpAddr::from(VIP), IpAddr::from(CLIENT)), (6, VIP_6.into(), CLIENT_6.into())]
+        {
+            let server = self.server(vip);
+            let asker = self.node.enter(|| UdpSocket::bind((client, 1234)).unwrap());
+            asker.set_read_timeout(Some(PATIENCE)).unwrap();
+            for (node, target) in
+                [(IpAddr::from(NODE), IpAddr::from(TARGET)), (NODE_6.into(), TARGET_6.into())]
+            {
+                self.send_by_ipip(node, target, version);
+                self.send_by_gue(node, target, &datagram(version, b"by GUE"));
+                for expected in [&b"by IPIP"[..], b"by GUE"] {
+                    let (question, from) = received(&server);
+                    assert_eq!((&question[..], from), (expected, SocketAddr::new(client, 1234)));
+                    server.send_to(b"answer", from).unwrap();
+                    assert_eq!(received(&asker), (b"answer".to_vec(), SocketAddr::new(vip, 53)));
+                }
+            }
+        }
+    }
+
+    /// The kernel makes the outer IP header of a raw socket.
+    fn send_by_ipip(&self, node: IpAddr, target: IpAddr, version: u8) {
+        let family = if node.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let protocol = if version == 4 { ipproto::IPIP } else { ipproto::IPV6 };
+        let socket = self.node.enter(|| socket(family, SocketType::RAW, Some(protocol)).unwrap());
+        bind(&socket, &SocketAddr::new(node, 0)).unwrap();
+        let packet = datagram(version, b"by IPIP");
+        sendto(&socket, &packet, SendFlags::empty(), &SocketAddr::new(target, 0)).unwrap();
+    }
+
+    fn send_by_gue(&self, node: IpAddr, target: IpAddr, packet: &[u8]) {
+        let socket = self.node.enter(|| UdpSocket::bind((node, 0)).unwrap());
+        let protocol = if packet[0] >> 4 == 4 { 4 } else { 41 };
+        socket.send_to(&[&[0, protocol, 0, 0], packet].concat(), (target, 6080)).unwrap();
+    }
+}
+
+fn received(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 1500];
+    let (length, from) = socket.recv_from(&mut buffer).expect("a datagram within the time");
+    (buffer[..length].to_vec(), from)
+}
+
+/// A client's datagram for the VIP.
+fn datagram(version: u8, payload: &[u8]) -> Vec<u8> {
+    let builder = if version == 4 {
+        PacketBuilder::ipv4(CLIENT.octets(), VIP.octets(), 63)
+    } else {
+        PacketBuilder::ipv6(CLIENT_6.octets(), VIP_6.octets(), 63)
+    };
+    let mut packet = Vec::new();
+    builder.udp(1234, 53).write(&mut packet, payload).unwrap();
+    packet
+}
+
+/// How an agent ends.
+enum Ending {
+    Shutdown,
+    /// Without putting anything back.
+    Crash,
+}
+
+/// An agent in a thread of its own.
+struct Running {
+    end: Option<oneshot::Sender<Ending>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Running {
+    /// Panics if the agent has ended by itself.
+    fn expect_life(&mut self) {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            panic!("the agent ended by itself: {:?}", self.stop());
+        }
+    }
+
+    /// Ends it as a signal does.
+    fn stop(&mut self) -> Result<()> {
+        if let Some(end) = self.end.take() {
+            // An agent that has ended hears nothing.
+            let _ = end.send(Ending::Shutdown);
+        }
+        self.thread.take().map_or(Ok(()), |thread| thread.join().expect("the agent panicked"))
+    }
+
+    /// What an agent that can't start ends with.
+    fn refusal(mut self) -> String {
+        let thread = self.thread.take().unwrap();
+        format!("{:#}", thread.join().expect("the agent panicked").unwrap_err())
+    }
+
+    fn crash(mut self) {
+        self.end.take().unwrap().send(Ending::Crash).ok().unwrap();
+        self.thread.take().unwrap().join().unwrap_err();
+    }
+}

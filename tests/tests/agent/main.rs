@@ -1,0 +1,4 @@
+//! The agent: its program over packets of an independent builder, and the whole of it on a host.
+
+mod host;
+mod program;
