@@ -23,6 +23,7 @@ pub mod limits;
 pub mod link;
 #[allow(unsafe_code)]
 mod offload;
+pub mod peer;
 pub mod process;
 pub mod server;
 pub mod sluice;

@@ -22,10 +22,9 @@ const NAME_SIZE: usize = 16;
 /// Makes an interface fit for XDP on either end of its veth pair.
 ///
 /// Transmit checksums off: a checksum that is left to the hardware is not in the packet that an XDP program
-/// encapsulates, and nobody would complete it (this turns segmentation offload off, too). GRO on: a veth takes
-/// frames that its peer sends by XDP_TX or redirect only while it polls (NAPI), which GRO makes it do since
-/// Linux 5.13; otherwise such frames are dropped without a word. The interface must be up: on Linux 6.18 the
-/// peer takes redirected frames (`NETDEV_XDP_ACT_NDO_XMIT`) only when GRO is switched on after that.
+/// encapsulates, and nobody would complete it (this turns segmentation offload off, too). GRO on: a veth that
+/// polls (NAPI) takes redirected frames (`NETDEV_XDP_ACT_NDO_XMIT`, Linux 6.18, and only if GRO is switched on
+/// when the interface is up); that it also works through them needs a program on its peer, see `peer`.
 pub(crate) fn fit_for_xdp(host: &Host, interface: &str) -> Result<()> {
     for (command, value) in [(SET_TX_CHECKSUM, 0), (SET_GRO, 1)] {
         host.enter(|| set(interface, command, value)).with_context(|| {

@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::lease::Lease;
 use crate::limits::allow_many_descriptors;
 use crate::link::{self, End};
+use crate::peer::Peer;
 use crate::process::Process;
 
 /// The IPv4 VIP that the lab uses unless told otherwise.
@@ -72,6 +73,8 @@ pub struct Node {
     pub controller: Option<Process>,
     /// The machine itself.
     pub host: Host,
+    /// The programs at the far ends of its cables.
+    _peers: Vec<Peer>,
 }
 
 /// A machine that serves.
@@ -231,12 +234,16 @@ fn node(lab: &Lab, number: u8, has_far_targets: bool) -> Result<Node> {
     let address = FIRST_HOST + number;
     let mut interfaces = vec!["eth0".to_string()];
     attach(lab, &host, &name, "eth0", "nodes", NODES.both(address))?;
+    let mut peers = vec![Peer::attach(&lab.router, &name)?];
     default_routes(&host, NODES)?;
     if has_far_targets {
-        attach(lab, &host, &format!("{name}-far"), "eth1", "far", FAR.both(200 + number))?;
+        let port = format!("{name}-far");
+        attach(lab, &host, &port, "eth1", "far", FAR.both(200 + number))?;
+        peers.push(Peer::attach(&lab.router, &port)?);
         interfaces.push("eth1".to_string());
     }
-    Ok(Node { name, v4: NODES.v4(address), v6: NODES.v6(address), interfaces, controller: None, host })
+    let (v4, v6) = (NODES.v4(address), NODES.v6(address));
+    Ok(Node { name, v4, v6, interfaces, controller: None, host, _peers: peers })
 }
 
 fn target(lab: &Lab, name: String, address: u8, bridge: &str, network: Network) -> Result<Target> {
