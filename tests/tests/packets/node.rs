@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use lb_common::listener::{Listener, ListenerKey};
 use lb_common::packet::MacAddress;
-use lb_common::{Slot, TargetId};
+use lb_common::{Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane};
 
 use crate::client::{Family, KEY, NODE_MAC};
@@ -108,7 +108,12 @@ impl Node {
     }
 
     pub fn set_target(&self, remote: Remote) {
-        self.data_plane.maps.set_target(remote.id(), &remote.entry());
+        self.set_entry(remote.id(), &remote.entry());
+    }
+
+    /// Writes what is in `TARGETS` for an id.
+    pub fn set_entry(&self, id: TargetId, entry: &Target) {
+        self.data_plane.maps.set_target(id, entry);
     }
 
     /// Runs the balancer on a frame.

@@ -1,9 +1,11 @@
 //! The tests over the whole table.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::case::Case;
 use crate::client::{Family, Kind, Packet};
+use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
 use crate::{echo, exceptions, forwarded, malformed, node, not_ours};
@@ -98,4 +100,31 @@ fn a_frame_without_headroom_is_dropped_and_counted() {
     let outcome = node.program().run_behind_metadata(&frame, 180);
     assert_eq!(outcome.action, Action::Drop);
     assert_eq!(node.counts(), [("reason no_headroom".to_string(), 1)].into());
+}
+
+#[test]
+fn a_target_whose_entry_is_rewritten_keeps_its_flows() {
+    let Some(mut node) = node() else { return };
+    let (one, other) = (Remote::new(Outer::ALL[0], Role::One), Remote::new(Outer::ALL[0], Role::Other));
+    let ack = Packet::new(Family::V4, Kind::Ack);
+    node.reset(Slot::changing(other.id(), one.id()));
+    node.run(&ack.frame());
+    node.publish(vec![Slot::exceptions(other.id()); SLOTS]);
+    // Several words of the entry change: its outer source address and its next hop.
+    let moved = Remote { role: Role::Spread, ..one };
+    let done = AtomicBool::new(false);
+    let mut strayed = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                [moved, one].iter().for_each(|remote| node.set_entry(one.id(), &remote.entry()));
+            }
+        });
+        let elsewhere = other.encapsulated(&ack);
+        for _ in 0..100_000 {
+            strayed += u32::from(node.run(&ack.frame()).packet == elsewhere);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(strayed, 0, "packets left their flow's target while its entry was rewritten");
 }
