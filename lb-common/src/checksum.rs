@@ -15,9 +15,14 @@ pub fn sum(bytes: &[u8]) -> u32 {
 }
 
 /// The checksum that replaces `checksum` when a 16-bit word changes from `old` to `new` (RFC 1624, eqn. 3).
+///
+/// Never zero: that is written as 0xffff, its other form in ones' complement. Receivers take either, but for a
+/// message of zeros alone (the reply to a ping with no identifier, sequence number and payload) only 0xffff is
+/// right, and eqn. 3 cannot tell that message from others.
 #[inline(always)]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
-    !fold(!checksum as u32 + !old as u32 % 0x10000 + new as u32)
+    let updated = !fold(!checksum as u32 + !old as u32 % 0x10000 + new as u32);
+    if updated == 0 { 0xffff } else { updated }
 }
 
 #[cfg(test)]
@@ -35,5 +40,11 @@ mod tests {
         let before = !fold(sum(&bytes));
         bytes[4..6].copy_from_slice(&[0x00, 0x03]);
         assert_eq!(update(before, 0xffff, 0x0003), !fold(sum(&bytes)));
+    }
+
+    #[test]
+    fn a_message_that_becomes_all_zeros_has_the_checksum_of_zeros() {
+        let before = !fold(sum(&[8, 0, 0, 0]));
+        assert_eq!(update(before, 0x0800, 0), !fold(sum(&[0; 4])));
     }
 }

@@ -68,7 +68,7 @@ pub fn choose(
 
 #[inline(always)]
 fn open(slot: Slot, set: &FlowSet, sighting: Sighting) -> TargetId {
-    if slot.state() == SlotState::Changing {
+    if slot.state() == SlotState::Changing && !slot.current().is_none() {
         set.remember(sighting, slot.current());
     } else {
         set.forget(sighting.hash);
@@ -125,6 +125,14 @@ mod tests {
         node.choose(Slot::changing(B, A), Segment::Established);
         assert_eq!(node.choose(Slot::exceptions(B), Segment::Opening), Choice::BySlot(B));
         assert_eq!(node.choose(Slot::exceptions(B), Segment::Established), Choice::BySlot(B));
+    }
+
+    #[test]
+    fn a_syn_that_finds_no_target_is_not_remembered() {
+        let node = Node::new(Listener::TRACK_CHANGED);
+        let slot = Slot::changing(TargetId::NONE, A);
+        assert_eq!(node.choose(slot, Segment::Opening), Choice::BySlot(TargetId::NONE));
+        assert!(node.set.0.iter().all(|entry| entry.load() == 0));
     }
 
     #[test]

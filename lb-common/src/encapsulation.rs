@@ -115,6 +115,11 @@ impl Way {
         Way(self.0 | Way::KEEPS_FLOWS)
     }
 
+    /// The same target while it has no next hop: its known flows are still kept, or still not.
+    pub const fn without_next_hop(self) -> Way {
+        Way(self.0 & Way::KEEPS_FLOWS)
+    }
+
     /// Whether flows that the flow table remembers on the target stay there.
     #[inline(always)]
     pub const fn keeps_flows(self) -> bool {

@@ -132,13 +132,14 @@ impl Maps {
 
     /// Writes a target's entry. Where only the next hop's MAC address or the flags change, packets in flight see
     /// the old or the new one; otherwise the target has no next hop for the moment of the writing, so that no
-    /// packet leaves with half of two headers.
+    /// packet that meets it then leaves with half of two headers. Its known flows are kept throughout: a packet
+    /// that is lost is sent again, one that goes to another target resets its connection.
     pub fn set_target(&self, id: TargetId, target: &Target) {
         let words = &self.targets.values()[id.0 as usize].0;
         let new = target_words(target);
         let changed: Vec<usize> = (1..16).filter(|at| words[*at].load() != new[*at]).collect();
         if changed.len() > 1 {
-            words[0].store(0);
+            words[0].store(target.way.without_next_hop().0);
         }
         for at in changed {
             words[at].store(new[at]);

@@ -1,0 +1,35 @@
+//! The datapath's table of cases, run through the loaded balancer under `BPF_PROG_TEST_RUN`.
+//!
+//! A case is a node's state, a packet in, and what must come of it: verdict, counters, flow table, marks, and the
+//! packet out with every byte compared. Packets in and out are made by etherparse and hashes by siphasher, never
+//! by the code under test. Needs root; without it the tests say that they are skipped, or fail if
+//! `SLUICE_TEST_PRIVILEGED` is `required`.
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+
+mod case;
+mod client;
+mod difference;
+mod echo;
+mod exceptions;
+mod forwarded;
+mod fuzz;
+mod malformed;
+mod model;
+mod node;
+mod not_ours;
+mod program;
+mod remote;
+mod table;
+
+use node::Node;
+
+/// The node under test, if this process may make one.
+fn node() -> Option<Node> {
+    if rustix::process::geteuid().is_root() {
+        return Some(Node::new());
+    }
+    let required = std::env::var("SLUICE_TEST_PRIVILEGED").is_ok_and(|value| value == "required");
+    assert!(!required, "this test needs root, and SLUICE_TEST_PRIVILEGED says that it must not be skipped");
+    println!("skipped: this test needs root to load the balancer");
+    None
+}

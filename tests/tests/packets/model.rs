@@ -1,0 +1,185 @@
+//! What must become of any frame on a node whose slots are all stable: from the RFCs, over plain slices.
+
+use crate::client::{Family, NODE_MAC, flow_hash};
+use crate::program::Action;
+use crate::remote::{Inner, NODE_INTERFACE, Remote, Role};
+
+/// What must come of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Up the stack, unchanged.
+    Passed,
+    Dropped,
+    /// Out as this frame.
+    Sent(Action, Vec<u8>),
+    /// Out as this frame. The checksum at the offset follows from the request's, which may be wrong.
+    Answered(Vec<u8>, usize),
+}
+
+/// The fate of `frame` where `table` names the target of each slot.
+pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
+    let Some(datagram) = datagram(frame) else { return Fate::Passed };
+    if datagram.protocol == datagram.icmp() {
+        return echo(frame, &datagram);
+    }
+    let needed = match datagram.protocol {
+        6 => 20,
+        17 => 8,
+        _ => return Fate::Passed,
+    };
+    let Some(header) = datagram.transport.get(..needed) else { return Fate::Passed };
+    let port = number(header, 2);
+    if !is_listener(&datagram, port) {
+        return Fate::Passed;
+    }
+    if vip(&datagram) == Some(1) && (datagram.protocol, port) == (6, 90) {
+        return Fate::Dropped;
+    }
+    let hash = flow_hash(datagram.source, datagram.destination, number(header, 0), port, datagram.protocol);
+    let slot = hash >> (u64::BITS - table.len().ilog2());
+    forward(frame, &datagram, hash, table[slot as usize])
+}
+
+/// An IP packet.
+struct Datagram<'a> {
+    family: Family,
+    source: &'a [u8],
+    destination: &'a [u8],
+    protocol: u8,
+    traffic_class: u8,
+    offset: usize,
+    length: usize,
+    /// The IP packet's bytes after all IP headers.
+    transport: &'a [u8],
+}
+
+impl Datagram<'_> {
+    fn icmp(&self) -> u8 {
+        if self.family == Family::V4 { 1 } else { 58 }
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The whole IP packet in a frame for the node, if there is one and it is no fragment.
+fn datagram(frame: &[u8]) -> Option<Datagram<'_>> {
+    if frame.get(..6)? != NODE_MAC {
+        return None;
+    }
+    let mut offset = 14;
+    for _ in 0..2 {
+        if matches!(frame.get(offset - 2..offset)?, [0x81, 0x00] | [0x88, 0xa8]) {
+            offset += 4;
+        }
+    }
+    match frame.get(offset - 2..offset)? {
+        [0x08, 0x00] => ipv4(frame, offset),
+        [0x86, 0xdd] => ipv6(frame, offset),
+        _ => None,
+    }
+}
+
+fn ipv4(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
+    let header = frame.get(offset..offset + 20)?;
+    let (words, length) = ((header[0] & 15) as usize, number(header, 2) as usize);
+    if header[0] >> 4 != 4 || words < 5 || number(header, 6) & 0x3fff != 0 {
+        return None;
+    }
+    let packet = frame.get(offset..offset + length)?;
+    Some(Datagram {
+        family: Family::V4,
+        source: &header[12..16],
+        destination: &header[16..20],
+        protocol: header[9],
+        traffic_class: header[1],
+        offset,
+        length,
+        transport: packet.get(words * 4..)?,
+    })
+}
+
+fn ipv6(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
+    let header = frame.get(offset..offset + 40)?;
+    if header[0] >> 4 != 6 {
+        return None;
+    }
+    let length = 40 + number(header, 4) as usize;
+    let mut rest = frame.get(offset + 40..offset + length)?;
+    let mut protocol = header[6];
+    for _ in 0..6 {
+        let unit = match protocol {
+            0 | 43 | 60 => 8,
+            51 => 4,
+            _ => break,
+        };
+        let [next, units, ..] = rest else { return None };
+        protocol = *next;
+        rest = rest.get(8 + *units as usize * unit..)?;
+    }
+    Some(Datagram {
+        family: Family::V6,
+        source: &header[8..24],
+        destination: &header[24..40],
+        protocol,
+        traffic_class: header[0] << 4 | header[1] >> 4,
+        offset,
+        length,
+        transport: rest,
+    })
+}
+
+/// Which of the node's two VIPs the packet is for.
+fn vip(datagram: &Datagram<'_>) -> Option<u8> {
+    [1, 2].into_iter().find(|vip| datagram.family.vip(*vip) == datagram.destination)
+}
+
+fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
+    match vip(datagram) {
+        Some(1) if datagram.protocol == 6 => matches!(port, 80 | 90),
+        Some(1) => matches!(port, 80..=82),
+        Some(_) => datagram.protocol == 6,
+        None => false,
+    }
+}
+
+fn forward(frame: &[u8], datagram: &Datagram<'_>, hash: u64, remote: Remote) -> Fate {
+    let fits = datagram.length + remote.outer.overhead() <= remote.mtu as usize;
+    if remote.role == Role::Unreachable || !fits {
+        return Fate::Dropped;
+    }
+    let action = if remote.interface() == NODE_INTERFACE { Action::Tx } else { Action::Redirect };
+    let inner = Inner {
+        family: datagram.family,
+        traffic_class: datagram.traffic_class,
+        hash,
+        length: datagram.length,
+        bytes: &frame[datagram.offset..],
+    };
+    Fate::Sent(action, remote.frame(&inner))
+}
+
+fn echo(frame: &[u8], datagram: &Datagram<'_>) -> Fate {
+    let (request, reply) = if datagram.family == Family::V4 { (8, 0) } else { (128, 129) };
+    let Some([kind, code, ..]) = datagram.transport.get(..8) else { return Fate::Passed };
+    if (*kind, *code) != (request, 0) || vip(datagram).is_none() {
+        return Fate::Passed;
+    }
+    let mut answer = frame.to_vec();
+    answer[..6].copy_from_slice(&frame[6..12]);
+    answer[6..12].copy_from_slice(&frame[..6]);
+    let address = datagram.source.len();
+    let source = datagram.offset + if datagram.family == Family::V4 { 12 } else { 8 };
+    answer[source..source + address].copy_from_slice(datagram.destination);
+    answer[source + address..source + 2 * address].copy_from_slice(datagram.source);
+    let message = datagram.offset + datagram.length - datagram.transport.len();
+    answer[message] = reply;
+    // The type's word is smaller by as much as the checksum becomes larger, in ones' complement.
+    let checksum = u32::from(number(frame, message + 2)) + (u32::from(request) << 8);
+    let checksum = checksum + u32::from(!(u16::from(reply) << 8));
+    let folded = (checksum & 0xffff) + (checksum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    answer[message + 2..message + 4].copy_from_slice(&(folded as u16).to_be_bytes());
+    Fate::Answered(answer, message + 2)
+}

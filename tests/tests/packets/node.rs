@@ -1,0 +1,197 @@
+//! The loaded balancer with the maps that all cases share, and what it counted and remembered.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use lb_common::listener::{Listener, ListenerKey};
+use lb_common::packet::MacAddress;
+use lb_common::{Slot, Target, TargetId};
+use lb_userspace::data_plane::{Capacity, DataPlane};
+
+use crate::client::{Family, KEY, NODE_MAC};
+use crate::program::{Outcome, Program};
+use crate::remote::{NODE_INTERFACE, Remote};
+
+/// Port 80, TCP: flows are remembered in changed slots.
+pub const TCP: u16 = 1;
+/// Port 80, UDP: the same.
+pub const UDP: u16 = 2;
+/// Port 81, UDP: all flows are remembered.
+pub const UDP_ALWAYS: u16 = 3;
+/// Port 82, UDP: none is.
+pub const UDP_NEVER: u16 = 4;
+/// Port 90, TCP: its table is not written yet.
+pub const NO_TABLE: u16 = 5;
+/// All ports of VIP 2, TCP.
+pub const WILDCARD: u16 = 6;
+/// Port 80 of VIP 2, TCP, which goes before the wildcard.
+pub const EXACT: u16 = 7;
+
+/// The forward action of all listeners but one.
+const FORWARD: u32 = 1;
+const FORWARD_WITHOUT_TABLE: u32 = 2;
+/// Binary logarithm of the number of slots.
+const TABLE_LOG2: u8 = 4;
+/// Slots of the table.
+pub const SLOTS: usize = 1 << TABLE_LOG2;
+
+/// What has been counted: a line for each counter that is not zero.
+pub type Counts = BTreeMap<String, u64>;
+
+/// The node under test.
+pub struct Node {
+    data_plane: DataPlane,
+    program: Program,
+    published: Option<Vec<Slot>>,
+}
+
+impl Node {
+    /// The balancer with its listeners, VIPs and targets, and without a table.
+    pub fn new() -> Node {
+        let capacity = Capacity {
+            listeners: 64,
+            vips: 16,
+            forwards: 8,
+            targets: 64,
+            slots_log2: 8,
+            // Small, because every case reads all of it.
+            flow_sets_log2: 8,
+            interfaces: 16,
+        };
+        let mut data_plane = DataPlane::load(capacity).expect("the balancer loads");
+        let program = data_plane.program().expect("a descriptor of the balancer");
+        let program = Program::new(program.as_fd()).expect("the balancer is found by its id");
+        let mut node = Node { data_plane, program, published: None };
+        node.fill();
+        node
+    }
+
+    fn fill(&mut self) {
+        let maps = &mut self.data_plane.maps;
+        maps.set_hash_key(KEY).expect("the key is set");
+        maps.set_interface(NODE_INTERFACE, MacAddress::new(NODE_MAC)).expect("the interface is set");
+        for family in Family::BOTH {
+            for vip in [1, 2] {
+                maps.add_vip(words(&family.vip(vip))).expect("the VIP is added");
+            }
+            for (vip, protocol, port, counter) in LISTENERS {
+                let key =
+                    ListenerKey { vip: words(&family.vip(vip)), port: port.to_be(), protocol, reserved: 0 };
+                maps.set_listener(key, listener(counter)).expect("the listener is added");
+            }
+        }
+        self.reset_targets();
+    }
+
+    fn reset_targets(&self) {
+        Remote::all().for_each(|remote| self.set_target(remote));
+    }
+
+    /// As [`Node::new`], with `slot` everywhere in the table.
+    pub fn reset(&mut self, slot: Slot) {
+        self.reset_targets();
+        self.data_plane.maps.sweep_flows(|_| true);
+        if !self.marked_slots().is_empty() {
+            self.data_plane.maps.unpublish(FORWARD);
+            self.published = None;
+        }
+        self.publish(vec![slot; SLOTS]);
+    }
+
+    /// Publishes a table.
+    pub fn publish(&mut self, slots: Vec<Slot>) {
+        if self.published.as_ref() != Some(&slots) {
+            let new = slots.iter().copied();
+            self.data_plane.maps.publish(FORWARD, TABLE_LOG2, new).expect("room for a small table");
+            self.published = Some(slots);
+        }
+    }
+
+    pub fn set_target(&self, remote: Remote) {
+        self.set_entry(remote.id(), &remote.entry());
+    }
+
+    /// Writes what is in `TARGETS` for an id.
+    pub fn set_entry(&self, id: TargetId, entry: &Target) {
+        self.data_plane.maps.set_target(id, entry);
+    }
+
+    /// Runs the balancer on a frame.
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        self.program.run(frame)
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// All counters that are not zero.
+    pub fn counts(&self) -> Counts {
+        let maps = &self.data_plane.maps;
+        let reasons = maps.reasons().expect("the reasons are read").into_iter();
+        let mut counts: Counts =
+            reasons.map(|(reason, count)| (format!("reason {}", reason.name()), count)).collect();
+        for counter in 0..64 {
+            let listener = maps.listener_traffic(counter).expect("the counter is read");
+            let target = maps.target_traffic(TargetId(counter)).expect("the counter is read");
+            for (what, traffic) in [("listener", listener), ("target", target)] {
+                counts.insert(format!("{what} {counter} packets"), traffic.packets);
+                counts.insert(format!("{what} {counter} bytes"), traffic.bytes);
+            }
+        }
+        counts.retain(|_, count| *count != 0);
+        counts
+    }
+
+    /// The flow table: tags and targets.
+    pub fn flows(&self) -> BTreeMap<u32, TargetId> {
+        let mut flows = BTreeMap::new();
+        self.data_plane.maps.for_each_flow(|entry| {
+            flows.insert(entry.tag(), entry.target());
+        });
+        flows
+    }
+
+    /// The slots in which an exception has been marked.
+    pub fn marked_slots(&self) -> Vec<u32> {
+        let marked = |slot: &u32| self.data_plane.maps.last_exception(FORWARD, *slot).is_some();
+        (0..SLOTS as u32).filter(marked).collect()
+    }
+}
+
+/// VIP, protocol, port and counter of each listener.
+const LISTENERS: [(u8, u8, u16, u16); 7] = [
+    (1, 6, 80, TCP),
+    (1, 17, 80, UDP),
+    (1, 17, 81, UDP_ALWAYS),
+    (1, 17, 82, UDP_NEVER),
+    (1, 6, 90, NO_TABLE),
+    (2, 6, 0, WILDCARD),
+    (2, 6, 80, EXACT),
+];
+
+fn listener(counter: u16) -> Listener {
+    let forward = if counter == NO_TABLE { FORWARD_WITHOUT_TABLE } else { FORWARD };
+    let tracking = match counter {
+        UDP_ALWAYS => Listener::TRACK_ALWAYS,
+        UDP_NEVER => Listener::TRACK_NEVER,
+        _ => Listener::TRACK_CHANGED,
+    };
+    Listener { forward, counter, idle: 300, tracking }
+}
+
+/// What grew from `before` to `after`, and by how much.
+pub fn growth(before: &Counts, after: &Counts) -> Counts {
+    let grown = after.iter().map(|(what, count)| (what.clone(), count - before.get(what).unwrap_or(&0)));
+    grown.filter(|(_, count)| *count != 0).collect()
+}
+
+/// An address as the maps' keys have it: IPv4 mapped into IPv6 (RFC 4291, 2.5.5.2).
+fn words(address: &[u8]) -> [u32; 4] {
+    let mut bytes = if address.len() == 4 { vec![0; 10] } else { Vec::new() };
+    if address.len() == 4 {
+        bytes.extend([0xff, 0xff]);
+    }
+    bytes.extend(address);
+    std::array::from_fn(|at| u32::from_ne_bytes(crate::client::array(&bytes[at * 4..at * 4 + 4])))
+}
