@@ -87,6 +87,8 @@ pub struct Packet {
     /// IPv6 extension headers: number and bytes, in which the next header is filled in.
     pub extensions: Vec<(u8, Vec<u8>)>,
     pub dont_fragment: bool,
+    /// TCP's flags FIN (1), SYN (2), RST (4), PSH (8), ACK (16), URG (32), ECE (64) and CWR (128).
+    pub flags: u8,
 }
 
 impl Packet {
@@ -105,6 +107,7 @@ impl Packet {
             options: Vec::new(),
             extensions: Vec::new(),
             dont_fragment: true,
+            flags: if kind == Kind::Syn { 2 } else { 16 },
         }
     }
 
@@ -199,8 +202,9 @@ impl Packet {
 
     fn tcp_header(&self) -> TcpHeader {
         let mut header = TcpHeader::new(self.source_port, self.port, 0x0102_0304, 0xfaf0);
-        header.syn = self.kind == Kind::Syn;
-        header.ack = self.kind == Kind::Ack;
+        let flag = |bit: u8| self.flags >> bit & 1 == 1;
+        (header.fin, header.syn, header.rst, header.psh) = (flag(0), flag(1), flag(2), flag(3));
+        (header.ack, header.urg, header.ece, header.cwr) = (flag(4), flag(5), flag(6), flag(7));
         header.acknowledgment_number = if header.ack { 0x0506_0708 } else { 0 };
         header
     }

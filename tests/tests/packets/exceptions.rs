@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
             cases.extend(change.deaths());
             cases.extend(change.sequences());
             cases.extend(change.policies());
+            cases.extend(change.flags());
         }
     }
     cases
@@ -113,8 +114,7 @@ impl Change {
             self.case("stable again: no look-up", self.changing(), &packet, self.other)
                 .after(again)
                 .after([Step::Table(Slot::stable(self.other.id()))])
-                .remembers(&packet, self.one)
-                .marks(&packet),
+                .remembers(&packet, self.one),
         ]
     }
 
@@ -164,11 +164,35 @@ impl Change {
             self.case("a neighbour is known: unknown all the same", self.exceptions(), &ack, self.other)
                 .after([
                     Step::Table(self.changing()),
-                    Step::Packet(Packet { kind: Kind::Syn, ..neighbour.clone() }),
+                    Step::Packet(self.packet(Kind::Syn).with_source_port(40_001)),
                     Step::Table(self.exceptions()),
                 ])
                 .remembers(&neighbour, self.other),
         ]
+    }
+
+    /// Which TCP flags begin a flow: SYN with neither ACK, FIN nor RST, whatever else is set.
+    fn flags(&self) -> Vec<Case> {
+        let opening = [("SYN ECE CWR", 0xc2), ("SYN PSH", 0x0a), ("SYN URG", 0x22)];
+        let established = [
+            ("no flag", 0),
+            ("FIN", 0x01),
+            ("SYN FIN", 0x03),
+            ("RST", 0x04),
+            ("SYN RST", 0x06),
+            ("SYN ACK", 0x12),
+            ("FIN ACK", 0x11),
+            ("RST ACK", 0x14),
+            ("all flags", 0xff),
+        ];
+        let flags = |flags: u8| Packet { flags, ..self.packet(Kind::Ack) };
+        let case = |(what, bits): (&str, u8), remote: Remote| {
+            let packet = flags(bits);
+            self.case(&format!("changing, {what}"), self.changing(), &packet, remote)
+                .remembers(&packet, remote)
+        };
+        let old = established.map(|named| case(named, self.one).marks(&flags(named.1)));
+        opening.map(|named| case(named, self.other)).into_iter().chain(old).collect()
     }
 
     /// UDP whose flows are always or never remembered.

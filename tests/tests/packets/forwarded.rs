@@ -59,6 +59,13 @@ fn shapes(outer: Outer, family: Family) -> Vec<Case> {
         case("one VLAN tag is dropped", &Packet { tags: 1, ..plain.clone() }),
         case("two VLAN tags are dropped", &Packet { tags: 2, ..plain.clone() }),
         case("a padded frame keeps its padding", &Packet { padding: 6, ..Packet::new(family, Kind::Syn) }),
+        case(
+            "a datagram padded to 64 bytes",
+            &Packet {
+                padding: 64usize.saturating_sub(Packet::new(family, Kind::Udp).frame().len()),
+                ..Packet::new(family, Kind::Udp)
+            },
+        ),
         case("no payload", &Packet { payload: vec![], ..Packet::new(family, Kind::Udp) }),
         case("a full frame", &Packet { payload: vec![0x55; 1300], ..plain.clone() }),
         case(

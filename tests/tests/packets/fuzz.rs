@@ -3,6 +3,7 @@
 //! `SLUICE_TEST_FUZZ_PACKETS` is how many frames each test sends, `SLUICE_TEST_FUZZ_SEED` the seed of their
 //! choice; a failure prints the seed and the frame.
 
+use std::collections::BTreeSet;
 use std::env;
 
 use fastrand::Rng;
@@ -18,6 +19,8 @@ use crate::{node, table};
 use lb_common::Slot;
 
 const PACKETS: u64 = 200_000;
+/// All headers of most cases end within so many bytes.
+const REACH: usize = 100;
 
 #[test]
 fn random_frames_meet_the_models_fate() {
@@ -34,6 +37,22 @@ fn mutated_cases_meet_the_models_fate() {
         }
         frame
     });
+}
+
+#[test]
+fn every_flipped_bit_of_every_case_meets_the_models_fate() {
+    let Some(mut node) = node() else { return };
+    let targets = targets();
+    prepare(&mut node, &targets);
+    let packets: BTreeSet<Vec<u8>> = table::cases().into_iter().map(|case| case.packet).collect();
+    for packet in packets {
+        for bit in 0..packet.len().min(REACH) * 8 {
+            let mut frame = packet.clone();
+            frame[bit / 8] ^= 1 << (bit % 8);
+            let wrong = wrong(&frame, &fate(&frame, &targets), &node.run(&frame));
+            assert!(wrong.is_empty(), "bit {bit} of {}\n{wrong}", hex(&packet));
+        }
+    }
 }
 
 /// Sends random frames and compares each one's fate; at the end each must have been counted once.
@@ -167,7 +186,7 @@ fn put(random: &mut Rng, frame: &mut [u8], at: usize, bytes: &[u8]) {
 /// One change: a bit, a byte, a cut, an insertion, or more bytes at the end.
 fn mutate(random: &mut Rng, frame: &mut Vec<u8>) {
     // The headers are where the decisions are.
-    let reach = if random.bool() { 80 } else { frame.len() };
+    let reach = if random.bool() { REACH } else { frame.len() };
     let at = random.usize(..frame.len().min(reach));
     match random.u8(..10) {
         0..=4 => frame[at] ^= 1 << random.u8(..8),

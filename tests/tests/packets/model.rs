@@ -138,7 +138,7 @@ fn vip(datagram: &Datagram<'_>) -> Option<u8> {
 fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
     match vip(datagram) {
         Some(1) if datagram.protocol == 6 => matches!(port, 80 | 90),
-        Some(1) => matches!(port, 80..=82),
+        Some(1) => matches!(port, 80..=83),
         Some(_) => datagram.protocol == 6,
         None => false,
     }

@@ -20,6 +20,8 @@ pub const UDP: u16 = 2;
 pub const UDP_ALWAYS: u16 = 3;
 /// Port 82, UDP: none is.
 pub const UDP_NEVER: u16 = 4;
+/// Port 83, UDP: in changed slots, until the next tick.
+pub const UDP_BRIEF: u16 = 8;
 /// Port 90, TCP: its table is not written yet.
 pub const NO_TABLE: u16 = 5;
 /// All ports of VIP 2, TCP.
@@ -101,8 +103,7 @@ impl Node {
     /// Publishes a table.
     pub fn publish(&mut self, slots: Vec<Slot>) {
         if self.published.as_ref() != Some(&slots) {
-            let new = slots.iter().copied();
-            self.data_plane.maps.publish(FORWARD, TABLE_LOG2, new).expect("room for a small table");
+            self.data_plane.maps.publish(FORWARD, TABLE_LOG2, &slots).expect("room for a small table");
             self.published = Some(slots);
         }
     }
@@ -160,11 +161,12 @@ impl Node {
 }
 
 /// VIP, protocol, port and counter of each listener.
-const LISTENERS: [(u8, u8, u16, u16); 7] = [
+const LISTENERS: [(u8, u8, u16, u16); 8] = [
     (1, 6, 80, TCP),
     (1, 17, 80, UDP),
     (1, 17, 81, UDP_ALWAYS),
     (1, 17, 82, UDP_NEVER),
+    (1, 17, 83, UDP_BRIEF),
     (1, 6, 90, NO_TABLE),
     (2, 6, 0, WILDCARD),
     (2, 6, 80, EXACT),
@@ -177,7 +179,7 @@ fn listener(counter: u16) -> Listener {
         UDP_NEVER => Listener::TRACK_NEVER,
         _ => Listener::TRACK_CHANGED,
     };
-    Listener { forward, counter, idle: 300, tracking }
+    Listener { forward, counter, idle: if counter == UDP_BRIEF { 0 } else { 300 }, tracking }
 }
 
 /// What grew from `before` to `after`, and by how much.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use aya::TestRunOptions;
 use aya::programs::{TestRun as _, Xdp, loaded_programs};
 use aya_obj::programs::XdpAttachType;
+use lab::test_run::test_run;
 
 /// XDP's verdicts (`enum xdp_action` of linux/bpf.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,6 @@ pub struct Outcome {
 /// A loaded XDP program.
 pub struct Program(Xdp);
 
-/// More than a test packet with any encapsulation has.
-const ROOM: usize = 4096;
-
 impl Program {
     /// The program behind a descriptor.
     pub fn new(descriptor: BorrowedFd<'_>) -> anyhow::Result<Program> {
@@ -44,31 +42,18 @@ impl Program {
 
     /// Runs it on a frame of 14 bytes or more. The kernel lets it come in by the loopback interface, index 1.
     pub fn run(&self, frame: &[u8]) -> Outcome {
-        self.run_with(frame, None)
+        let run = test_run(&self.0, frame, 1).expect("the kernel takes the packet");
+        Outcome { action: action(run.action), packet: run.packet }
     }
 
-    /// Runs it with `metadata` bytes (a multiple of 4) of XDP metadata before the frame, which leave that much
-    /// less headroom. The packet that comes back begins with them.
-    pub fn run_behind_metadata(&self, frame: &[u8], metadata: usize) -> Outcome {
+    /// Its verdict behind `metadata` bytes (a multiple of 4) of XDP metadata, which leave that much less headroom.
+    pub fn verdict_behind_metadata(&self, frame: &[u8], metadata: usize) -> Action {
         let all = [vec![0; metadata], frame.to_vec()].concat();
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [metadata as u32, all.len() as u32, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
-        self.run_with(&all, Some(&context))
-    }
-
-    fn run_with(&self, bytes: &[u8], context: Option<&[u8]>) -> Outcome {
-        let mut room = [0; ROOM];
-        let options = TestRunOptions {
-            data_in: Some(bytes),
-            data_out: Some(&mut room),
-            ctx_in: context,
-            ..TestRunOptions::default()
-        };
-        let result = self.0.test_run(options).expect("the kernel takes the packet");
-        Outcome {
-            action: action(result.return_value),
-            packet: room[..result.data_size_out as usize].to_vec(),
-        }
+        let options =
+            TestRunOptions { data_in: Some(&all), ctx_in: Some(&context), ..TestRunOptions::default() };
+        action(self.0.test_run(options).expect("the kernel takes packet and context").return_value)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::client::{Family, Kind, Packet};
@@ -97,8 +98,7 @@ fn a_frame_without_headroom_is_dropped_and_counted() {
     let remote = Remote::new(Outer::ALL[3], Role::One);
     node.reset(Slot::stable(remote.id()));
     let frame = Packet::new(Family::V6, Kind::Ack).frame();
-    let outcome = node.program().run_behind_metadata(&frame, 180);
-    assert_eq!(outcome.action, Action::Drop);
+    assert_eq!(node.program().verdict_behind_metadata(&frame, 180), Action::Drop);
     assert_eq!(node.counts(), [("reason no_headroom".to_string(), 1)].into());
 }
 
@@ -127,4 +127,20 @@ fn a_target_whose_entry_is_rewritten_keeps_its_flows() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(strayed, 0, "packets left their flow's target while its entry was rewritten");
+}
+
+#[test]
+fn a_flow_that_was_idle_too_long_is_unknown() {
+    let Some(mut node) = node() else { return };
+    let (one, other) = (Remote::new(Outer::ALL[0], Role::One), Remote::new(Outer::ALL[0], Role::Other));
+    let packet = Packet::new(Family::V4, Kind::Udp).with_port(83);
+    node.reset(Slot::changing(other.id(), one.id()));
+    node.run(&packet.frame());
+    node.publish(vec![Slot::exceptions(other.id()); SLOTS]);
+    // A tick is 1.07 s, and each packet makes the flow as young as can be.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while node.run(&packet.frame()).packet != other.encapsulated(&packet) {
+        assert!(Instant::now() < deadline, "the flow is still known: {:?}", node.flows());
+    }
+    assert_eq!(node.marked_slots().len(), 1, "while it was known its packets were exceptions");
 }
