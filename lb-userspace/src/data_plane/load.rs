@@ -37,6 +37,8 @@ impl DataPlane {
             "loading the balancer into the kernel: this needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root) \
              and Linux 5.11 or newer",
         )?;
+        #[cfg(feature = "trace")]
+        super::trace::follow(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf, capacity)?;
         Ok(DataPlane { ebpf, maps })
     }

@@ -9,6 +9,8 @@ pub mod capacity;
 pub mod load;
 pub mod mapped;
 pub mod maps;
+#[cfg(feature = "trace")]
+mod trace;
 pub mod writer;
 
 pub use attach::Attachment;
