@@ -3,24 +3,28 @@
 //! For finding a fault on a quiet node, never for production: each record is a ring buffer event (17 ns) and
 //! a line.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+
+/// How often the ring buffer is emptied.
+const READ_EVERY: Duration = Duration::from_millis(100);
 
 /// Logs the program's records until the runtime ends.
 ///
 /// # Errors
 /// If the loaded program was built without `trace`.
 pub(super) fn follow(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    let logger = EbpfLogger::init(ebpf)
-        .context("this sluice was built with `trace`, its programs without: `cargo xtask build --trace` builds both")?;
-    let mut logger = AsyncFd::with_interest(logger, Interest::READABLE).context("waiting for the program's records")?;
+    let mut logger = EbpfLogger::init(ebpf).context(
+        "this sluice was built with `trace`, its programs without: `cargo xtask build --trace` builds both",
+    )?;
+    let mut pause = tokio::time::interval(READ_EVERY);
     tokio::spawn(async move {
-        while let Ok(mut ready) = logger.readable_mut().await {
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
+        loop {
+            pause.tick().await;
+            logger.flush();
         }
     });
     Ok(())
