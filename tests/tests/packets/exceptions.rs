@@ -211,6 +211,10 @@ impl Change {
                 .after([Step::Table(other)])
                 .remembers(&always, self.one)
                 .marks(&always),
+            case("always: changing, unknown is new", self.changing(), &always, UDP_ALWAYS, self.other)
+                .remembers(&always, self.other),
+            case("always: exceptions, unknown is new", self.exceptions(), &always, UDP_ALWAYS, self.other)
+                .remembers(&always, self.other),
             case("always: known on a dead target", one, &always, UDP_ALWAYS, self.other)
                 .after(known)
                 .after([Step::Table(other), Step::Target(Remote { lives: false, ..self.one })])

@@ -25,11 +25,5 @@ use node::Node;
 
 /// The node under test, if this process may make one.
 fn node() -> Option<Node> {
-    if rustix::process::geteuid().is_root() {
-        return Some(Node::new());
-    }
-    let required = std::env::var("SLUICE_TEST_PRIVILEGED").is_ok_and(|value| value == "required");
-    assert!(!required, "this test needs root, and SLUICE_TEST_PRIVILEGED says that it must not be skipped");
-    println!("skipped: this test needs root to load the balancer");
-    None
+    lab::require_root().then(Node::new)
 }
