@@ -5,6 +5,7 @@
 #![cfg_attr(not(any(feature = "user", test)), no_std)]
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod checksum;
 pub mod choice;
 pub mod encapsulation;

@@ -1,5 +1,7 @@
 //! The shared types as plain data for aya's map accessors.
 
+use crate::bench::Workload;
+use crate::encapsulation::Target;
 use crate::listener::{Listener, ListenerKey, Traffic};
 use crate::maps::Settings;
 
@@ -11,13 +13,18 @@ unsafe impl aya::Pod for ListenerKey {}
 unsafe impl aya::Pod for Listener {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Traffic {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Target {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Workload {}
 
 const _: () = {
     assert!(size_of::<Settings>() == 16 + 4 + 4);
     assert!(size_of::<ListenerKey>() == 16 + 2 + 1 + 1);
     assert!(size_of::<Listener>() == 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 16);
-    assert!(size_of::<crate::Target>() == 128);
+    assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
+    assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);

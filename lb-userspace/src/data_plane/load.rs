@@ -43,6 +43,15 @@ impl DataPlane {
         Ok(DataPlane { ebpf, maps })
     }
 
+    /// The program, for calling it from another one.
+    ///
+    /// # Errors
+    /// If the object does not hold it, which loading has ruled out.
+    pub fn balancer(&self) -> anyhow::Result<&Xdp> {
+        let program = self.ebpf.program("balancer").context("the object has no program `balancer`")?;
+        program.try_into().context("the program `balancer` is not an XDP program")
+    }
+
     /// A descriptor of the program, for running it on a packet or for finding it.
     ///
     /// # Errors

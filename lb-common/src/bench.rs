@@ -1,0 +1,116 @@
+//! The bench's synthetic packets: what its wrapper program writes and its user space must foretell.
+//!
+//! Packet number n of a workload belongs to flow `n × odd number mod flows`: every flow comes once in each
+//! `flows` packets (the worst order for a cache), and neighbours in time are not neighbours in any table.
+
+use crate::packet::MacAddress;
+
+/// The MAC address that the frames are for.
+pub const NODE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+/// The MAC address that the frames come from.
+pub const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+/// The port of every listener.
+pub const LISTENER_PORT: u16 = 80;
+
+/// Where each part of a flow's number is spread by: odd, so that no two flows become one.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What the wrapper makes packets of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The number of the next packet; the wrapper counts it up.
+    pub next: u64,
+    /// The number of flows, a power of two, less one.
+    pub flow_mask: u64,
+    /// Bytes of a frame as it comes in.
+    pub frame_length: u32,
+    /// Over how many VIPs the flows are spread.
+    pub vips: u32,
+    /// The frames' EtherType.
+    pub ethertype: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+impl Workload {
+    /// The flow of the packet with this number.
+    #[inline(always)]
+    pub fn flow(&self, number: u64) -> SyntheticFlow {
+        let number = number.wrapping_mul(STRIDE) & self.flow_mask;
+        let spread = number.wrapping_mul(STRIDE) >> 32;
+        SyntheticFlow { number, vip: ((spread * self.vips as u64) >> 32) as u32 }
+    }
+}
+
+/// A flow of a workload: a client's address and port and the VIP that it talks to are made of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyntheticFlow {
+    /// Its number, less than the number of flows (and than 2^40).
+    pub number: u64,
+    /// The number of its VIP.
+    pub vip: u32,
+}
+
+impl SyntheticFlow {
+    /// The client's IPv4 address: in 10.0.0.0/8.
+    #[inline(always)]
+    pub fn ipv4_source(self) -> u32 {
+        0x0a00_0000 | ((self.number >> 16) as u32 & 0xff_ffff)
+    }
+
+    /// The client's IPv6 address: in fd10::/64.
+    #[inline(always)]
+    pub fn ipv6_source(self) -> [u64; 2] {
+        [0xfd10 << 48, self.number >> 16]
+    }
+
+    /// The client's port.
+    #[inline(always)]
+    pub fn source_port(self) -> u16 {
+        self.number as u16
+    }
+
+    /// The VIP of an IPv4 flow.
+    #[inline(always)]
+    pub fn ipv4_vip(self) -> u32 {
+        0x0ac8_0000 + self.vip
+    }
+
+    /// The VIP of an IPv6 flow.
+    #[inline(always)]
+    pub fn ipv6_vip(self) -> [u64; 2] {
+        [0xfc00 << 48, self.vip as u64]
+    }
+}
+
+/// The first twelve bytes of every frame: a word of eight and one of four, as they are in memory.
+#[inline(always)]
+pub fn link_addresses() -> (u64, u32) {
+    let (to, from) = (MacAddress::new(NODE_MAC).to_bits(), MacAddress::new(ROUTER_MAC).to_bits());
+    ((to | (from << 48)).to_le(), ((from >> 16) as u32).to_le())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_flow_comes_once_in_as_many_packets_as_there_are_flows() {
+        let workload =
+            Workload { next: 0, flow_mask: 1023, frame_length: 64, vips: 3, ethertype: 0, reserved: [0; 3] };
+        let mut seen = [0; 1024];
+        (5000..6024).for_each(|number| seen[workload.flow(number).number as usize] += 1);
+        assert!(seen.iter().all(|times| *times == 1));
+        assert!((0..1024).all(|number| workload.flow(number).vip < 3));
+    }
+
+    #[test]
+    fn the_link_addresses_are_those_of_the_two_macs() {
+        let (first, second) = link_addresses();
+        assert_eq!(
+            [&first.to_ne_bytes()[..], &second.to_ne_bytes()[..]].concat(),
+            [0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x02]
+        );
+    }
+}
