@@ -8,7 +8,7 @@
 //!                                       the tag's low 14 bits are the outer entropy too
 //! ```
 
-use crate::hash::{HashKey, SipHash13};
+use crate::hash::SipHash13;
 
 /// IANA protocol number of ICMP (RFC 792).
 pub const ICMP: u8 = 1;
@@ -21,10 +21,8 @@ pub const ICMPV6: u8 = 58;
 
 /// Source and destination address of a packet, as they are in its header.
 pub trait Addresses: Copy {
-    /// Bytes of the two addresses together.
-    const LENGTH: u8;
-    /// Feeds both addresses to the hash, the source first.
-    fn hash(&self, state: &mut SipHash13);
+    /// Feeds the source address and both ports to the hash.
+    fn hash(&self, ports: u32, state: &mut SipHash13);
     /// The destination as a key: IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2), bytes as on the wire.
     fn destination(&self) -> [u32; 4];
 }
@@ -44,11 +42,9 @@ pub struct Ipv6Addresses {
 }
 
 impl Addresses for Ipv4Addresses {
-    const LENGTH: u8 = 8;
-
     #[inline(always)]
-    fn hash(&self, state: &mut SipHash13) {
-        state.word(u64::from_le(self.both));
+    fn hash(&self, ports: u32, state: &mut SipHash13) {
+        state.word(u64::from_le(self.both) & 0xffff_ffff | (u32::from_le(ports) as u64) << 32);
     }
 
     #[inline(always)]
@@ -58,13 +54,11 @@ impl Addresses for Ipv4Addresses {
 }
 
 impl Addresses for Ipv6Addresses {
-    const LENGTH: u8 = 32;
-
     #[inline(always)]
-    fn hash(&self, state: &mut SipHash13) {
-        for word in self.both {
-            state.word(u64::from_le(word));
-        }
+    fn hash(&self, ports: u32, state: &mut SipHash13) {
+        state.word(u64::from_le(self.both[0]));
+        state.word(u64::from_le(self.both[1]));
+        state.word(u32::from_le(ports) as u64);
     }
 
     #[inline(always)]
@@ -102,14 +96,20 @@ impl<A: Addresses> Flow<A> {
         if cfg!(target_endian = "little") { (self.ports >> 16) as u16 } else { self.ports as u16 }
     }
 
-    /// SipHash-1-3 of source address, destination address, source port, destination port and protocol, as
-    /// they are on the wire: 13 bytes for IPv4, 37 for IPv6.
+    /// SipHash-1-3 (without the length, see [`SipHash13::finish`]) of these bytes, as they are on the wire:
+    ///
+    /// ```text
+    ///   VIP (16, IPv4 mapped into IPv6) | protocol | 7 zeros | source address (4 or 16) | source port
+    ///   | destination port | IPv6: 4 zeros
+    /// ```
+    ///
+    /// `listener` is the state after the first 24 ([`crate::listener::ListenerKey::hash_state`]): only one or
+    /// three words are left to each packet.
     #[inline(always)]
-    pub fn hash(&self, key: HashKey) -> FlowHash {
-        let mut state = SipHash13::new(key);
-        self.addresses.hash(&mut state);
-        let tail = u32::from_le(self.ports) as u64 | (self.protocol as u64) << 32;
-        FlowHash(state.finish(tail, A::LENGTH + 5))
+    pub fn hash(&self, listener: SipHash13) -> FlowHash {
+        let mut state = listener;
+        self.addresses.hash(self.ports, &mut state);
+        FlowHash(state.finish())
     }
 }
 
@@ -140,40 +140,37 @@ impl FlowHash {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::Hasher;
-
-    use siphasher::sip::SipHasher13;
-
     use super::*;
+    use crate::hash::HashKey;
+    use crate::listener::ListenerKey;
 
     const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
 
-    fn oracle(bytes: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(KEY.k0, KEY.k1);
-        hasher.write(bytes);
-        hasher.finish()
+    fn after(vip: [u32; 4], protocol: u8, client: &[u64]) -> u64 {
+        let half = |at: usize| u64::from(u32::from_le(vip[at])) | u64::from(u32::from_le(vip[at + 1])) << 32;
+        let mut state = SipHash13::new(KEY);
+        [half(0), half(2), protocol.into()].iter().chain(client).for_each(|word| state.word(*word));
+        state.finish()
     }
 
     proptest::proptest! {
         #[test]
-        fn an_ipv4_flow_hashes_as_siphash_1_3_of_its_bytes(bytes: [u8; 13]) {
-            let flow = Flow {
-                addresses: Ipv4Addresses { both: u64::from_ne_bytes(bytes[..8].try_into().unwrap()) },
-                ports: u32::from_ne_bytes(bytes[8..12].try_into().unwrap()),
-                protocol: bytes[12],
-            };
-            proptest::prop_assert_eq!(flow.hash(KEY).0, oracle(&bytes));
+        fn an_ipv4_flow_hashes_as_its_listener_and_its_client(source: u32, vip: u32, ports: u32, protocol: u8) {
+            let addresses = Ipv4Addresses { both: (source.to_le() as u64) | (vip.to_le() as u64) << 32 };
+            let flow = Flow { addresses, ports, protocol };
+            let vip = addresses.destination();
+            let hash = flow.hash(ListenerKey::new(vip, flow.destination_port(), protocol).hash_state(KEY));
+            let client = source as u64 | (u32::from_le(ports) as u64) << 32;
+            proptest::prop_assert_eq!(hash.0, after(vip, protocol, &[client]));
         }
 
         #[test]
-        fn an_ipv6_flow_hashes_as_siphash_1_3_of_its_bytes(low: [u8; 32], high: [u8; 5]) {
-            let word = |at: usize| u64::from_ne_bytes(low[at..at + 8].try_into().unwrap());
-            let flow = Flow {
-                addresses: Ipv6Addresses { both: [word(0), word(8), word(16), word(24)] },
-                ports: u32::from_ne_bytes(high[..4].try_into().unwrap()),
-                protocol: high[4],
-            };
-            proptest::prop_assert_eq!(flow.hash(KEY).0, oracle(&[&low[..], &high[..]].concat()));
+        fn an_ipv6_flow_hashes_as_its_listener_and_its_client(both: [u64; 4], ports: u32, protocol: u8) {
+            let flow = Flow { addresses: Ipv6Addresses { both }, ports, protocol };
+            let vip = flow.addresses.destination();
+            let hash = flow.hash(ListenerKey::new(vip, 0, protocol).hash_state(KEY));
+            let client = [u64::from_le(both[0]), u64::from_le(both[1]), u32::from_le(ports) as u64];
+            proptest::prop_assert_eq!(hash.0, after(vip, protocol, &client));
         }
     }
 

@@ -42,16 +42,26 @@ impl SipHash13 {
         self.v0 ^= word;
     }
 
-    /// Takes in the message's last 0 to 7 bytes (`tail`, little-endian, the unused high bytes zero) and its
-    /// length in bytes modulo 256, and returns the hash.
+    /// The hash of the words so far. The message's length is not part of it, as it is in the paper: the callers'
+    /// messages are told apart, and their length fixed, by their first words.
     #[inline(always)]
-    pub fn finish(mut self, tail: u64, length: u8) -> u64 {
-        self.word(tail | (length as u64) << 56);
+    pub fn finish(mut self) -> u64 {
         self.v2 ^= 0xff;
         self.round();
         self.round();
         self.round();
         self.v0 ^ self.v1 ^ self.v2 ^ self.v3
+    }
+
+    /// The state, to be continued by [`SipHash13::resume`].
+    pub const fn words(&self) -> [u64; 4] {
+        [self.v0, self.v1, self.v2, self.v3]
+    }
+
+    /// The state that [`SipHash13::words`] gave.
+    #[inline(always)]
+    pub const fn resume([v0, v1, v2, v3]: [u64; 4]) -> SipHash13 {
+        SipHash13 { v0, v1, v2, v3 }
     }
 
     #[inline(always)]
@@ -66,5 +76,33 @@ impl SipHash13 {
         self.v1 = self.v1.rotate_left(17) ^ self.v2;
         self.v3 = self.v3.rotate_left(21) ^ self.v0;
         self.v2 = self.v2.rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher;
+
+    use siphasher::sip::SipHasher13;
+
+    use super::*;
+
+    const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
+
+    proptest::proptest! {
+        #[test]
+        fn with_the_length_as_its_last_word_it_is_siphash_1_3(words: [u64; 4], resumed_after in 0usize..5) {
+            let mut oracle = SipHasher13::new_with_keys(KEY.k0, KEY.k1);
+            words.iter().for_each(|word| oracle.write(&word.to_le_bytes()));
+            let message = [&words[..], &[(8 * words.len() as u64) << 56]].concat();
+            let mut state = SipHash13::new(KEY);
+            for (at, word) in message.into_iter().enumerate() {
+                if at == resumed_after {
+                    state = SipHash13::resume(state.words());
+                }
+                state.word(word);
+            }
+            proptest::prop_assert_eq!(state.finish(), oracle.finish());
+        }
     }
 }

@@ -1,24 +1,116 @@
 //! Listeners and the tables behind them, as the maps hold them.
 
-/// The key of `LISTENERS`: a VIP, a port and a protocol.
-#[repr(C)]
+use crate::hash::{HashKey, SipHash13};
+use crate::shared::Shared;
+
+/// How many entries of `LISTENERS` a look-up reads at most, from the key's own place on.
+pub const MAX_PROBES: u32 = 16;
+
+/// The key of a listener: a VIP, a port and a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
-    /// The VIP, bytes as on the wire, IPv4 mapped into IPv6.
-    pub vip: [u32; 4],
-    /// The port, bytes as on the wire; zero for the listener of all other ports.
-    pub port: u16,
-    /// The transport protocol.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// The VIP's words in pairs, the first in the low half.
+    vip: [u64; 2],
+    /// Bits 0–15 the port (bytes as on the wire), 16–23 the protocol.
+    port_and_protocol: u64,
 }
 
-/// The value of `LISTENERS`: all that a packet needs next.
-#[repr(C)]
+impl ListenerKey {
+    /// The key of a VIP (bytes as on the wire, IPv4 mapped into IPv6), a port (bytes as on the wire; zero for
+    /// the listener of all other ports) and a transport protocol, which is not zero.
+    #[inline(always)]
+    pub const fn new(vip: [u32; 4], port: u16, protocol: u8) -> ListenerKey {
+        let [a, b, c, d] = vip;
+        ListenerKey {
+            vip: [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32],
+            port_and_protocol: port as u64 | (protocol as u64) << 16,
+        }
+    }
+
+    /// The same for all other ports.
+    #[inline(always)]
+    pub const fn with_any_port(self) -> ListenerKey {
+        ListenerKey { vip: self.vip, port_and_protocol: self.port_and_protocol & !0xffff }
+    }
+
+    /// The key in the first three words of its entry.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 3] {
+        [self.vip[0], self.vip[1], self.port_and_protocol]
+    }
+
+    /// Where a look-up of the key begins, before it is masked with the number of entries. Not keyed: only who
+    /// configures listeners could make keys collide.
+    #[inline(always)]
+    pub const fn home(self) -> u32 {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let [first, second, third] = self.words();
+        let mixed = (first.wrapping_mul(ODD) ^ second).wrapping_add(third).wrapping_mul(ODD);
+        ((mixed ^ mixed >> 29).wrapping_mul(ODD) >> 32) as u32
+    }
+
+    /// The state of the flows' hash after VIP and protocol: the same for every packet of the listener, so it is
+    /// computed once. The port is not in it, so that a flow has one hash whether its port has a listener of its
+    /// own or not.
+    pub fn hash_state(self, key: HashKey) -> SipHash13 {
+        let mut state = SipHash13::new(key);
+        let [first, second, third] = self.words();
+        [u64::from_le(first), u64::from_le(second), third >> 16]
+            .into_iter()
+            .for_each(|word| state.word(word));
+        state
+    }
+}
+
+/// An entry of `LISTENERS`: one cache line with all that a packet needs of its listener.
+///
+/// ```text
+///   word 0, 1   the VIP
+///   word 2      port and protocol; zero: never used, so a look-up ends here
+///   word 3      the listener
+///   word 4–7    the state of the flows' hash after VIP and protocol
+/// ```
+///
+/// An entry is at its key's home or, if that was taken, one of the next [`MAX_PROBES`] places. The third word is
+/// written last when an entry comes, and alone when it goes; a place is used again only after no packet can be
+/// reading it any more. What a listener is changes by one store.
+#[repr(C, align(64))]
+pub struct ListenerLine(pub [Shared<u64>; 8]);
+
+impl ListenerLine {
+    /// The third word of an entry that was removed: a look-up goes on behind it.
+    pub const REMOVED: u64 = 1;
+
+    /// Whether this is the entry of `key`.
+    #[inline(always)]
+    pub fn holds(&self, key: ListenerKey) -> bool {
+        let [first, second, third] = key.words();
+        self.0[2].load() == third && self.0[1].load() == second && self.0[0].load() == first
+    }
+
+    /// Whether no entry was ever here.
+    #[inline(always)]
+    pub fn is_end(&self) -> bool {
+        self.0[2].load() == 0
+    }
+
+    /// The listener.
+    #[inline(always)]
+    pub fn listener(&self) -> Listener {
+        Listener::from_word(self.0[3].load())
+    }
+
+    /// The state of the flows' hash after VIP and protocol.
+    #[inline(always)]
+    pub fn hash_state(&self) -> SipHash13 {
+        SipHash13::resume([self.0[4].load(), self.0[5].load(), self.0[6].load(), self.0[7].load()])
+    }
+}
+
+/// What a packet needs to know of its listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Index in `FORWARDS` of the listener's action.
+    /// Index in `FORWARDS` of the listener's action; less than 2^24.
     pub forward: u32,
     /// Index in `LISTENER_COUNTERS`; the VIPs of a load balancer share one for each of its listeners.
     pub counter: u16,
@@ -35,6 +127,26 @@ impl Listener {
     pub const TRACK_ALWAYS: u32 = 1;
     /// No flow is remembered (UDP).
     pub const TRACK_NEVER: u32 = 2;
+
+    /// All of it in one word: bits 0–23 the forward action, 24–31 the tracking, 32–47 the counter, 48–63 the
+    /// idle time.
+    pub const fn word(self) -> u64 {
+        self.forward as u64 & 0xff_ffff
+            | (self.tracking as u64 & 0xff) << 24
+            | (self.counter as u64) << 32
+            | (self.idle as u64) << 48
+    }
+
+    /// What [`Listener::word`] gave.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Listener {
+        Listener {
+            forward: word as u32 & 0xff_ffff,
+            tracking: word as u32 >> 24,
+            counter: (word >> 32) as u16,
+            idle: (word >> 48) as u16,
+        }
+    }
 }
 
 /// The value of `FORWARDS`: where a forward action's table is. One word, so that a table is published by one
@@ -82,4 +194,32 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_listener_is_one_word(forward in 0u32..1 << 24, tracking in 0u32..3, counter: u16, idle: u16) {
+            let listener = Listener { forward, counter, idle, tracking };
+            proptest::prop_assert_eq!(Listener::from_word(listener.word()), listener);
+        }
+    }
+
+    /// With four places for each, all of 8192 VIPs in a row find one near their home.
+    #[test]
+    fn homes_of_neighbouring_vips_are_spread() {
+        let mut taken = vec![false; 32768];
+        let mut longest = 0;
+        for vip in 0..8192u32 {
+            let mapped = [0, 0, 0xffff_u32.to_be(), (0x0ac8_0000 + vip).to_be()];
+            let home = ListenerKey::new(mapped, 80u16.to_be(), 6).home();
+            let step = (0..).find(|step| !taken[(home + step) as usize % 32768]).unwrap();
+            taken[(home + step) as usize % 32768] = true;
+            longest = longest.max(step);
+        }
+        assert!(longest < MAX_PROBES, "{longest}");
+    }
 }

@@ -5,10 +5,9 @@
 //!                                                           └ FLOWS[set], EXCEPTIONS[first + slot]
 //! ```
 
-use crate::hash::HashKey;
 use crate::shared::Shared;
 
-/// `HASH<ListenerKey, Listener>`.
+/// `ARRAY<ListenerLine>`, memory-mapped: a hash table with open addressing; a power of two of entries.
 pub const LISTENERS: &str = "LISTENERS";
 /// `HASH<[u32; 4], u32>`: the VIPs, for pings.
 pub const VIPS: &str = "VIPS";
@@ -50,10 +49,8 @@ pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The key of the flow hash.
-    pub hash_key: HashKey,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The number of entries of `LISTENERS` less one: a mask.
+    pub listener_mask: u32,
 }

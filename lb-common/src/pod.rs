@@ -2,15 +2,11 @@
 
 use crate::bench::Workload;
 use crate::encapsulation::Target;
-use crate::listener::{Listener, ListenerKey, Traffic};
+use crate::listener::Traffic;
 use crate::maps::Settings;
 
 // SAFETY: `repr(C)` of integers only; the size assertions below prove that there is no padding.
 unsafe impl aya::Pod for Settings {}
-// SAFETY: as above.
-unsafe impl aya::Pod for ListenerKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Listener {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Traffic {}
 // SAFETY: as above.
@@ -19,9 +15,8 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for Workload {}
 
 const _: () = {
-    assert!(size_of::<Settings>() == 16 + 4 + 4);
-    assert!(size_of::<ListenerKey>() == 16 + 2 + 1 + 1);
-    assert!(size_of::<Listener>() == 4 + 2 + 2 + 4);
+    assert!(size_of::<Settings>() == 4 + 4);
+    assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);

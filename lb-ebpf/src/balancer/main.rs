@@ -64,10 +64,11 @@ fn forward<V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32>
         return echo::answer::<V>(packet, &datagram);
     }
     let transport = transport(packet.frame(), &datagram)?;
-    let listener = listener::find(&transport.flow)?;
     let settings = maps::settings()?;
-    let hash: FlowHash = transport.flow.hash(settings.hash_key);
-    let id = slot::choose_target(listener, settings, hash, transport.segment)?;
+    let line = listener::find(&transport.flow, settings)?;
+    let listener = line.listener();
+    let hash: FlowHash = transport.flow.hash(line.hash_state());
+    let id = slot::choose_target(&listener, settings, hash, transport.segment)?;
     let target = target::find(id)?;
     let action = encapsulate::send::<V>(packet, &datagram, hash, target)?;
     counters::count_traffic(listener.counter, id, datagram.length);

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use lb_common::{
     encapsulation::Target,
     flow_table::FlowSet,
-    listener::{Forward, Listener, ListenerKey, Traffic},
+    listener::{Forward, ListenerLine, Traffic},
     maps::{EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
     reason::Reason,
     shared::Shared,
@@ -21,7 +21,7 @@ use lb_common::{
 use crate::Stage;
 
 #[map]
-static LISTENERS: HashMap<ListenerKey, Listener> = HashMap::with_max_entries(1024, 0);
+static LISTENERS: Array<ListenerLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -58,15 +58,14 @@ pub fn settings() -> Stage<&'static Settings> {
 }
 
 #[inline(always)]
-pub fn listener(key: &ListenerKey) -> Option<&'static Listener> {
-    // SAFETY: an element of a preallocated hash map stays readable for the run of the program; user space
-    // replaces elements, it does not write into them.
-    unsafe { LISTENERS.get(key) }
+pub fn listener_line(index: u32) -> Option<&'static ListenerLine> {
+    LISTENERS.get(index)
 }
 
 #[inline(always)]
 pub fn is_vip(address: &[u32; 4]) -> bool {
-    // SAFETY: as in `listener`.
+    // SAFETY: an element of a preallocated hash map stays readable for the run of the program; user space
+    // replaces elements, it does not write into them.
     unsafe { VIPS.get(address) }.is_some()
 }
 

@@ -43,8 +43,7 @@ pub(super) struct Node {
 impl Node {
     /// Loads the program and fills its maps; nothing is attached yet.
     pub(super) async fn start(desired: Desired, file: &Path, hash_key: HashKey) -> anyhow::Result<Node> {
-        let mut data_plane = DataPlane::load(Capacity::default())?;
-        data_plane.maps.set_hash_key(hash_key)?;
+        let data_plane = DataPlane::load(Capacity::default(), hash_key)?;
         let reconciler = Reconciler::new(desired, data_plane.maps.capacity(), Instant::now())
             .with_context(|| file.display().to_string())?;
         let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::Context;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use lb_common::hash::HashKey;
 use lb_common::maps as names;
 
-use super::{Capacity, Maps};
+use super::{Capacity, Maps, listeners};
 use crate::programs;
 
 /// The loaded balancer.
@@ -19,12 +20,13 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Makes the maps and loads the program; attaches nothing.
+    /// Makes the maps and loads the program; attaches nothing. Another `hash_key` sends flows to other targets, so
+    /// it is the same for the balancer's whole life and on every node.
     ///
     /// # Errors
     /// If the process lacks the capabilities, the kernel is too old (Linux 5.11 has every helper that is used),
     /// or its verifier refuses the program.
-    pub fn load(capacity: Capacity) -> anyhow::Result<DataPlane> {
+    pub fn load(capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
         let mut loader = EbpfLoader::new();
         for (name, entries) in entries(capacity) {
             loader.map_max_entries(name, entries);
@@ -39,7 +41,7 @@ impl DataPlane {
         )?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
-        let maps = Maps::take(&mut ebpf, capacity)?;
+        let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
         Ok(DataPlane { ebpf, maps })
     }
 
@@ -71,7 +73,7 @@ pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
 fn entries(capacity: Capacity) -> [(&'static str, u32); 10] {
     let slots = 1u32 << capacity.slots_log2;
     [
-        (names::LISTENERS, capacity.listeners),
+        (names::LISTENERS, listeners::places(capacity.listeners)),
         (names::VIPS, capacity.vips),
         (names::FORWARDS, capacity.forwards),
         (names::SLOTS, slots / names::SLOTS_PER_LINE),

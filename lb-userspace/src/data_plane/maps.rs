@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
 use lb_common::hash::HashKey;
-use lb_common::listener::{Forward, Listener, ListenerKey, Traffic};
+use lb_common::listener::{Forward, Listener, ListenerKey, ListenerLine, Traffic};
 use lb_common::maps::{
     self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
 };
@@ -19,13 +19,15 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::Capacity;
 use super::arena::{Arena, Block};
+use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
 
 /// All maps of the balancer.
 pub struct Maps {
-    listeners: HashMap<MapData, ListenerKey, Listener>,
+    listeners: Listeners,
+    listener_lines: MappedArray<ListenerLine>,
+    hash_key: HashKey,
     vips: HashMap<MapData, [u32; 4], u32>,
-    settings: Array<MapData, Settings>,
     interfaces: Array<MapData, u64>,
     reason_counters: PerCpuArray<MapData, u64>,
     listener_counters: PerCpuArray<MapData, Traffic>,
@@ -43,13 +45,19 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity) -> anyhow::Result<Maps> {
+    pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<Maps> {
         let mut maps = MapSource(ebpf);
         let slots = 1u32 << capacity.slots_log2;
+        let places = listeners::places(capacity.listeners);
+        let settings =
+            Settings { flow_set_mask: (1 << capacity.flow_sets_log2) - 1, listener_mask: places - 1 };
+        let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
+        settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
-            listeners: maps.get(names::LISTENERS)?,
+            listeners: Listeners::default(),
+            listener_lines: maps.mapped(names::LISTENERS, places)?,
+            hash_key,
             vips: maps.get(names::VIPS)?,
-            settings: maps.get(names::SETTINGS)?,
             interfaces: maps.get(names::INTERFACES)?,
             reason_counters: maps.get(names::REASON_COUNTERS)?,
             listener_counters: maps.get(names::LISTENER_COUNTERS)?,
@@ -71,16 +79,6 @@ impl Maps {
         self.capacity
     }
 
-    /// Sets the key of the flow hash; to be done before the first packet, for another key is another target.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn set_hash_key(&mut self, hash_key: HashKey) -> anyhow::Result<()> {
-        let flow_set_mask = (1 << self.capacity.flow_sets_log2) - 1;
-        let settings = Settings { hash_key, flow_set_mask, reserved: 0 };
-        self.settings.set(0, settings, 0).context("writing the balancer's settings")
-    }
-
     /// Sets the MAC address whose frames the balancer takes on an interface.
     ///
     /// # Errors
@@ -99,9 +97,7 @@ impl Maps {
     /// # Errors
     /// If the map is full.
     pub fn set_listener(&mut self, key: ListenerKey, listener: Listener) -> anyhow::Result<()> {
-        self.listeners.insert(key, listener, 0).with_context(|| {
-            format!("adding a listener: the balancer was loaded for {}", self.capacity.listeners)
-        })
+        self.listeners.set(self.listener_lines.values(), key, listener, self.hash_key, grace_period)
     }
 
     /// Removes a listener.
@@ -109,7 +105,7 @@ impl Maps {
     /// # Errors
     /// If it is not there.
     pub fn remove_listener(&mut self, key: ListenerKey) -> anyhow::Result<()> {
-        self.listeners.remove(&key).context("removing a listener")
+        self.listeners.remove(self.listener_lines.values(), key)
     }
 
     /// Adds a VIP (bytes as on the wire, IPv4 mapped into IPv6), so that it answers pings.

@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod attach;
 pub mod capacity;
+mod listeners;
 pub mod load;
 pub mod mapped;
 pub mod maps;

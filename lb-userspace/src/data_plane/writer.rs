@@ -203,5 +203,5 @@ fn address_key(address: IpAddr) -> [u32; 4] {
 
 /// The key of a listener in `LISTENERS`; `port` is zero for any.
 fn listener_key((vip, port, protocol): (IpAddr, u16, u8)) -> ListenerKey {
-    ListenerKey { vip: address_key(vip), port: port.to_be(), protocol, reserved: 0 }
+    ListenerKey::new(address_key(vip), port.to_be(), protocol)
 }

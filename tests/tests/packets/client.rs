@@ -1,13 +1,10 @@
 //! Clients' packets, made by etherparse, and what is true of their flows by definition.
 
-use std::hash::Hasher;
-
 use etherparse::{
     IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder,
     TcpHeader, VlanId,
 };
 use lb_common::hash::HashKey;
-use siphasher::sip::SipHasher13;
 
 /// The MAC address of the node's interface.
 pub const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -156,7 +153,7 @@ impl Packet {
         self.frame().len() - self.offset() - self.padding
     }
 
-    /// The flow's hash: SipHash-1-3 of addresses, ports and protocol as they are on the wire.
+    /// The flow's hash.
     pub fn hash(&self) -> u64 {
         flow_hash(
             &self.family.client(),
@@ -210,12 +207,43 @@ impl Packet {
     }
 }
 
-/// SipHash-1-3 of a flow, by an implementation that is not the balancer's.
+/// The hash of a flow, made from its bytes by an implementation that is not the balancer's.
 pub fn flow_hash(source: &[u8], destination: &[u8], source_port: u16, port: u16, protocol: u8) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(KEY.k0, KEY.k1);
+    let mapped: &[u8] =
+        if destination.len() == 4 { &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] } else { &[] };
     let ports = [source_port.to_be_bytes(), port.to_be_bytes()].concat();
-    hasher.write(&[source, destination, &ports, &[protocol]].concat());
-    hasher.finish()
+    let mut message = [mapped, destination, &[protocol, 0, 0, 0, 0, 0, 0, 0], source, &ports].concat();
+    message.resize(message.len().next_multiple_of(8), 0);
+    sip_1_3(&message)
+}
+
+/// SipHash-1-3 as in the paper's section 2, without the word that would hold the message's length.
+fn sip_1_3(message: &[u8]) -> u64 {
+    let mut v = [
+        KEY.k0 ^ u64::from_be_bytes(*b"somepseu"),
+        KEY.k1 ^ u64::from_be_bytes(*b"dorandom"),
+        KEY.k0 ^ u64::from_be_bytes(*b"lygenera"),
+        KEY.k1 ^ u64::from_be_bytes(*b"tedbytes"),
+    ];
+    for word in message.chunks_exact(8) {
+        let word = u64::from_le_bytes(array(word));
+        v[3] ^= word;
+        sip_round(&mut v);
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    (0..3).for_each(|_| sip_round(&mut v));
+    v.into_iter().fold(0, |hash, word| hash ^ word)
+}
+
+fn sip_round(v: &mut [u64; 4]) {
+    for (one, other, rotation, half) in
+        [(0, 1, 13, true), (2, 3, 16, false), (2, 1, 17, true), (0, 3, 21, false)]
+    {
+        v[one] = v[one].wrapping_add(v[other]);
+        v[other] = v[other].rotate_left(rotation) ^ v[one];
+        v[one] = if half { v[one].rotate_left(32) } else { v[one] };
+    }
 }
 
 /// Puts extension headers (RFC 8200, 4) between the IPv6 header at `offset` and its payload.

@@ -60,7 +60,7 @@ impl Node {
             flow_sets_log2: 8,
             interfaces: 16,
         };
-        let mut data_plane = DataPlane::load(capacity).expect("the balancer loads");
+        let mut data_plane = DataPlane::load(capacity, KEY).expect("the balancer loads");
         let program = data_plane.program().expect("a descriptor of the balancer");
         let program = Program::new(program.as_fd()).expect("the balancer is found by its id");
         let mut node = Node { data_plane, program, published: None };
@@ -70,15 +70,13 @@ impl Node {
 
     fn fill(&mut self) {
         let maps = &mut self.data_plane.maps;
-        maps.set_hash_key(KEY).expect("the key is set");
         maps.set_interface(NODE_INTERFACE, MacAddress::new(NODE_MAC)).expect("the interface is set");
         for family in Family::BOTH {
             for vip in [1, 2] {
                 maps.add_vip(words(&family.vip(vip))).expect("the VIP is added");
             }
             for (vip, protocol, port, counter) in LISTENERS {
-                let key =
-                    ListenerKey { vip: words(&family.vip(vip)), port: port.to_be(), protocol, reserved: 0 };
+                let key = ListenerKey::new(words(&family.vip(vip)), port.to_be(), protocol);
                 maps.set_listener(key, listener(counter)).expect("the listener is added");
             }
         }

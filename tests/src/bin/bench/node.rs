@@ -21,9 +21,8 @@ const MTU: u16 = 1500;
 
 /// Loads the balancer and fills its maps.
 pub(crate) fn load(scenario: &Scenario) -> anyhow::Result<DataPlane> {
-    let mut plane = DataPlane::load(Capacity::default())?;
+    let mut plane = DataPlane::load(Capacity::default(), HASH_KEY)?;
     let maps = &mut plane.maps;
-    maps.set_hash_key(HASH_KEY)?;
     let mac = if scenario.ends == Some(Reason::OtherMac) { ROUTER_MAC } else { NODE_MAC };
     maps.set_interface(INTERFACE, MacAddress::new(mac))?;
     for id in 1..=scenario.all_targets() {
@@ -72,7 +71,7 @@ fn add_listener(maps: &mut Maps, scenario: &Scenario, group: u32) -> anyhow::Res
     let protocol = if scenario.kind == Kind::Udp { UDP } else { TCP };
     // A packet for another port looks up two listeners and finds none.
     let port = if scenario.ends == Some(Reason::NotOurs) { LISTENER_PORT + 1 } else { LISTENER_PORT };
-    let key = ListenerKey { vip: vip(scenario.family, group), port: port.to_be(), protocol, reserved: 0 };
+    let key = ListenerKey::new(vip(scenario.family, group), port.to_be(), protocol);
     let listener = Listener {
         forward: forward(group),
         counter: group as u16,

@@ -168,6 +168,12 @@ fn other_loads() -> Vec<Scenario> {
         Scenario { name: "64 listeners of 16 targets".into(), aim: aim(40.0), ..many(64, 16) },
         Scenario { name: "1,000 listeners of 4 targets".into(), aim: aim(50.0), ..many(1000, 4) },
         Scenario {
+            name: "1,000 listeners, tables of 256 slots".into(),
+            slots_log2: 8,
+            aim: aim(50.0),
+            ..many(1000, 4)
+        },
+        Scenario {
             name: "every slot changing, 1 Mi flows".into(),
             aim: aim(110.0),
             ..Scenario::new(Ipv4, Kind::Tcp, Slots::Changing, MILLION)

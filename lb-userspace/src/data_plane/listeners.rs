@@ -1,0 +1,132 @@
+//! The hash table `LISTENERS`: where entries lie, and in which order they are written while packets read them.
+
+use anyhow::{Context, ensure};
+use lb_common::hash::HashKey;
+use lb_common::listener::{Listener, ListenerKey, ListenerLine, MAX_PROBES};
+
+/// Entries for each listener that fits: with so many, a place near its home is free for each.
+pub(super) const PLACES_PER_LISTENER: u32 = 4;
+
+/// The number of entries that the map needs for so many listeners: a power of two.
+pub(super) fn places(listeners: u32) -> u32 {
+    (listeners * PLACES_PER_LISTENER).next_power_of_two()
+}
+
+/// What is known of the table besides its content.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    used: u32,
+    /// Whether an entry was removed since the last grace period: its place may still be read.
+    removed: bool,
+}
+
+impl Listeners {
+    /// Adds or replaces a listener; a packet sees the old or the new one.
+    pub(super) fn set(
+        &mut self,
+        lines: &[ListenerLine],
+        key: ListenerKey,
+        listener: Listener,
+        hash_key: HashKey,
+        grace_period: impl FnOnce(),
+    ) -> anyhow::Result<()> {
+        if let Some(line) = find(lines, key) {
+            line.0[3].store(listener.word());
+            return Ok(());
+        }
+        let capacity = lines.len() as u32 / PLACES_PER_LISTENER;
+        ensure!(self.used < capacity, "adding a listener: the balancer was loaded for {capacity}");
+        let free = probes(lines, key).find(|line| line.0[2].load() <= ListenerLine::REMOVED);
+        let line = free.context("adding a listener: all places near its home are taken")?;
+        if std::mem::take(&mut self.removed) {
+            grace_period();
+        }
+        write(line, key, listener, hash_key);
+        self.used += 1;
+        Ok(())
+    }
+
+    /// Removes a listener.
+    pub(super) fn remove(&mut self, lines: &[ListenerLine], key: ListenerKey) -> anyhow::Result<()> {
+        let line = find(lines, key).context("removing a listener that is not there")?;
+        line.0[2].store(ListenerLine::REMOVED);
+        self.used -= 1;
+        self.removed = true;
+        Ok(())
+    }
+}
+
+fn write(line: &ListenerLine, key: ListenerKey, listener: Listener, hash_key: HashKey) {
+    let [first, second, third] = key.words();
+    let [v0, v1, v2, v3] = key.hash_state(hash_key).words();
+    for (at, word) in [(0, first), (1, second), (3, listener.word()), (4, v0), (5, v1), (6, v2), (7, v3)] {
+        line.0[at].store(word);
+    }
+    line.0[2].store(third);
+}
+
+fn find(lines: &[ListenerLine], key: ListenerKey) -> Option<&ListenerLine> {
+    probes(lines, key).take_while(|line| !line.is_end()).find(|line| line.holds(key))
+}
+
+fn probes(lines: &[ListenerLine], key: ListenerKey) -> impl Iterator<Item = &ListenerLine> {
+    let mask = lines.len() - 1;
+    let home = key.home() as usize;
+    (0..MAX_PROBES as usize).map(move |step| &lines[(home + step) & mask])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use lb_common::shared::Shared;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HASH_KEY: HashKey = HashKey { k0: 1, k1: 2 };
+
+    fn key(number: u8) -> ListenerKey {
+        ListenerKey::new([0, 0, 0, u32::from(number)], 80, 6)
+    }
+
+    fn listener(forward: u32) -> Listener {
+        Listener { forward, counter: 0, idle: 0, tracking: Listener::TRACK_CHANGED }
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_holds_what_was_set_and_not_removed(steps in proptest::collection::vec((any::<u8>(), 0u32..4), 0..300)) {
+            let lines: Vec<_> = (0..64).map(|_| ListenerLine(std::array::from_fn(|_| Shared::<u64>::new(0)))).collect();
+            let mut table = Listeners::default();
+            let mut model = HashMap::new();
+            for (number, forward) in steps {
+                let number = number % 20;
+                if forward == 0 {
+                    prop_assert_eq!(table.remove(&lines, key(number)).is_ok(), model.remove(&number).is_some());
+                } else if table.set(&lines, key(number), listener(forward), HASH_KEY, || ()).is_ok() {
+                    model.insert(number, forward);
+                } else {
+                    prop_assert_eq!(model.len(), 16);
+                }
+                for number in 0..20 {
+                    let found = find(&lines, key(number)).map(|line| line.listener().forward);
+                    prop_assert_eq!(found, model.get(&number).copied());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_removed_listener_is_used_again_only_after_a_grace_period() {
+        let lines: Vec<_> =
+            (0..64).map(|_| ListenerLine(std::array::from_fn(|_| Shared::<u64>::new(0)))).collect();
+        let mut table = Listeners::default();
+        let mut periods = 0;
+        table.set(&lines, key(1), listener(1), HASH_KEY, || periods += 1).unwrap();
+        table.remove(&lines, key(1)).unwrap();
+        table.set(&lines, key(1), listener(1), HASH_KEY, || periods += 1).unwrap();
+        table.set(&lines, key(2), listener(1), HASH_KEY, || periods += 1).unwrap();
+        assert_eq!(periods, 1);
+    }
+}
