@@ -3,6 +3,7 @@
 //! Dispatch only; a command is a file. This package depends on nothing else of the workspace, because it
 //! builds the eBPF objects that the user-space crate embeds.
 
+mod bench;
 mod build;
 mod invocation;
 mod lab;
@@ -27,6 +28,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what a packet costs in the balancer
+    Bench(bench::Bench),
     /// Build the eBPF programs and the `sluice` binary
     Build(build::Build),
     /// Make a lab of network namespaces and balance real connections in it
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     match command {
+        Command::Bench(bench) => bench.run(&workspace),
         Command::Build(build) => build.run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(run) => run.run(&workspace),
         Command::Test(test) => test.run(&workspace),

@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: builds all, then hands over to the bench of the package `lab`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::build::{self, Profile};
+use crate::privilege::Privilege;
+use crate::run::become_command;
+use crate::workspace::Workspace;
+
+/// The bench's binary, in the package `lab`.
+const BENCH_BINARY: &str = "bench";
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// What to measure and how long; `cargo xtask bench -- --help` says it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+impl Bench {
+    /// Builds, and becomes the bench. User space is not optimized: what is measured runs in the kernel.
+    pub(crate) fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
+        let privilege = Privilege::find("cargo xtask bench")?;
+        build::ebpf(workspace)?;
+        build::user_space(workspace, Profile::Debug, &["lab"])?;
+        let mut command = privilege.command(workspace.binary(Profile::Debug.directory(), BENCH_BINARY));
+        become_command(command.args(&self.arguments))
+    }
+}
