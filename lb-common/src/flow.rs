@@ -41,6 +41,17 @@ pub struct Ipv6Addresses {
     pub both: [u64; 4],
 }
 
+impl Ipv6Addresses {
+    /// Whether one of them is an IPv4 address in IPv6's clothes (`::ffff:0:0/96`, RFC 4291, 2.5.5.2). Such
+    /// addresses do not belong on the wire (RFC 5156, 2.2); as keys of the maps they stand for IPv4.
+    #[inline(always)]
+    pub fn has_mapped_ipv4(&self) -> bool {
+        let [source_high, source_low, destination_high, destination_low] = self.both;
+        let is_mapped = |high: u64, low: u64| high == 0 && first_half(low) == 0xffff_u32.to_be();
+        is_mapped(source_high, source_low) || is_mapped(destination_high, destination_low)
+    }
+}
+
 impl Addresses for Ipv4Addresses {
     #[inline(always)]
     fn hash(&self, ports: u32, state: &mut SipHash13) {

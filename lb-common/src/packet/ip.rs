@@ -104,8 +104,12 @@ impl Version for Ipv6 {
         if header.u8::<0>() >> 4 != 6 || length as usize > frame.length_from(offset) {
             return Err(Reason::MalformedIpv6);
         }
+        let addresses = addresses(header);
+        if addresses.has_mapped_ipv4() {
+            return Err(Reason::NotOurs);
+        }
         let mut datagram = Datagram {
-            addresses: addresses(header),
+            addresses,
             protocol: header.u8::<6>(),
             traffic_class: (header.be16::<0>() >> 4) as u8,
             length,

@@ -142,6 +142,20 @@ fn up_to_six_extension_headers_are_walked() {
 }
 
 #[test]
+fn ipv4_in_the_clothes_of_ipv6_is_not_ours() {
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
+    for (source, destination) in [([1; 16], mapped), (mapped, [1; 16])] {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv6(source, destination, 64)
+            .udp(1234, 53)
+            .write(&mut frame, b"")
+            .unwrap();
+        assert_eq!(payload_of(&frame), Err(Reason::NotOurs));
+    }
+}
+
+#[test]
 fn a_gue_header_is_the_inner_protocol_in_its_second_byte() {
     assert_eq!(Ipv4::GUE.to_ne_bytes(), [0, 4, 0, 0]);
     assert_eq!(Ipv6::GUE.to_ne_bytes(), [0, 41, 0, 0]);

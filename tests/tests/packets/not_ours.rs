@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
         cases.extend(link_layer(family));
         cases.extend(other_protocols(family));
     }
+    cases.push(mapped_vip());
     cases.extend(not_ip());
     cases.extend(ipv4_fragments());
     cases.extend(ipv6_fragments_and_long_chains());
@@ -46,6 +47,16 @@ fn destinations(family: Family) -> Vec<Case> {
         cases.push(case(name, frame, Reason::NotOurs));
     }
     cases
+}
+
+/// An IPv6 packet whose destination is an IPv4 VIP in IPv6's clothes.
+fn mapped_vip() -> Case {
+    let mut frame = Packet::new(Family::V6, Kind::Syn).frame();
+    let ipv4 = Packet::new(Family::V4, Kind::Syn).frame();
+    frame[14 + 24..14 + 34].fill(0);
+    frame[14 + 34..14 + 36].fill(0xff);
+    frame[14 + 36..14 + 40].copy_from_slice(&ipv4[14 + 16..14 + 20]);
+    case("IPv6 Syn: the IPv4 VIP, mapped into IPv6".into(), frame, Reason::NotOurs)
 }
 
 /// Frames for other MAC addresses.
