@@ -18,6 +18,7 @@ pub mod programs;
 pub mod reconcile;
 pub mod status;
 pub mod table;
+mod xdp;
 
 /// Where a controller keeps its status socket and its hash key, if it is not told otherwise.
 pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/run/sluice";

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_core::NetlinkMessage;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::{Handle, MulticastGroup};
@@ -119,20 +119,11 @@ fn link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Xdp(attributes) => link.xdp_program = xdp_program(attributes),
+            LinkAttribute::Xdp(attributes) => link.xdp_program = crate::xdp::occupant(attributes),
             _ => {}
         }
     }
     link
-}
-
-fn xdp_program(attributes: &[LinkXdp]) -> Option<u32> {
-    attributes.iter().find_map(|attribute| match attribute {
-        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
-            Some(*id)
-        }
-        _ => None,
-    })
 }
 
 /// Of a point-to-point link, `Local` is this host's and `Address` the other end's.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::{ProgramError, Xdp, loaded_programs, xdp};
+use aya::programs::{ProgramError, Xdp, xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::reason::Reason;
 use lb_common::{maps, tunnel};
@@ -48,9 +48,7 @@ impl Program {
 
     /// Attaches the program: native if the driver can, generic if not.
     pub(super) fn attach(&mut self, link: &Link) -> anyhow::Result<InterfaceReport> {
-        if let Some(id) = link.xdp_program {
-            bail!(taken(&link.name, id));
-        }
+        crate::xdp::expect_free(&link.name, link.xdp_program)?;
         let xdp = self.xdp()?;
         let mode = match xdp.attach_to_if_index(link.index, xdp::XdpMode::Driver) {
             Ok(_) => XdpMode::Native,
@@ -87,18 +85,6 @@ impl Program {
 
 fn at_least(least: u32, count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).max(least)
-}
-
-fn taken(interface: &str, id: u32) -> String {
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .unwrap_or_else(|| "unnamed".to_string());
-    format!(
-        "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (or `ip link set dev \
-         {interface} xdp off`), or name another interface"
-    )
 }
 
 fn is_busy(error: &ProgramError) -> bool {

@@ -63,7 +63,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
         None => None,
     };
-    node.attach().await?;
+    let interfaces = node.desired().node.interfaces.clone();
+    node.attach(&interfaces).await?;
     info!("ready: {}", config::summary(node.desired()));
     loop {
         let first = events.next(node.next_deadline()).await;

@@ -80,17 +80,24 @@ impl Node {
         self.reconciler.desired()
     }
 
-    /// Puts the balancer on the interfaces that the configuration names, and takes it off the others.
-    pub(super) async fn attach(&mut self) -> anyhow::Result<()> {
-        let wanted = self.desired().node.interfaces.clone();
-        for name in &wanted {
+    /// Puts the balancer on these interfaces.
+    ///
+    /// # Errors
+    /// If one can't have it; those before it have.
+    pub(super) async fn attach(&mut self, interfaces: &[String]) -> anyhow::Result<()> {
+        for name in interfaces {
             if !self.attachments.contains_key(name) {
                 let attachment = self.attach_to(name).await?;
                 self.attachments.insert(name.clone(), attachment);
             }
         }
+        Ok(())
+    }
+
+    /// Takes the balancer off all other interfaces.
+    fn detach_except(&mut self, interfaces: &[String]) -> anyhow::Result<()> {
         let gone: Vec<String> =
-            self.attachments.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+            self.attachments.keys().filter(|name| !interfaces.contains(name)).cloned().collect();
         for name in gone {
             let attachment = self.attachments.remove(&name).expect("the name was just seen");
             self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
@@ -101,10 +108,7 @@ impl Node {
 
     async fn attach_to(&mut self, name: &str) -> anyhow::Result<Attachment> {
         let interface = crate::next_hop::interface(name).await?;
-        let mac = interface
-            .mac
-            .with_context(|| format!("interface {name} has no MAC address: it is no Ethernet"))?;
-        let attachment = self.data_plane.attach(name, interface.index, mac)?;
+        let attachment = self.data_plane.attach(&interface)?;
         match &attachment.fallback_reason {
             None => info!("{name}: native XDP, program {}", attachment.program_id),
             Some(reason) => warn!(
@@ -137,15 +141,21 @@ impl Node {
             self.configuration.rejected = None;
             return Ok(false);
         }
-        for name in &desired.node.interfaces {
-            crate::next_hop::interface(name).await?;
-        }
         if desired.metrics_address != self.desired().metrics_address {
             warn!("metrics_address: the change takes effect at the next start");
         }
-        self.reconciler.apply(desired, Instant::now()).with_context(|| self.configuration.file.clone())?;
+        let (old, new) = (self.desired().node.interfaces.clone(), desired.node.interfaces.clone());
+        // The interfaces come first: what can fail must fail while the running state is still whole.
+        let taken = match self.attach(&new).await {
+            Ok(()) => self.reconciler.apply(desired, Instant::now()).map_err(anyhow::Error::from),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = taken {
+            self.detach_except(&old)?;
+            return Err(problem.context(self.configuration.file.clone()));
+        }
         self.observers.follow(&self.reconciler);
-        self.attach().await?;
+        self.detach_except(&new)?;
         Ok(true)
     }
 

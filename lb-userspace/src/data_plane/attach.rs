@@ -7,6 +7,8 @@ use lb_common::packet::MacAddress;
 
 use super::DataPlane;
 use super::load::balancer;
+use crate::next_hop::Interface;
+use crate::xdp;
 
 /// The balancer is on an interface as long as this is not given to [`DataPlane::detach`].
 #[derive(Debug)]
@@ -28,21 +30,20 @@ impl Attachment {
 }
 
 impl DataPlane {
-    /// Puts the balancer on the interface `name`; it takes the frames for `mac` only.
+    /// Puts the balancer on the interface; it takes the frames for its MAC address only.
     ///
     /// # Errors
-    /// If neither mode works: the interface is gone, or has another XDP program.
-    pub fn attach(&mut self, name: &str, interface: u32, mac: [u8; 6]) -> anyhow::Result<Attachment> {
-        self.maps.set_interface(interface, MacAddress::new(mac))?;
+    /// If the interface is no Ethernet, has an XDP program already, or the kernel refuses both modes.
+    pub fn attach(&mut self, interface: &Interface) -> anyhow::Result<Attachment> {
+        let Interface { name, index, xdp_program, .. } = interface;
+        let mac = interface.mac.with_context(|| format!("{name} has no MAC address: it is no Ethernet"))?;
+        xdp::expect_free(name, *xdp_program)?;
+        self.maps.set_interface(*index, MacAddress::new(mac))?;
         let program = balancer(&mut self.ebpf)?;
-        let (link, fallback_reason) = attach_in_best_mode(program, interface).with_context(|| {
-            format!(
-                "attaching the balancer to {name}: if another XDP program is on it (`ip link show {name}` says \
-                 so), remove that first"
-            )
-        })?;
+        let (link, fallback_reason) = attach_in_best_mode(program, *index)
+            .with_context(|| format!("attaching the balancer to {name}"))?;
         let program_id = program.info().context("reading the balancer's id")?.id();
-        Ok(Attachment { link, interface, fallback_reason, program_id })
+        Ok(Attachment { link, interface: *index, fallback_reason, program_id })
     }
 
     /// Takes the balancer off the interface.

@@ -8,6 +8,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 
 use super::requests::Requests;
+use crate::xdp;
 
 /// One network interface of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Interface {
     pub up: bool,
     /// The kernel's word for a virtual interface (`veth`, `vlan`, `bond`, `bridge`), none for hardware.
     pub kind: Option<String>,
+    /// The id of the XDP program on it, if there is one.
+    pub xdp_program: Option<u32>,
 }
 
 /// Asks the kernel for the interface called `name` in the network namespace of the calling thread.
@@ -50,6 +53,7 @@ impl Interface {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up | LinkFlags::Running),
             kind: None,
+            xdp_program: None,
         };
         let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
         for attribute in &message.attributes {
@@ -58,6 +62,7 @@ impl Interface {
                 LinkAttribute::Address(mac) if ethernet => interface.mac = mac.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(mtu) => interface.mtu = u16::try_from(*mtu).unwrap_or(u16::MAX),
                 LinkAttribute::LinkInfo(info) => interface.kind = kind(info),
+                LinkAttribute::Xdp(attributes) => interface.xdp_program = xdp::occupant(attributes),
                 _ => {}
             }
         }

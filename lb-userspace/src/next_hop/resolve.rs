@@ -130,7 +130,15 @@ mod tests {
     }
 
     fn eth0() -> Interface {
-        Interface { index: 2, name: "eth0".into(), mac: Some(OWN_MAC), mtu: 1500, up: true, kind: None }
+        Interface {
+            index: 2,
+            name: "eth0".into(),
+            mac: Some(OWN_MAC),
+            mtu: 1500,
+            up: true,
+            kind: None,
+            xdp_program: None,
+        }
     }
 
     fn route() -> Route {
