@@ -14,7 +14,7 @@ use crate::privilege::Privilege;
 use crate::workspace::Workspace;
 
 /// The binary that loads and measures, in the package `lab`.
-pub(crate) const VERIFY_BINARY: &str = "sluice-verify";
+pub(crate) const VERIFY_BINARY: &str = "verify";
 
 /// More features would be more combinations (2^n) than anybody waits for.
 const MAX_FEATURES: usize = 4;

@@ -1,4 +1,4 @@
-//! `sluice-verify`: gives eBPF objects to this kernel's verifier and says what they cost it, what they need, and
+//! `verify`: gives eBPF objects to this kernel's verifier and says what they cost it, what they need, and
 //! which kernel is the oldest that has all of it. `cargo xtask verify` calls it; so does the guest of
 //! `cargo xtask test --kernel`.
 
@@ -17,7 +17,7 @@ use measurement::Measurement;
 use report::Report;
 
 #[derive(Parser)]
-#[command(name = "sluice-verify", about = "Load eBPF objects and print what the verifier makes of them")]
+#[command(name = "verify", about = "Load eBPF objects and print what the verifier makes of them")]
 struct Arguments {
     /// A feature set and the directory of its objects (repeatable)
     #[arg(long, value_name = "NAME=DIRECTORY", required = true, value_parser = feature_set)]
