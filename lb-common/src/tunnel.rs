@@ -163,12 +163,17 @@ struct Shape {
 /// Reads the outer header at `offset`.
 ///
 /// What is no tunnel packet by its protocol and port is [`Reason::AgentNotTunnelled`]; so is what no node
-/// writes and nothing here would unpack: a tunnel behind more than six extension headers, or a header that
-/// contradicts itself. The host's stack judges those.
+/// writes and nothing here would unpack: a tunnel behind IPv6 extension headers, or a header that contradicts
+/// itself. The host's stack judges those.
 #[inline(always)]
 pub fn outer<V: TunnelVersion>(frame: Frame<'_>, offset: usize) -> Parsed<Outer<V::Addresses>> {
     match V::parse(frame, offset) {
         Ok(datagram) => {
+            let header = V::header(frame, offset).ok_or(Reason::AgentNotTunnelled)?;
+            // The verifier would walk the inner packet's extension headers once for each number of outer ones.
+            if header.payload != Some(datagram.payload) {
+                return Err(Reason::AgentNotTunnelled);
+            }
             is_tunnel(frame, datagram.protocol, Some(datagram.payload))?;
             let (protocol, payload) = (datagram.protocol, datagram.payload);
             let shape = Shape { protocol, payload, end: offset + datagram.length as usize };

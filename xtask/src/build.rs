@@ -64,12 +64,18 @@ pub(crate) fn user_space(workspace: &Workspace, profile: Profile, packages: &[&s
 
 /// Builds every program of `lb-ebpf` and puts the objects where user space finds them.
 pub(crate) fn ebpf(workspace: &Workspace) -> Result<()> {
+    ebpf_with(workspace, &[], &workspace.bpf_objects())
+}
+
+/// Builds every program of `lb-ebpf` with these features and puts the objects into `directory`.
+pub(crate) fn ebpf_with(workspace: &Workspace, features: &[String], directory: &Path) -> Result<()> {
     let toolchain = EbpfToolchain::ensure(workspace)?;
     say(format_args!("building the eBPF programs ({})", toolchain.rustc.describe()));
     let mut command = ebpf_cargo(workspace, &toolchain, "build");
     command.args(["--release", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(["--features", &features.join(",")]);
     for object in executables(&output_of(&mut command)?) {
-        copy_if_changed(&object, &workspace.bpf_objects())?;
+        copy_if_changed(&object, directory)?;
     }
     Ok(())
 }

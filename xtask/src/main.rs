@@ -11,6 +11,7 @@ mod privilege;
 mod run;
 mod test;
 mod toolchain;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Run),
     /// Run every test, privileged ones too
     Test(test::Test),
+    /// Load every program in every feature set, and print what the verifier makes of it
+    Verify(verify::Verify),
     /// Talk to the lab that `run` made
     Lab(lab::Lab),
 }
@@ -57,6 +60,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Build(build) => build.run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(run) => run.run(&workspace),
         Command::Test(test) => test.run(&workspace),
+        Command::Verify(verify) => verify.run(&workspace),
         Command::Lab(lab) => lab.run(&workspace),
     }
 }

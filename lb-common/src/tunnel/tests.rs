@@ -243,3 +243,14 @@ proptest::proptest! {
         let _ = contents(&frame);
     }
 }
+
+#[test]
+fn a_tunnel_behind_an_extension_header_is_none() {
+    let mut frame = ipip(6, 4, &datagram(4));
+    let options = [4, 0, 1, 4, 0, 0, 0, 0];
+    frame.splice(54..54, options);
+    frame[20] = 60;
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    assert_eq!(contents(&frame), Err(Reason::AgentNotTunnelled));
+}

@@ -86,7 +86,7 @@ fn action(verdict: Verdict) -> u32 {
 
 #[cfg(feature = "trace")]
 fn trace(context: &XdpContext, reason: Reason) {
-    aya_log_ebpf::info!(context, "{}: {}", reason.verdict().as_str(), reason.name());
+    aya_log_ebpf::info!(context, "{}", reason.name());
 }
 
 #[cfg(not(feature = "trace"))]

@@ -27,6 +27,7 @@ use crate::status::server;
 use configuration::ConfigurationFile;
 use events::{Event, Events};
 use node::Node;
+pub use preflight::OLDEST_KERNEL;
 
 /// Run the controller of this node
 #[derive(Debug, Clone, clap::Args)]

@@ -14,6 +14,7 @@ use crate::invocation::{say, status_of};
 use crate::privilege::Privilege;
 use crate::run;
 use crate::toolchain;
+use crate::verify;
 use crate::workspace::Workspace;
 use summary::Summary;
 
@@ -41,6 +42,13 @@ impl Test {
             lint::run(workspace, &mut summary)?;
         }
         build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;
+        if self.filter.is_none() {
+            say("the verifier's budgets (cargo xtask verify)");
+            summary.add_check(
+                "the verifier's budgets (cargo xtask verify)",
+                verify::passes(workspace, privilege)?,
+            );
+        }
         self.tests(workspace, privilege, &mut summary)?;
         if self.filter.is_none() {
             demo(workspace, privilege, &mut summary)?;

@@ -30,10 +30,15 @@ impl Summary {
 
     /// Adds the lab's story as one check.
     pub(super) fn add_demo(&mut self, is_success: bool) {
+        self.add_check("the lab's story (cargo xtask run --demo)", is_success);
+    }
+
+    /// Adds a check that is not a test.
+    pub(super) fn add_check(&mut self, what: &str, is_success: bool) {
         if is_success {
             self.passed += 1;
         } else {
-            self.add_failure("the lab's story (cargo xtask run --demo)".to_string());
+            self.add_failure(what.to_string());
         }
     }
 
