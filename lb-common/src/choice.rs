@@ -49,6 +49,10 @@ pub fn choose(
     sighting: Sighting,
     lives: impl Fn(TargetId) -> bool,
 ) -> Choice {
+    // Without a current target the slot forwards nothing, and nothing is to be remembered.
+    if slot.current().is_none() {
+        return Choice::BySlot(TargetId::NONE);
+    }
     if segment == Segment::Opening {
         return Choice::BySlot(open(slot, set, sighting));
     }
@@ -68,7 +72,7 @@ pub fn choose(
 
 #[inline(always)]
 fn open(slot: Slot, set: &FlowSet, sighting: Sighting) -> TargetId {
-    if slot.state() == SlotState::Changing && !slot.current().is_none() {
+    if slot.state() == SlotState::Changing {
         set.remember(sighting, slot.current());
     } else {
         set.forget(sighting.hash);
@@ -128,11 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn a_syn_that_finds_no_target_is_not_remembered() {
+    fn a_packet_that_finds_no_target_leaves_nothing_behind() {
+        for tracking in [Listener::TRACK_CHANGED, Listener::TRACK_ALWAYS] {
+            let node = Node::new(tracking);
+            for slot in [Slot::changing(TargetId::NONE, A), Slot::EMPTY] {
+                for segment in [Segment::Opening, Segment::Established] {
+                    assert_eq!(node.choose(slot, segment), Choice::BySlot(TargetId::NONE));
+                }
+            }
+            assert!(node.set.0.iter().all(|entry| entry.load() == 0));
+        }
+    }
+
+    #[test]
+    fn a_slot_without_a_current_target_forwards_not_even_the_flows_that_it_had() {
         let node = Node::new(Listener::TRACK_CHANGED);
+        assert_eq!(node.choose(Slot::changing(B, A), Segment::Established), Choice::Exception(A));
         let slot = Slot::changing(TargetId::NONE, A);
-        assert_eq!(node.choose(slot, Segment::Opening), Choice::BySlot(TargetId::NONE));
-        assert!(node.set.0.iter().all(|entry| entry.load() == 0));
+        assert_eq!(node.choose(slot, Segment::Established), Choice::BySlot(TargetId::NONE));
     }
 
     #[test]
