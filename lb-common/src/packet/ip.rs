@@ -142,6 +142,9 @@ fn skip_extension_headers(frame: Frame<'_>, datagram: &mut Datagram<Ipv6Addresse
         let header = frame.view::<2>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
         datagram.protocol = header.u8::<0>();
         datagram.payload += header.u8::<1>() as usize * unit + first;
+        if datagram.payload - datagram.offset > datagram.length as usize {
+            return Err(Reason::MalformedIpv6);
+        }
     }
     match datagram.protocol {
         HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION => Err(Reason::ExtensionHeaders),

@@ -73,9 +73,16 @@ fn ipv6() -> Vec<Case> {
         malformed("longer than any frame", with(plain(), &[(18, &[0xff, 0xd7])])),
         malformed("longer than 16 bits count", with(plain(), &[(18, &[0xff, 0xff])])),
         malformed("an extension header behind the end", endless().frame()),
-        // Its IPv6 header announces nothing, so all that it carries is behind its end.
-        case("V6: a jumbogram (RFC 2675)", jumbogram(), Reason::MalformedTransport),
+        malformed("an extension header behind the end, of a protocol that is not ours", foreign()),
+        // Its IPv6 header announces nothing, so its options are behind its end.
+        malformed("a jumbogram (RFC 2675)", jumbogram()),
     ]
+}
+
+fn foreign() -> Vec<u8> {
+    let extensions = vec![(60, [vec![0, 0x7f], vec![0; 6]].concat())];
+    // The header that the extension header's own first byte names: SCTP.
+    with(Packet { extensions, ..Packet::new(Family::V6, Kind::Ack) }, &[(14 + 40, &[132])])
 }
 
 fn jumbogram() -> Vec<u8> {
