@@ -31,6 +31,11 @@ impl Lab {
         }
         for target in &self.targets {
             log(&mut text, &format!("agent of {}", target.name), target.agent.as_ref());
+            section(
+                &mut text,
+                &format!("status of the agent of {}", target.name),
+                &or_error(target.agent_status()),
+            );
             log(&mut text, &format!("server of {}", target.name), target.server.as_ref());
             network(&mut text, &target.host);
         }

@@ -1,6 +1,8 @@
 //! The real programs in the lab: a server and an agent on every target, a controller on every node.
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -43,12 +45,16 @@ impl Lab {
 
     /// Starts the agent on every target.
     pub fn start_agents(&mut self) -> Result<()> {
-        let nodes: Vec<IpAddr> =
-            self.nodes.iter().flat_map(|node| [node.v4.into(), node.v6.into()]).collect();
+        let nodes = self.tunnel_sources();
         for target in &mut self.targets {
             target.start_agent(&nodes, &self.vips)?;
         }
         Ok(())
+    }
+
+    /// The addresses of all nodes: what agents take tunnel packets from.
+    pub fn tunnel_sources(&self) -> Vec<IpAddr> {
+        self.nodes.iter().flat_map(|node| node.addresses.iter().copied()).collect()
     }
 
     /// Starts a node's controller, and waits until it answers.
@@ -180,6 +186,18 @@ impl Target {
                 None => Ok(()),
             }
         })
+    }
+
+    /// What its agent says of itself, as JSON: the counters, among others.
+    pub fn agent_status(&self) -> Result<String> {
+        let socket = self.runtime_directory()?.join("status.sock");
+        let mut stream =
+            UnixStream::connect(&socket).with_context(|| format!("connecting to {}", socket.display()))?;
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("reading the agent's status")?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("the agent's answer has no body")?;
+        Ok(body.to_string())
     }
 
     fn runtime_directory(&self) -> Result<PathBuf> {

@@ -69,6 +69,8 @@ pub struct Node {
     pub v6: Ipv6Addr,
     /// `eth0`, and `eth1` where the lab has far targets.
     pub interfaces: Vec<String>,
+    /// All its addresses: the ones that its tunnels start at, by the interface that they leave by.
+    pub addresses: Vec<IpAddr>,
     /// The running controller.
     pub controller: Option<Process>,
     /// The machine itself.
@@ -235,15 +237,18 @@ fn node(lab: &Lab, number: u8, has_far_targets: bool) -> Result<Node> {
     let mut interfaces = vec!["eth0".to_string()];
     attach(lab, &host, &name, "eth0", "nodes", NODES.both(address))?;
     let mut peers = vec![Peer::attach(&lab.router, &name)?];
+    let mut addresses = NODES.both(address).to_vec();
     default_routes(&host, NODES)?;
     if has_far_targets {
         let port = format!("{name}-far");
-        attach(lab, &host, &port, "eth1", "far", FAR.both(200 + number))?;
+        let on_far = FAR.both(200 + number);
+        attach(lab, &host, &port, "eth1", "far", on_far)?;
+        addresses.extend(on_far);
         peers.push(Peer::attach(&lab.router, &port)?);
         interfaces.push("eth1".to_string());
     }
     let (v4, v6) = (NODES.v4(address), NODES.v6(address));
-    Ok(Node { name, v4, v6, interfaces, controller: None, host, _peers: peers })
+    Ok(Node { name, v4, v6, interfaces, addresses, controller: None, host, _peers: peers })
 }
 
 fn target(lab: &Lab, name: String, address: u8, bridge: &str, network: Network) -> Result<Target> {
