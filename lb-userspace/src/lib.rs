@@ -14,6 +14,7 @@ pub mod health;
 pub mod metrics;
 pub mod model;
 pub mod next_hop;
+pub mod output;
 pub mod programs;
 pub mod reconcile;
 pub mod status;

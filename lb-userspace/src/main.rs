@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::{agent, config, controller, status};
+use lb_userspace::{agent, config, controller, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -52,8 +52,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let desired = config::load(&file)?;
-            println!("{}: ok: {}", file.display(), config::summary(&desired));
-            Ok(())
+            output::print(&format!("{}: ok: {}\n", file.display(), config::summary(&desired)))
         }
         Command::Status(options) => status::show(options).await,
     }

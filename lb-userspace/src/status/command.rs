@@ -1,12 +1,13 @@
 //! `sluice status`: asks the running controller and prints its answer.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context;
 
 use super::client;
 use super::render::{Colour, Reasons, Style, render};
+use crate::output;
 
 /// Show what a running controller does
 #[derive(Debug, Clone, clap::Args)]
@@ -33,11 +34,7 @@ pub async fn show(options: Options) -> anyhow::Result<()> {
     } else {
         render(&report, options.style())
     };
-    match stdout().write_all(text.as_bytes()) {
-        // The reader has seen enough: `sluice status | head`.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing to standard output"),
-    }
+    output::print(&text)
 }
 
 impl Options {
