@@ -69,6 +69,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!("ready: {}", config::summary(node.desired()));
     loop {
         let first = events.next(node.next_deadline()).await;
+        let mut asked = Vec::new();
         for event in std::iter::once(first).chain(events.pending()) {
             match event {
                 Event::Stop => return node.stop(),
@@ -76,13 +77,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Event::Health(event) => node.observe(event),
                 Event::NextHops(next_hops) => node.set_next_hops(&next_hops),
                 Event::Interfaces(interfaces) => node.set_interfaces(&interfaces),
-                Event::Report(answer) => node.answer(answer),
+                Event::Report(answer) => asked.push(answer),
                 Event::Tick => {}
             }
         }
         if let Err(error) = node.reconcile() {
             error!("the maps are not as they should be, and will be tried again: {error:#}");
         }
+        // Only now: what a report says of health and configuration is in force.
+        asked.into_iter().for_each(|answer| node.answer(answer));
     }
 }
 
