@@ -1,0 +1,298 @@
+//! Many long-lived TCP connections of the lab's client to the echo port of the VIPs, on one thread inside the
+//! client's namespace. One that breaks is noted and replaced, so that flows begin at any moment of a change.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::echo;
+use lab::topology::{CLIENT4, CLIENT6, Lab};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// The mean time between two messages of a connection.
+const PERIOD: Duration = Duration::from_millis(2000);
+
+/// How long an echo may take: a lost packet's retransmissions, and a machine that does much else.
+const ECHO: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to be established and greeted.
+const OPEN: Duration = Duration::from_secs(20);
+
+/// Between two tries to replace a connection.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How many connections are opened at the same time.
+const OPENING: usize = 200;
+
+/// How many failures are kept in words.
+const WORDS: usize = 20;
+
+/// A connection that ended without our will.
+#[derive(Debug, Clone)]
+pub(crate) struct Broken {
+    /// The target that had greeted.
+    pub(crate) target: String,
+    /// The own end.
+    pub(crate) client: SocketAddr,
+    /// When it was established.
+    pub(crate) opened: Instant,
+    /// When its end was noticed.
+    pub(crate) at: Instant,
+    /// The system's words.
+    pub(crate) why: String,
+}
+
+/// What became of the connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// Messages that came back as they were sent.
+    pub(crate) echoes: u64,
+    /// Connections that live, by target.
+    pub(crate) living: BTreeMap<String, usize>,
+    /// Connections that broke.
+    pub(crate) broken: Vec<Broken>,
+    /// Echoes and greetings that were another connection's, the first of them.
+    pub(crate) misdelivered: Vec<String>,
+    /// Why connections could not be opened, the first of them.
+    pub(crate) unopened: Vec<String>,
+}
+
+/// The connections; they end with this.
+pub(crate) struct Crowd {
+    wishes: Option<mpsc::UnboundedSender<Wish>>,
+    shared: Arc<Shared>,
+    vips: Vec<IpAddr>,
+    opened: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A connection to be opened, and whom to tell its target.
+struct Wish {
+    number: usize,
+    vip: IpAddr,
+    first: mpsc::UnboundedSender<Result<String>>,
+}
+
+struct Shared {
+    tally: Mutex<Tally>,
+    over: watch::Sender<bool>,
+    /// Those that replace others must not keep new ones from being opened.
+    opening: [Semaphore; 2],
+}
+
+impl Crowd {
+    /// A crowd of nobody.
+    pub(crate) fn start(lab: &Lab) -> Result<Crowd> {
+        let entrance = lab.client.entrance()?;
+        let shared = Arc::new(Shared {
+            tally: Mutex::default(),
+            over: watch::Sender::new(false),
+            opening: [Semaphore::new(OPENING), Semaphore::new(OPENING)],
+        });
+        let (sender, wishes) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let others = shared.clone();
+        let work = move || {
+            entrance.move_this_thread_in();
+            runtime.block_on(fulfil(wishes, others));
+        };
+        let thread = std::thread::Builder::new().name("crowd".to_string()).spawn(work)?;
+        let vips = lab.vips.clone();
+        Ok(Crowd { wishes: Some(sender), shared, vips, opened: 0, thread: Some(thread) })
+    }
+
+    /// Opens that many more connections, VIPs in turn; how many were greeted by each target.
+    ///
+    /// # Errors
+    /// If one of them could not be opened.
+    pub(crate) fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
+        let (first, mut greeted) = mpsc::unbounded_channel();
+        for _ in 0..count {
+            let wish = Wish {
+                number: self.opened,
+                vip: self.vips[self.opened % self.vips.len()],
+                first: first.clone(),
+            };
+            self.opened += 1;
+            let wishes = self.wishes.as_ref().context("the crowd is over")?;
+            wishes.send(wish).ok().context("the crowd's thread has ended")?;
+        }
+        drop(first);
+        let mut targets = BTreeMap::new();
+        while let Some(target) = greeted.blocking_recv() {
+            *targets.entry(target?).or_default() += 1;
+        }
+        Ok(targets)
+    }
+
+    /// What became of the connections so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.shared.tally().clone()
+    }
+
+    /// Lets every connection have one more echo, then closes them all.
+    pub(crate) fn finish(mut self) -> Tally {
+        self.end();
+        self.tally()
+    }
+
+    fn end(&mut self) {
+        self.shared.over.send_replace(true);
+        self.wishes = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the crowd's thread does not panic");
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn fulfil(mut wishes: mpsc::UnboundedReceiver<Wish>, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Some(wish) = wishes.recv().await {
+        connections.spawn(connect_for_ever(wish, shared.clone()));
+    }
+    connections.join_all().await;
+}
+
+async fn connect_for_ever(wish: Wish, shared: Arc<Shared>) {
+    let Wish { number, vip, first } = wish;
+    let mut first = Some(first);
+    while !*shared.over.borrow() {
+        let opened = shared.open(vip, number, usize::from(first.is_none())).await;
+        if let Some(first) = first.take() {
+            // Who asked may have given up.
+            let _ = first.send(opened.as_ref().map(|it| it.target.clone()).map_err(again));
+        }
+        match opened {
+            Ok(connection) => shared.hold(connection).await,
+            Err(error) => {
+                note(&mut shared.tally().unopened, format!("{error:#}"));
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+fn again(error: &anyhow::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
+}
+
+fn note(words: &mut Vec<String>, what: String) {
+    if words.len() < WORDS {
+        words.push(what);
+    }
+}
+
+impl Shared {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self, vip: IpAddr, number: usize, queue: usize) -> Result<Connection> {
+        let _permit = self.opening[queue].acquire().await.context("nobody closes the queue")?;
+        let to = SocketAddr::new(vip, echo::PORT);
+        let opened = timeout(OPEN, Connection::open(to, number)).await;
+        opened.with_context(|| format!("no greeting from {to} within {OPEN:?}"))?
+    }
+
+    /// Exchanges messages until the connection breaks or all is over.
+    async fn hold(&self, mut connection: Connection) {
+        *self.tally().living.entry(connection.target.clone()).or_default() += 1;
+        let mut over = self.over.subscribe();
+        loop {
+            let pause = PERIOD.mul_f64(0.5 + fastrand::f64());
+            let is_over = tokio::select! {
+                () = sleep(pause) => false,
+                _ = over.wait_for(|over| *over) => true,
+            };
+            match connection.exchange().await {
+                Ok(Echo::Right) => self.tally().echoes += 1,
+                Ok(Echo::Wrong(what)) => note(&mut self.tally().misdelivered, what),
+                Err(why) => return self.lose(connection, format!("{why:#}")),
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    fn lose(&self, connection: Connection, why: String) {
+        let Connection { target, client, opened, .. } = connection;
+        let mut tally = self.tally();
+        *tally.living.entry(target.clone()).or_default() -= 1;
+        tally.broken.push(Broken { target, client, opened, at: Instant::now(), why });
+    }
+}
+
+/// One established connection.
+struct Connection {
+    stream: TcpStream,
+    target: String,
+    client: SocketAddr,
+    number: usize,
+    sequence: u64,
+    opened: Instant,
+}
+
+enum Echo {
+    Right,
+    Wrong(String),
+}
+
+impl Connection {
+    /// Connects and takes the greeting, which must name this very client.
+    async fn open(to: SocketAddr, number: usize) -> Result<Connection> {
+        let mut stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
+        stream.set_nodelay(true)?;
+        let client = stream.local_addr()?;
+        let greeting =
+            greeting(&mut stream).await.with_context(|| format!("greeting of {client} by {to}"))?;
+        let target = greeting.split(' ').next().unwrap_or_default().to_string();
+        let address = if to.is_ipv4() { IpAddr::from(CLIENT4) } else { IpAddr::from(CLIENT6) };
+        let right = echo::greeting(&target, SocketAddr::new(address, client.port()));
+        ensure!(greeting == right, "the client {client} was greeted {greeting:?} instead of {right:?}");
+        Ok(Connection { stream, target, client, number, sequence: 0, opened: Instant::now() })
+    }
+
+    /// Sends a message that no other connection sends, and compares the echo byte by byte.
+    async fn exchange(&mut self) -> Result<Echo> {
+        self.sequence += 1;
+        let message = format!("{:08} {:08} {:016x}\n", self.number, self.sequence, fastrand::u64(..));
+        let mut answer = vec![0; message.len()];
+        let round = async {
+            self.stream.write_all(message.as_bytes()).await.context("sending")?;
+            self.stream.read_exact(&mut answer).await.context("waiting for the echo")?;
+            anyhow::Ok(())
+        };
+        timeout(ECHO, round).await.with_context(|| format!("no echo within {ECHO:?}"))??;
+        if answer == message.as_bytes() {
+            return Ok(Echo::Right);
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        Ok(Echo::Wrong(format!("{} on {} sent {message:?}, got {answer:?}", self.client, self.target)))
+    }
+}
+
+/// One line, not a byte more.
+async fn greeting(stream: &mut TcpStream) -> Result<String> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        line.push(stream.read_u8().await?);
+        if line.len() > 100 {
+            bail!("it is longer than 100 bytes");
+        }
+    }
+    Ok(String::from_utf8(line)?)
+}

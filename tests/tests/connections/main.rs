@@ -1,0 +1,56 @@
+//! Real connections through the whole system, while its targets change: none that was established on a living
+//! target breaks, and new ones go where the table says.
+//!
+//! The random changes follow from a seed, which is printed; `SLUICE_TEST_SEED` plays the same ones again.
+
+mod bound;
+mod crowd;
+mod fleet;
+mod story;
+mod udp;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fleet::{Family, Layout};
+use lab::topology::Lab;
+use story::Story;
+
+/// One lab at a time: thousands of connections are enough for a small machine.
+fn alone() -> MutexGuard<'static, ()> {
+    static LABS: Mutex<()> = Mutex::new(());
+    LABS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn ten_thousand_connections_live_on_while_targets_come_drain_change_weight_die_and_go() {
+    if !lab::require_root() {
+        return;
+    }
+    let _alone = alone();
+    let layout = Layout { encapsulation: "ipip", family: Family::V4 };
+    let story = Story { connections: 10_000, changes: 16, probes: 300, layout };
+    story.play(&Lab::builder().targets(5)).unwrap();
+}
+
+#[test]
+fn connections_in_gue_over_ipv6_live_on_while_targets_change() {
+    if !lab::require_root() {
+        return;
+    }
+    let _alone = alone();
+    let layout = Layout { encapsulation: "gue", family: Family::V6 };
+    let story = Story { connections: 1500, changes: 8, probes: 300, layout };
+    story.play(&Lab::builder().targets(4)).unwrap();
+}
+
+#[test]
+fn connections_to_targets_on_another_interface_live_on_while_targets_change() {
+    if !lab::require_root() {
+        return;
+    }
+    let _alone = alone();
+    let layout = Layout { encapsulation: "ipip", family: Family::V6 };
+    let story = Story { connections: 1500, changes: 8, probes: 300, layout };
+    // Three near ones at first, so that flows move between the two interfaces.
+    story.play(&Lab::builder().targets(2).far_targets(3)).unwrap();
+}
