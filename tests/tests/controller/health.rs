@@ -112,9 +112,12 @@ fn slots(report: &Report, address: IpAddr) -> u32 {
     lab::sluice::targets_of(report, address).iter().map(|target| target.slots).sum()
 }
 
-/// New connections without end, each with the moment when it began.
+/// When a connection began, and the target that it reached or why it reached none.
+type Visit = (Instant, Result<String, String>);
+
+/// New connections without end.
 struct Visitors {
-    seen: Arc<Mutex<Vec<(Instant, Result<String, String>)>>>,
+    seen: Arc<Mutex<Vec<Visit>>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }

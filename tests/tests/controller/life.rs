@@ -21,10 +21,10 @@ fn a_second_controller_is_refused_and_the_first_goes_on() {
         ensure!(words.contains(&format!("another controller (process {process}) serves there")), "{words}");
 
         let words = start_second(lab, &runtime.join("second"))?;
-        ensure!(words.contains("attaching the balancer to eth0"), "{words}");
-        ensure!(words.contains("another XDP program") && words.contains("ip link show eth0"), "{words}");
-
         let report = lab.nodes[0].status()?;
+        let program = report.interfaces[0].program_id;
+        let taken = format!("eth0 has another XDP program already: `balancer`, id {program}; stop its owner");
+        ensure!(words.contains(&taken), "{words}");
         ensure!(report.interfaces[0].mode == "native", "{:?}", report.interfaces);
         held.expect_alive()?;
         lab.get(VIP4.into())?;
