@@ -8,7 +8,8 @@
 //!                                       the tag's low 14 bits are the outer entropy too
 //! ```
 
-use crate::hash::SipHash13;
+use crate::hash::{HashKey, SipHash13};
+use crate::listener::ListenerKey;
 
 /// IANA protocol number of ICMP (RFC 792).
 pub const ICMP: u8 = 1;
@@ -122,6 +123,15 @@ impl<A: Addresses> Flow<A> {
         self.addresses.hash(self.ports, &mut state);
         FlowHash(state.finish())
     }
+
+    /// The same with protocol and ports zero: equal for all flows between a client and a VIP. It chooses the slot
+    /// where a client's connections belong together.
+    #[inline(always)]
+    pub fn client_hash(&self, key: HashKey) -> FlowHash {
+        let mut state = ListenerKey::new(self.addresses.destination(), 0, 0).hash_state(key);
+        self.addresses.hash(0, &mut state);
+        FlowHash(state.finish())
+    }
 }
 
 /// A flow's hash, computed once a packet.
@@ -152,8 +162,6 @@ impl FlowHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::HashKey;
-    use crate::listener::ListenerKey;
 
     const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
 
@@ -173,6 +181,7 @@ mod tests {
             let hash = flow.hash(ListenerKey::new(vip, flow.destination_port(), protocol).hash_state(KEY));
             let client = source as u64 | (u32::from_le(ports) as u64) << 32;
             proptest::prop_assert_eq!(hash.0, after(vip, protocol, &[client]));
+            proptest::prop_assert_eq!(flow.client_hash(KEY).0, after(vip, 0, &[source.into()]));
         }
 
         #[test]
@@ -182,6 +191,7 @@ mod tests {
             let hash = flow.hash(ListenerKey::new(vip, 0, protocol).hash_state(KEY));
             let client = [u64::from_le(both[0]), u64::from_le(both[1]), u32::from_le(ports) as u64];
             proptest::prop_assert_eq!(hash.0, after(vip, protocol, &client));
+            proptest::prop_assert_eq!(flow.client_hash(KEY).0, after(vip, 0, &[client[0], client[1], 0]));
         }
     }
 

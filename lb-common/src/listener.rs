@@ -1,6 +1,7 @@
 //! Listeners and the tables behind them, as the maps hold them.
 
 use crate::hash::{HashKey, SipHash13};
+use crate::packet::ServerId;
 use crate::shared::Shared;
 
 /// How many entries of `LISTENERS` a look-up reads at most, from the key's own place on.
@@ -52,6 +53,7 @@ impl ListenerKey {
     /// The state of the flows' hash after VIP and protocol: the same for every packet of the listener, so it is
     /// computed once. The port is not in it, so that a flow has one hash whether its port has a listener of its
     /// own or not.
+    #[inline(always)]
     pub fn hash_state(self, key: HashKey) -> SipHash13 {
         let mut state = SipHash13::new(key);
         let [first, second, third] = self.words();
@@ -118,6 +120,9 @@ pub struct Listener {
     pub idle: u16,
     /// One of the `TRACK_` constants.
     pub tracking: u32,
+    /// The `FLAG_` constants that hold, as bits. Most listeners have none, and their packets pay one comparison
+    /// for all of them.
+    pub flags: u32,
 }
 
 impl Listener {
@@ -128,11 +133,28 @@ impl Listener {
     /// No flow is remembered (UDP).
     pub const TRACK_NEVER: u32 = 2;
 
-    /// All of it in one word: bits 0–23 the forward action, 24–31 the tracking, 32–47 the counter, 48–63 the
-    /// idle time.
+    /// All connections of a client's address go to one target: the slot is chosen by the client's address and
+    /// the VIP ([`crate::flow::Flow::client_hash`]), not by ports and protocol. What the flow table and the outer
+    /// header tell apart are still flows.
+    pub const FLAG_SOURCE_AFFINITY: u32 = 1;
+    /// Packets that name one of `QUIC_SERVERS` in their connection id go to it (UDP).
+    pub const FLAG_QUIC: u32 = 1 << 1;
+    /// The listener has no port of its own, so it leaves GUE packets (UDP, port 6080) alone: a tunnel is not put
+    /// into a tunnel.
+    pub const FLAG_LEAVES_TUNNELS: u32 = 1 << 2;
+
+    /// Whether this one of the `FLAG_` constants holds.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// All of it in one word: bits 0–23 the forward action, 24–25 the tracking, 26–31 the flags, 32–47 the
+    /// counter, 48–63 the idle time.
     pub const fn word(self) -> u64 {
         self.forward as u64 & 0xff_ffff
-            | (self.tracking as u64 & 0xff) << 24
+            | (self.tracking as u64 & 3) << 24
+            | (self.flags as u64 & 0x3f) << 26
             | (self.counter as u64) << 32
             | (self.idle as u64) << 48
     }
@@ -142,10 +164,31 @@ impl Listener {
     pub const fn from_word(word: u64) -> Listener {
         Listener {
             forward: word as u32 & 0xff_ffff,
-            tracking: word as u32 >> 24,
+            tracking: word as u32 >> 24 & 3,
+            flags: word as u32 >> 26,
             counter: (word >> 32) as u16,
             idle: (word >> 48) as u16,
         }
+    }
+}
+
+/// The key of `QUIC_SERVERS`: a forward action and a server id of one of its targets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuicServerKey {
+    /// Index in `FORWARDS` of the listener's action.
+    pub forward: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The server id.
+    pub server_id: ServerId,
+}
+
+impl QuicServerKey {
+    /// The key of `server_id` behind the action `forward`.
+    #[inline(always)]
+    pub const fn new(forward: u32, server_id: ServerId) -> QuicServerKey {
+        QuicServerKey { forward, reserved: 0, server_id }
     }
 }
 
@@ -202,8 +245,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_listener_is_one_word(forward in 0u32..1 << 24, tracking in 0u32..3, counter: u16, idle: u16) {
-            let listener = Listener { forward, counter, idle, tracking };
+        fn a_listener_is_one_word(forward in 0u32..1 << 24, tracking in 0u32..3, flags in 0u32..64, counter: u16, idle: u16) {
+            let listener = Listener { forward, counter, idle, tracking, flags };
             proptest::prop_assert_eq!(Listener::from_word(listener.word()), listener);
         }
     }

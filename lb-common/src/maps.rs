@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!   LISTENERS[vip, port, protocol] → FORWARDS[action] → SLOTS[first + slot] → TARGETS[id]
-//!                                                           └ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    │                      └ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
+use crate::hash::HashKey;
 use crate::shared::Shared;
 
 /// `ARRAY<ListenerLine>`, memory-mapped: a hash table with open addressing; a power of two of entries.
 pub const LISTENERS: &str = "LISTENERS";
 /// `HASH<[u32; 4], u32>`: the VIPs, for pings.
 pub const VIPS: &str = "VIPS";
+/// `HASH<QuicServerKey, u32>`: target ids by the QUIC server ids of a forward action's targets.
+pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
 /// `ARRAY<Forward>`, memory-mapped: index 0 is never used.
 pub const FORWARDS: &str = "FORWARDS";
 /// `ARRAY<SlotLine>`, memory-mapped: all tables, densely packed.
@@ -49,6 +53,8 @@ pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The key of the flows' hash: of use where more than a listener's own state is to be hashed.
+    pub hash_key: HashKey,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.

@@ -49,6 +49,7 @@ macro_rules! reasons {
             /// Whether the balancer can have it; the others are the agent's.
             pub const fn is_on_node(self) -> bool {
                 (self as u8) < Reason::AgentNotTunnelled as u8
+                    || self as u8 == Reason::AlreadyEncapsulated as u8
             }
 
             /// What it means, for people.
@@ -82,6 +83,7 @@ reasons! {
     19 AgentDecapsulated "decapsulated" Passed "On a target: the inner packet was delivered."
     20 AgentNested "nested_tunnel" Dropped "On a target: the inner packet is a tunnel packet itself."
     21 AgentNotEcnCapable "not_ecn_capable" Dropped "On a target: the network marked congestion on a tunnel packet whose inner packet cannot carry the mark (RFC 6040)."
+    22 AlreadyEncapsulated "already_encapsulated" Passed "A GUE packet (UDP port 6080) for a VIP: a listener of any port leaves it alone, or tunnels would be put into tunnels."
 }
 
 #[cfg(test)]

@@ -39,14 +39,14 @@ pub struct Node {
 pub struct LoadBalancer {
     /// The addresses that clients connect to; each belongs to one load balancer only.
     pub vips: Vec<IpAddr>,
-    /// What is served on every one of the VIPs; (protocol, port) is unique.
+    /// What is served on every one of the VIPs; no two take packets of one transport protocol and port.
     pub listeners: Vec<Listener>,
 }
 
 /// (VIP, protocol, port) with its default action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The transport protocol.
+    /// What it serves; its target groups have the same.
     pub protocol: Protocol,
     /// The port, or every port that has no listener of its own.
     pub port: ListenerPort,
@@ -78,14 +78,36 @@ impl std::fmt::Display for ListenerPort {
     }
 }
 
-/// A transport protocol that is balanced.
+/// What a listener and its target groups serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Protocol {
     /// RFC 9293.
     Tcp,
     /// RFC 768.
     Udp,
+    /// Both on one port: one listener, one table, one counter; what is UDP's counts for its UDP half.
+    TcpUdp,
+    /// QUIC (RFC 9000), UDP on the wire: packets that carry a target's server id in their connection id go to
+    /// that target.
+    Quic,
+}
+
+impl Protocol {
+    /// Whether it takes TCP segments.
+    pub const fn has_tcp(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::TcpUdp)
+    }
+
+    /// Whether it takes UDP datagrams.
+    pub const fn has_udp(self) -> bool {
+        !matches!(self, Protocol::Tcp)
+    }
+
+    /// Whether a packet could be for both.
+    pub const fn overlaps(self, other: Protocol) -> bool {
+        self.has_tcp() && other.has_tcp() || self.has_udp() && other.has_udp()
+    }
 }
 
 impl std::fmt::Display for Protocol {
@@ -93,6 +115,8 @@ impl std::fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Tcp => "TCP",
             Protocol::Udp => "UDP",
+            Protocol::TcpUdp => "TCP_UDP",
+            Protocol::Quic => "QUIC",
         })
     }
 }
@@ -125,14 +149,27 @@ pub struct TargetGroup {
     pub health_check: HealthCheck,
     /// How long a removed target keeps its established flows: 0 to 3600 s.
     pub draining: Duration,
-    /// How long a flow lives without a packet: 60 to 6000 s for TCP, 10 to 6000 s for UDP.
+    /// How long a flow lives without a packet (of a TCP_UDP group a TCP one): 60 to 6000 s with TCP, 10 to
+    /// 6000 s without.
     pub idle_timeout: Duration,
+    /// How long a UDP flow of a TCP_UDP group lives without a packet: 10 to 6000 s; of other groups the same as
+    /// `idle_timeout`.
+    pub udp_idle_timeout: Duration,
     /// When UDP flows are remembered; has no meaning for TCP.
     pub udp_tracking: UdpTracking,
+    /// Which connections of a client stay together; the same in all groups of a listener.
+    pub stickiness: Stickiness,
     /// Whether targets of all zones are used, or only those of the node's own.
     pub cross_zone: bool,
     /// The targets by address; no address twice, none of them a VIP.
     pub targets: BTreeMap<IpAddr, Target>,
+}
+
+impl TargetGroup {
+    /// After how long without a packet none of its flows lives any more.
+    pub fn longest_idle(&self) -> Duration {
+        self.idle_timeout.max(self.udp_idle_timeout)
+    }
 }
 
 /// An address that serves.
@@ -142,6 +179,30 @@ pub struct Target {
     pub weight: u16,
     /// The failure domain it is in.
     pub zone: String,
+    /// What it writes into the connection ids that it gives out: every target of a QUIC group has one, which no
+    /// other target has that a listener of it can reach; others have none.
+    pub quic_server_id: Option<QuicServerId>,
+}
+
+/// Eight bytes by which QUIC packets name a target, in the order of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuicServerId(pub [u8; 8]);
+
+impl std::fmt::Display for QuicServerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// Which connections go to one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stickiness {
+    /// Each for itself.
+    None,
+    /// All of a client's address to a VIP, whatever their ports and protocol. New ones move when the table
+    /// changes; established ones stay, as without stickiness.
+    SourceIp,
 }
 
 /// How a packet travels from a node to a target.

@@ -5,10 +5,12 @@
 
 mod ethernet;
 mod ip;
+mod quic;
 mod transport;
 
 pub use ethernet::{Ethernet, MacAddress};
 pub use ip::{Datagram, Ipv4, Ipv6, Version};
+pub use quic::{Phase, Quic, Route, ServerId, quic};
 pub use transport::{EchoRequest, Segment, Transport, echo_request, transport};
 
 #[cfg(test)]

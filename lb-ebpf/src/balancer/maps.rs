@@ -10,7 +10,7 @@ use aya_ebpf::{
 use lb_common::{
     encapsulation::Target,
     flow_table::FlowSet,
-    listener::{Forward, ListenerLine, Traffic},
+    listener::{Forward, ListenerLine, QuicServerKey, Traffic},
     maps::{EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
     reason::Reason,
     shared::Shared,
@@ -24,6 +24,8 @@ use crate::Stage;
 static LISTENERS: Array<ListenerLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static QUIC_SERVERS: HashMap<QuicServerKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static FORWARDS: Array<Shared<u64>> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
@@ -67,6 +69,12 @@ pub fn is_vip(address: &[u32; 4]) -> bool {
     // SAFETY: an element of a preallocated hash map stays readable for the run of the program; user space
     // replaces elements, it does not write into them.
     unsafe { VIPS.get(address) }.is_some()
+}
+
+#[inline(always)]
+pub fn quic_server(key: &QuicServerKey) -> Option<TargetId> {
+    // SAFETY: as in `is_vip`.
+    unsafe { QUIC_SERVERS.get(key) }.map(|id| TargetId(*id as u16))
 }
 
 #[inline(always)]

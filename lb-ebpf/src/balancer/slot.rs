@@ -15,11 +15,12 @@ use lb_common::{
 
 use crate::{Stage, maps};
 
-/// The target of a packet.
+/// The target of a packet. `place` chooses the slot; `hash` tells the flow from others.
 #[inline(always)]
 pub fn choose_target(
     listener: &Listener,
     settings: &Settings,
+    place: FlowHash,
     hash: FlowHash,
     segment: Segment,
 ) -> Stage<TargetId> {
@@ -27,7 +28,7 @@ pub fn choose_target(
     if forward.is_none() {
         return Err(Reason::NoTable);
     }
-    let index = forward.first() + hash.slot(forward.log2());
+    let index = forward.first() + place.slot(forward.log2());
     let slot = maps::slot(index);
     let id = if choice::needs_flow_table(slot, listener.tracking) {
         consult_flow_table(listener, settings, hash, segment, slot, index)

@@ -2,29 +2,47 @@
 
 use std::collections::BTreeMap;
 
+use lb_common::encapsulation::GUE_PORT;
+
 use super::cursor::At;
+use super::quic_server_id;
 use super::target_group::{self, Group, Groups};
 use crate::model::{ForwardAction, Listener, ListenerPort, Protocol, WeightedTargetGroup};
 
 /// Reads the list; without `groups` nothing is said about what a listener forwards to.
 pub(super) fn read_all(at: &At, groups: Option<&Groups>) -> Option<Vec<Listener>> {
     let items = at.items("a list of listeners")?;
-    let mut first_of: BTreeMap<(Protocol, ListenerPort), &At> = BTreeMap::new();
+    let mut taken: BTreeMap<ListenerPort, Vec<(Protocol, &At)>> = BTreeMap::new();
     let mut listeners = Vec::new();
     for item in &items {
         let (key, listener) = read(item, groups);
-        if let Some(key) = key
-            && let Some(earlier) = first_of.insert(key, item)
-        {
-            let (protocol, port) = key;
-            item.refuse::<()>(format!(
-                "{protocol} port {port} is that of {} already; expected one listener for a protocol and port",
-                earlier.path()
-            ));
+        if let Some((protocol, port)) = key {
+            let others = taken.entry(port).or_default();
+            refuse_taken(item, protocol, port, others);
+            others.push((protocol, item));
         }
         listeners.push(listener);
     }
     listeners.into_iter().collect()
+}
+
+/// Reports a listener of whose packets another one takes some: TCP_UDP takes TCP's and UDP's, QUIC is UDP.
+fn refuse_taken(at: &At, protocol: Protocol, port: ListenerPort, others: &[(Protocol, &At)]) {
+    let Some((theirs, earlier)) = others.iter().find(|(other, _)| other.overlaps(protocol)) else {
+        return;
+    };
+    let path = earlier.path();
+    let message = if *theirs == protocol {
+        format!(
+            "{protocol} port {port} is that of {path} already; expected one listener for a protocol and port"
+        )
+    } else {
+        format!(
+            "{protocol} port {port} shares packets with {theirs} port {port} of {path}; \
+             expected one listener for a packet"
+        )
+    };
+    at.refuse::<()>(message);
 }
 
 fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, Option<Listener>) {
@@ -32,17 +50,23 @@ fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, 
         return (None, None);
     };
     let protocol = target_group::protocol(&fields.at("protocol"));
-    let port = port(&fields.at("port"));
+    let port = port(&fields.at("port"), protocol);
     let forward = forward(&fields.at("forward"), &Wanted { protocol, port, groups });
     let key = protocol.zip(port);
     (key, key.zip(forward).map(|((protocol, port), forward)| Listener { protocol, port, forward }))
 }
 
-fn port(at: &At) -> Option<ListenerPort> {
+fn port(at: &At, protocol: Option<Protocol>) -> Option<ListenerPort> {
     if at.is_text("any") {
         return Some(ListenerPort::Any);
     }
     let port = at.number_expecting(1..=u16::MAX, "a whole number from 1 to 65535 or \"any\"")?;
+    if port == GUE_PORT && protocol.is_some_and(Protocol::has_udp) {
+        return at.refuse(
+            "UDP port 6080 is GUE's, in which packets travel to targets, and a tunnel is not put into a tunnel; \
+             expected another port",
+        );
+    }
     Some(ListenerPort::Port(port))
 }
 
@@ -77,7 +101,24 @@ fn forward(at: &At, wanted: &Wanted) -> Option<ForwardAction> {
     if action.iter().all(|group| group.weight == 0) {
         return at.refuse("every weight is 0, so no flow could go anywhere; expected one above 0");
     }
+    agree(at, &action, wanted.groups?)?;
     Some(ForwardAction(action))
+}
+
+/// What the groups of one listener must have in common, because they share its table and its packets.
+fn agree(at: &At, action: &[WeightedTargetGroup], groups: &Groups) -> Option<()> {
+    let named: Vec<&Group> = action.iter().filter_map(|part| groups.named(&part.target_group)).collect();
+    let first = named.first()?.stickiness?;
+    for (part, group) in action.iter().zip(&named) {
+        if group.stickiness? != first {
+            return at.refuse(format!(
+                "the target groups {:?} and {:?} differ in stickiness, and a listener chooses by one; make it the \
+                 same",
+                action[0].target_group, part.target_group
+            ));
+        }
+    }
+    quic_server_id::refuse_shared(at, &named)
 }
 
 fn weighted<'a>(at: &At<'a>, wanted: &Wanted) -> (Option<&'a str>, Option<WeightedTargetGroup>) {

@@ -21,6 +21,7 @@ mod load_balancer;
 mod name;
 mod nearest;
 mod node;
+mod quic_server_id;
 mod summary;
 mod target_group;
 #[cfg(test)]

@@ -7,11 +7,14 @@ use std::time::Duration;
 use super::cursor::{At, Fields};
 use super::json::Quoted;
 use super::nearest::nearest;
-use super::{address, health_check, name};
-use crate::model::{Encapsulation, Protocol, Target, TargetGroup, UdpTracking};
+use super::{address, health_check, name, quic_server_id};
+use crate::model::{Encapsulation, Protocol, QuicServerId, Stickiness, Target, TargetGroup, UdpTracking};
 
 /// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
 const MAX_TARGETS: usize = 65_000;
+
+/// The default idle time-out of UDP flows.
+const UDP_IDLE_SECONDS: u64 = 120;
 
 /// The target groups, as far as they could be read.
 pub(super) struct Groups {
@@ -27,6 +30,9 @@ pub(super) struct Group {
     path: String,
     pub(super) protocol: Option<Protocol>,
     pub(super) port: Option<u16>,
+    pub(super) stickiness: Option<Stickiness>,
+    /// The server ids of its targets, as far as they could be read.
+    pub(super) quic_server_ids: BTreeMap<QuicServerId, String>,
     complete: Option<TargetGroup>,
 }
 
@@ -120,28 +126,39 @@ fn read(
         "health_check",
         "draining_seconds",
         "idle_timeout_seconds",
+        "udp_idle_timeout_seconds",
         "udp_tracking",
+        "stickiness",
         "cross_zone",
         "targets",
     ])?;
     let name = name::object_name(&fields.at("name"));
     let protocol = protocol(&fields.at("protocol"));
     let port = fields.at("port").number(1..=u16::MAX);
-    let complete = attributes(&fields, protocol, port, node_zone, all_targets);
-    Some((name?, Group { path: at.path().to_owned(), protocol, port, complete }))
+    let stickiness = stickiness(&fields);
+    let targets = targets(&fields.at("targets"), protocol, node_zone, all_targets);
+    let quic_server_ids = targets.quic_server_ids;
+    let complete = attributes(&fields, protocol, port, stickiness, targets.complete);
+    Some((name?, Group { path: at.path().to_owned(), protocol, port, stickiness, quic_server_ids, complete }))
 }
 
 /// A listener's or target group's protocol.
 pub(super) fn protocol(at: &At) -> Option<Protocol> {
-    at.choice(&[("TCP", Protocol::Tcp), ("UDP", Protocol::Udp)], &["TLS", "QUIC", "TCP_UDP", "TCP_QUIC"])
+    let protocols = [
+        ("TCP", Protocol::Tcp),
+        ("UDP", Protocol::Udp),
+        ("TCP_UDP", Protocol::TcpUdp),
+        ("QUIC", Protocol::Quic),
+    ];
+    at.choice(&protocols, &["TLS", "TCP_QUIC"])
 }
 
 fn attributes(
     fields: &Fields,
     protocol: Option<Protocol>,
     port: Option<u16>,
-    node_zone: Option<&str>,
-    all_targets: &mut Vec<(IpAddr, String)>,
+    stickiness: Option<Stickiness>,
+    targets: Option<BTreeMap<IpAddr, Target>>,
 ) -> Option<TargetGroup> {
     let encapsulations = [("ipip", Encapsulation::Ipip), ("gue", Encapsulation::Gue)];
     let encapsulation = fields
@@ -151,9 +168,9 @@ fn attributes(
     let draining =
         fields.optional("draining_seconds").map_or(Some(Duration::from_secs(300)), |at| at.seconds(0..=3600));
     let idle_timeout = idle_timeout(fields, protocol);
+    let udp_idle_timeout = udp_idle_timeout(fields, protocol, idle_timeout);
     let udp_tracking = udp_tracking(fields, protocol);
     let cross_zone = fields.optional("cross_zone").map_or(Some(true), |at| at.flag());
-    let targets = targets(&fields.at("targets"), node_zone, all_targets);
     Some(TargetGroup {
         protocol: protocol?,
         port: port?,
@@ -161,20 +178,41 @@ fn attributes(
         health_check: health_check?,
         draining: draining?,
         idle_timeout: idle_timeout?,
+        udp_idle_timeout: udp_idle_timeout?,
         udp_tracking: udp_tracking?,
+        stickiness: stickiness?,
         cross_zone: cross_zone?,
         targets: targets?,
     })
 }
 
 fn idle_timeout(fields: &Fields, protocol: Option<Protocol>) -> Option<Duration> {
-    let (shortest, default) = match protocol {
-        Some(Protocol::Tcp) => (60, 350),
-        Some(Protocol::Udp) | None => (10, 120),
-    };
+    let (shortest, default) =
+        if protocol.is_some_and(Protocol::has_tcp) { (60, 350) } else { (10, UDP_IDLE_SECONDS) };
     fields
         .optional("idle_timeout_seconds")
         .map_or(Some(Duration::from_secs(default)), |at| at.seconds(shortest..=6000))
+}
+
+fn udp_idle_timeout(
+    fields: &Fields,
+    protocol: Option<Protocol>,
+    idle_timeout: Option<Duration>,
+) -> Option<Duration> {
+    let given = fields.optional("udp_idle_timeout_seconds");
+    match (protocol, given) {
+        (Some(Protocol::TcpUdp), None) => Some(Duration::from_secs(UDP_IDLE_SECONDS)),
+        (_, None) => idle_timeout,
+        (Some(Protocol::TcpUdp) | None, Some(at)) => at.seconds(10..=6000),
+        (Some(protocol), Some(at)) => at.refuse(format!(
+            "this target group is {protocol}, only TCP_UDP ones have it beside idle_timeout_seconds; leave it out"
+        )),
+    }
+}
+
+fn stickiness(fields: &Fields) -> Option<Stickiness> {
+    let kinds = [("source_ip", Stickiness::SourceIp), ("none", Stickiness::None)];
+    fields.optional("stickiness").map_or(Some(Stickiness::None), |at| at.choice(&kinds, &[]))
 }
 
 fn udp_tracking(fields: &Fields, protocol: Option<Protocol>) -> Option<UdpTracking> {
@@ -189,16 +227,28 @@ fn udp_tracking(fields: &Fields, protocol: Option<Protocol>) -> Option<UdpTracki
     at.choice(&policies, &[])
 }
 
+/// A group's targets, as far as they could be read.
+struct Targets {
+    /// The targets' server ids with their paths.
+    quic_server_ids: BTreeMap<QuicServerId, String>,
+    /// The targets, if nothing is wrong with any.
+    complete: Option<BTreeMap<IpAddr, Target>>,
+}
+
 fn targets(
     at: &At,
+    protocol: Option<Protocol>,
     node_zone: Option<&str>,
     all_targets: &mut Vec<(IpAddr, String)>,
-) -> Option<BTreeMap<IpAddr, Target>> {
-    let items = at.items("a list of targets")?;
+) -> Targets {
+    let mut quic_server_ids = BTreeMap::new();
+    let Some(items) = at.items("a list of targets") else {
+        return Targets { quic_server_ids, complete: None };
+    };
     let mut first_of = BTreeMap::new();
     let mut targets = Some(BTreeMap::new());
     for (index, item) in items.iter().enumerate() {
-        let (address, target) = target(item, node_zone);
+        let (address, target) = target(item, protocol, node_zone, &mut quic_server_ids);
         let repeated = address.and_then(|address| first_of.insert(address, index));
         if let (Some(address), Some(earlier)) = (address, repeated) {
             let path = format!("{}.id", item.path());
@@ -213,15 +263,22 @@ fn targets(
             _ => targets = None,
         }
     }
-    targets
+    Targets { quic_server_ids, complete: targets }
 }
 
-fn target(at: &At, node_zone: Option<&str>) -> (Option<IpAddr>, Option<Target>) {
-    let Some(fields) = at.fields(&["id", "weight", "zone"]) else {
+fn target(
+    at: &At,
+    protocol: Option<Protocol>,
+    node_zone: Option<&str>,
+    quic_server_ids: &mut BTreeMap<QuicServerId, String>,
+) -> (Option<IpAddr>, Option<Target>) {
+    let Some(fields) = at.fields(&["id", "weight", "zone", "quic_server_id"]) else {
         return (None, None);
     };
     let address = address::host(&fields.at("id"));
     let weight = fields.optional("weight").map_or(Some(1), |at| at.number(0..=1000));
     let zone = fields.optional("zone").map_or(node_zone.map(str::to_owned), |at| name::label(&at));
-    (address, weight.zip(zone).map(|(weight, zone)| Target { weight, zone }))
+    let quic_server_id = quic_server_id::read(&fields, protocol, quic_server_ids);
+    let target = || Some(Target { weight: weight?, zone: zone?, quic_server_id: quic_server_id? });
+    (address, target())
 }

@@ -14,6 +14,7 @@ mod events;
 mod hash_key;
 mod node;
 mod observers;
+mod own_addresses;
 mod preflight;
 mod report;
 

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::observers::{Observers, Sources};
+use super::own_addresses;
 use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Writer};
 use crate::health::HealthEvent;
@@ -43,6 +44,7 @@ pub(super) struct Node {
 impl Node {
     /// Loads the program and fills its maps; nothing is attached yet.
     pub(super) async fn start(desired: Desired, file: &Path, hash_key: HashKey) -> anyhow::Result<Node> {
+        own_addresses::refuse_as_targets(&desired).await.with_context(|| file.display().to_string())?;
         let data_plane = DataPlane::load(Capacity::default(), hash_key)?;
         let reconciler = Reconciler::new(desired, data_plane.maps.capacity(), Instant::now())
             .with_context(|| file.display().to_string())?;
@@ -141,6 +143,7 @@ impl Node {
             self.configuration.rejected = None;
             return Ok(false);
         }
+        own_addresses::refuse_as_targets(&desired).await.with_context(|| self.configuration.file.clone())?;
         if desired.metrics_address != self.desired().metrics_address {
             warn!("metrics_address: the change takes effect at the next start");
         }

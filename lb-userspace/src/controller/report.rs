@@ -7,7 +7,7 @@ use lb_common::{SlotState, TargetId};
 
 use super::node::{Node, tick_now};
 use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
-use crate::model::{Listener, LoadBalancer, TargetGroup, TargetKey, UdpTracking};
+use crate::model::{Listener, LoadBalancer, Stickiness, TargetGroup, TargetKey, UdpTracking};
 use crate::reconcile::Record;
 use crate::status::report::{
     ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport,
@@ -113,6 +113,10 @@ impl Node {
         Ok(TargetGroupReport {
             protocol: group.protocol.to_string(),
             port: group.port,
+            stickiness: match group.stickiness {
+                Stickiness::None => "none".to_owned(),
+                Stickiness::SourceIp => "source_ip".to_owned(),
+            },
             encapsulation: match group.encapsulation {
                 crate::model::Encapsulation::Ipip => "ipip".to_owned(),
                 crate::model::Encapsulation::Gue => "gue".to_owned(),
@@ -139,6 +143,7 @@ impl Node {
             id: address,
             zone: record.zone.clone(),
             weight: record.weight,
+            quic_server_id: record.quic_server_id.map(|id| id.to_string()),
             state: status.state.as_str().to_owned(),
             reason: status.reason.map(|reason| reason.code().to_owned()),
             description: status.description,
@@ -232,7 +237,7 @@ impl Node {
     fn idle_ticks(&self, id: TargetId) -> u16 {
         let target = self.reconciler.registry().by_id(id);
         let group = target.and_then(|(key, _)| self.desired().target_groups.get(&key.target_group));
-        group.map_or(0, |group| lb_common::flow_table::Tick::covering_seconds(group.idle_timeout.as_secs()))
+        group.map_or(0, |group| lb_common::flow_table::Tick::covering_seconds(group.longest_idle().as_secs()))
     }
 }
 

@@ -20,6 +20,14 @@ pub struct Capacity {
     pub interfaces: u32,
 }
 
+impl Capacity {
+    /// QUIC server ids of all forward actions together: half of them for registered targets, so that as many can
+    /// drain.
+    pub fn quic_servers(&self) -> u32 {
+        self.targets.saturating_mul(2)
+    }
+}
+
 impl Default for Capacity {
     /// Sixteen thousand targets, four million slots (64 of the largest tables, or 4,000 small ones), a million
     /// changed flows: 35 MiB, and 0.3 MiB of counters a processor.

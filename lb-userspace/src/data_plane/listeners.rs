@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn listener(forward: u32) -> Listener {
-        Listener { forward, counter: 0, idle: 0, tracking: Listener::TRACK_CHANGED }
+        Listener { forward, counter: 0, idle: 0, tracking: Listener::TRACK_CHANGED, flags: 0 }
     }
 
     proptest! {

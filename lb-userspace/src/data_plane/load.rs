@@ -70,11 +70,12 @@ pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
     program.try_into().context("the program `balancer` is not an XDP program")
 }
 
-fn entries(capacity: Capacity) -> [(&'static str, u32); 10] {
+fn entries(capacity: Capacity) -> [(&'static str, u32); 11] {
     let slots = 1u32 << capacity.slots_log2;
     [
         (names::LISTENERS, listeners::places(capacity.listeners)),
         (names::VIPS, capacity.vips),
+        (names::QUIC_SERVERS, capacity.quic_servers()),
         (names::FORWARDS, capacity.forwards),
         (names::SLOTS, slots / names::SLOTS_PER_LINE),
         (names::EXCEPTIONS, slots / names::EXCEPTIONS_PER_LINE),

@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
 use lb_common::hash::HashKey;
-use lb_common::listener::{Forward, Listener, ListenerKey, ListenerLine, Traffic};
+use lb_common::listener::{Forward, Listener, ListenerKey, ListenerLine, QuicServerKey, Traffic};
 use lb_common::maps::{
     self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
 };
@@ -28,6 +28,7 @@ pub struct Maps {
     listener_lines: MappedArray<ListenerLine>,
     hash_key: HashKey,
     vips: HashMap<MapData, [u32; 4], u32>,
+    quic_servers: HashMap<MapData, QuicServerKey, u32>,
     interfaces: Array<MapData, u64>,
     reason_counters: PerCpuArray<MapData, u64>,
     listener_counters: PerCpuArray<MapData, Traffic>,
@@ -49,8 +50,8 @@ impl Maps {
         let mut maps = MapSource(ebpf);
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
-        let settings =
-            Settings { flow_set_mask: (1 << capacity.flow_sets_log2) - 1, listener_mask: places - 1 };
+        let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
+        let settings = Settings { hash_key, flow_set_mask, listener_mask: places - 1 };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
@@ -58,6 +59,7 @@ impl Maps {
             listener_lines: maps.mapped(names::LISTENERS, places)?,
             hash_key,
             vips: maps.get(names::VIPS)?,
+            quic_servers: maps.get(names::QUIC_SERVERS)?,
             interfaces: maps.get(names::INTERFACES)?,
             reason_counters: maps.get(names::REASON_COUNTERS)?,
             listener_counters: maps.get(names::LISTENER_COUNTERS)?,
@@ -124,6 +126,25 @@ impl Maps {
     /// If it is not there.
     pub fn remove_vip(&mut self, vip: [u32; 4]) -> anyhow::Result<()> {
         self.vips.remove(&vip).context("removing a VIP")
+    }
+
+    /// Sets whose a QUIC server id is; a packet sees the old or the new owner.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn set_quic_server(&mut self, key: QuicServerKey, target: TargetId) -> anyhow::Result<()> {
+        self.quic_servers.insert(key, u32::from(target.0), 0).with_context(|| {
+            let room = self.capacity.quic_servers();
+            format!("adding a QUIC server id: the balancer was loaded for {room} of registered and draining targets")
+        })
+    }
+
+    /// Removes a QUIC server id.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn remove_quic_server(&mut self, key: QuicServerKey) -> anyhow::Result<()> {
+        self.quic_servers.remove(&key).context("removing a QUIC server id")
     }
 
     /// Writes a target's entry. Where only the next hop's MAC address or the flags change, packets in flight see

@@ -1,18 +1,21 @@
 //! Contents into maps: only the difference is written, in an order in which no packet meets half of a change.
 //!
 //! ```text
-//!   coming: targets → tables → VIPs → listeners        going: listeners → VIPs → tables → targets → ids
+//!   coming: targets → QUIC server ids → tables → VIPs → listeners
+//!   going: listeners → VIPs → tables → QUIC server ids → targets → ids
 //! ```
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lb_common::listener::ListenerKey;
+use lb_common::listener::{ListenerKey, QuicServerKey};
+use lb_common::packet::ServerId;
 use lb_common::{Target, TargetId};
 
 use super::Maps;
 use super::maps::grace_period;
+use crate::model::QuicServerId;
 use crate::reconcile::Contents;
 
 /// What was written, so that the next difference is known.
@@ -50,12 +53,14 @@ impl Writer {
     ) -> anyhow::Result<Written> {
         let mut written = Written::default();
         self.set_targets(maps, contents, &mut written)?;
+        self.set_quic_servers(maps, contents)?;
         self.publish_tables(maps, contents, &mut written)?;
         self.add_vips(maps, contents)?;
         self.set_listeners(maps, contents, &mut written)?;
         self.remove_listeners(maps, contents, &mut written)?;
         self.remove_vips(maps, contents)?;
         self.remove_tables(maps, contents);
+        self.remove_quic_servers(maps, contents)?;
         maps.reclaim();
         self.forget_targets(maps, contents, leaving, &mut written)?;
         Ok(written)
@@ -75,6 +80,16 @@ impl Writer {
                 maps.set_target(*id, target);
                 self.written.targets.insert(*id, *target);
                 written.targets += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_quic_servers(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        for (name, target) in &contents.quic_servers {
+            if self.written.quic_servers.get(name) != Some(target) {
+                maps.set_quic_server(quic_server_key(*name), *target)?;
+                self.written.quic_servers.insert(*name, *target);
             }
         }
         Ok(())
@@ -153,6 +168,17 @@ impl Writer {
         Ok(())
     }
 
+    fn remove_quic_servers(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        let written = self.written.quic_servers.keys();
+        let gone: Vec<_> =
+            written.filter(|name| !contents.quic_servers.contains_key(name)).copied().collect();
+        for name in gone {
+            maps.remove_quic_server(quic_server_key(name))?;
+            self.written.quic_servers.remove(&name);
+        }
+        Ok(())
+    }
+
     fn remove_tables(&mut self, maps: &mut Maps, contents: &Contents) {
         self.written.tables.retain(|forward, _| {
             let wanted = contents.tables.contains_key(forward);
@@ -163,8 +189,8 @@ impl Writer {
         });
     }
 
-    /// No slot names these targets any more (the tables are published), so after a grace period no packet
-    /// writes a flow entry that does, and what the flow table still has of them can go.
+    /// No slot and no server id names these targets any more (the tables are published), so after a grace period
+    /// no packet writes a flow entry that does, and what the flow table still has of them can go.
     fn forget_targets(
         &mut self,
         maps: &mut Maps,
@@ -204,4 +230,9 @@ fn address_key(address: IpAddr) -> [u32; 4] {
 /// The key of a listener in `LISTENERS`; `port` is zero for any.
 fn listener_key((vip, port, protocol): (IpAddr, u16, u8)) -> ListenerKey {
     ListenerKey::new(address_key(vip), port.to_be(), protocol)
+}
+
+/// The key of a server id in `QUIC_SERVERS`, behind the forward action with the index `forward`.
+fn quic_server_key((forward, server_id): (u32, QuicServerId)) -> QuicServerKey {
+    QuicServerKey::new(forward, ServerId::new(server_id.0))
 }

@@ -46,7 +46,7 @@ impl Action {
     /// Computes members, owners and slots anew.
     pub fn refresh(&mut self, forward: &ForwardAction, desired: &Desired, registry: &Registry, now: Instant) {
         let groups = groups_of(forward, desired);
-        self.idle = groups.iter().map(|(_, group, _)| group.idle_timeout).max().unwrap_or_default();
+        self.idle = groups.iter().map(|(_, group, _)| group.longest_idle()).max().unwrap_or_default();
         let mut candidates = Vec::new();
         let mut shares = Vec::new();
         for (name, group, weight) in groups {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use lb_common::listener::Listener;
 use lb_common::{Slot, Target, TargetId};
 
+use crate::model::QuicServerId;
+
 /// Everything the reconciler decides about the maps.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
@@ -14,6 +16,8 @@ pub struct Contents {
     pub listeners: BTreeMap<(IpAddr, u16, u8), Listener>,
     /// `VIPS`.
     pub vips: BTreeSet<IpAddr>,
+    /// `QUIC_SERVERS`, by forward action and server id.
+    pub quic_servers: BTreeMap<(u32, QuicServerId), TargetId>,
     /// The tables by forward action.
     pub tables: BTreeMap<u32, Table>,
     /// `TARGETS`.

@@ -13,11 +13,13 @@
 mod action;
 mod contents;
 mod counters;
+mod quic_servers;
 mod reconciler;
 mod registry;
 
 pub use action::Action;
 pub use contents::{Contents, Table};
+pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
 

@@ -13,12 +13,13 @@ use lb_common::{Target, TargetId};
 use super::action::{Action, Usable, usable};
 use super::contents::Contents;
 use super::counters::Numbers;
+use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use crate::data_plane::Capacity;
 use crate::health::HealthStatus;
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, Protocol, TargetKey,
-    UdpTracking,
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Protocol,
+    Stickiness, TargetGroup, TargetKey, UdpTracking,
 };
 use crate::next_hop::{NextHop, Resolutions};
 
@@ -37,6 +38,17 @@ pub struct Reconciler {
     forwards: Numbers<ForwardAction>,
     counters: Numbers<ListenerName>,
     capacity: Capacity,
+}
+
+/// A desired state that can't follow the present one.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is bigger than the data plane.
+    #[error(transparent)]
+    TooBig(#[from] TooBig),
+    /// It gives QUIC connections of one target to another.
+    #[error(transparent)]
+    QuicServerId(#[from] QuicServerIdInUse),
 }
 
 /// A desired state that is bigger than the data plane.
@@ -62,7 +74,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// If it is bigger than `capacity`.
-    pub fn new(desired: Desired, capacity: Capacity, now: Instant) -> Result<Reconciler, TooBig> {
+    pub fn new(desired: Desired, capacity: Capacity, now: Instant) -> Result<Reconciler, Refused> {
         let mut reconciler = Reconciler {
             desired: Desired {
                 node: desired.node.clone(),
@@ -85,10 +97,12 @@ impl Reconciler {
     /// Takes over another desired state, whole or not at all.
     ///
     /// # Errors
-    /// If it is bigger than the data plane; the state is as before then.
-    pub fn apply(&mut self, desired: Desired, now: Instant) -> Result<(), TooBig> {
+    /// If it is bigger than the data plane, or takes the QUIC server id of a target that still needs it; the
+    /// state is as before then.
+    pub fn apply(&mut self, desired: Desired, now: Instant) -> Result<(), Refused> {
         check_room(&desired, self.capacity)?;
-        self.registry.register(&desired, now)?;
+        quic_servers::check(&desired, &self.registry)?;
+        self.registry.register(&desired, now).map_err(TooBig::from)?;
         self.desired = desired;
         let wanted: BTreeSet<ForwardAction> =
             self.listeners().map(|(_, _, listener)| listener.forward.clone()).collect();
@@ -160,14 +174,23 @@ impl Reconciler {
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::default();
         for (load_balancer, vips, listener) in self.listeners() {
-            let value = self.listener_value(load_balancer, listener);
             let port = match listener.port {
                 ListenerPort::Port(port) => port,
                 ListenerPort::Any => 0,
             };
-            let protocol = protocol_number(listener.protocol);
-            contents.listeners.extend(vips.iter().map(|vip| ((*vip, port, protocol), value)));
+            for protocol in protocol_numbers(listener.protocol) {
+                let value = self.listener_value(load_balancer, listener, *protocol);
+                contents.listeners.extend(vips.iter().map(|vip| ((*vip, port, *protocol), value)));
+            }
         }
+        contents.quic_servers = self
+            .actions
+            .iter()
+            .flat_map(|(forward, action)| {
+                quic_servers::of(forward, &self.registry)
+                    .map(|(server_id, id)| ((action.index, server_id), id))
+            })
+            .collect();
         contents.vips = self.desired.load_balancers.values().flat_map(|lb| lb.vips.iter().copied()).collect();
         contents.targets =
             self.registry.iter().map(|(key, record)| (record.id, self.target_entry(key, record))).collect();
@@ -186,19 +209,24 @@ impl Reconciler {
         })
     }
 
-    fn listener_value(&self, load_balancer: &str, listener: &Listener) -> ListenerValue {
+    /// What the data plane must know of a listener for one transport protocol of it.
+    fn listener_value(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> ListenerValue {
         let groups = listener.forward.0.iter().map(|part| &self.desired.target_groups[&part.target_group]);
-        let idle = groups.clone().map(|group| group.idle_timeout.as_secs()).max().unwrap_or_default();
-        let tracking = groups.map(|group| group.udp_tracking).next().unwrap_or(UdpTracking::Changed);
+        let idle = |group: &TargetGroup| {
+            if protocol == TCP { group.idle_timeout.as_secs() } else { group.udp_idle_timeout.as_secs() }
+        };
+        let tracking = groups.clone().map(|group| group.udp_tracking).next().unwrap_or(UdpTracking::Changed);
         ListenerValue {
             forward: self.actions[&listener.forward].index,
             counter: self.counter(load_balancer, listener).unwrap_or_default(),
-            idle: Tick::covering_seconds(idle),
-            tracking: match (listener.protocol, tracking) {
-                (Protocol::Tcp, _) | (Protocol::Udp, UdpTracking::Changed) => ListenerValue::TRACK_CHANGED,
-                (Protocol::Udp, UdpTracking::Always) => ListenerValue::TRACK_ALWAYS,
-                (Protocol::Udp, UdpTracking::Never) => ListenerValue::TRACK_NEVER,
+            idle: Tick::covering_seconds(groups.clone().map(idle).max().unwrap_or_default()),
+            tracking: match tracking {
+                _ if protocol == TCP => ListenerValue::TRACK_CHANGED,
+                UdpTracking::Changed => ListenerValue::TRACK_CHANGED,
+                UdpTracking::Always => ListenerValue::TRACK_ALWAYS,
+                UdpTracking::Never => ListenerValue::TRACK_NEVER,
             },
+            flags: flags(listener, groups, protocol),
         }
     }
 
@@ -301,11 +329,20 @@ fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
     (load_balancer.to_owned(), listener.protocol, listener.port)
 }
 
-fn protocol_number(protocol: Protocol) -> u8 {
+/// The transport protocols of a listener: an entry of `LISTENERS` each, with one action and one counter.
+fn protocol_numbers(protocol: Protocol) -> &'static [u8] {
     match protocol {
-        Protocol::Tcp => TCP,
-        Protocol::Udp => UDP,
+        Protocol::Tcp => &[TCP],
+        Protocol::Udp | Protocol::Quic => &[UDP],
+        Protocol::TcpUdp => &[TCP, UDP],
     }
+}
+
+fn flags<'a>(listener: &Listener, mut groups: impl Iterator<Item = &'a TargetGroup>, protocol: u8) -> u32 {
+    let when = |condition: bool, flag: u32| if condition { flag } else { 0 };
+    when(groups.any(|group| group.stickiness == Stickiness::SourceIp), ListenerValue::FLAG_SOURCE_AFFINITY)
+        | when(listener.protocol == Protocol::Quic, ListenerValue::FLAG_QUIC)
+        | when(listener.port == ListenerPort::Any && protocol == UDP, ListenerValue::FLAG_LEAVES_TUNNELS)
 }
 
 fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation) -> Option<Tunnel> {
@@ -328,14 +365,16 @@ fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
     let load_balancers = || desired.load_balancers.values();
     let actions: BTreeSet<&ForwardAction> =
         load_balancers().flat_map(|lb| lb.listeners.iter().map(|listener| &listener.forward)).collect();
+    let quic_server_ids = actions.iter().map(|action| quic_servers::count(action, desired)).sum();
     let rows = [
         ("VIPs", load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
         (
             "listeners (on each VIP)",
-            load_balancers().map(|lb| lb.vips.len() * lb.listeners.len()).sum(),
+            load_balancers().map(|lb| lb.vips.len() * listener_entries(lb)).sum(),
             capacity.listeners as usize - 1,
         ),
         ("forward actions", actions.len(), capacity.forwards as usize - 1),
+        ("QUIC server ids (of each forward action)", quic_server_ids, capacity.quic_servers() as usize / 2),
     ];
     for (what, count, room) in rows {
         if count > room {
@@ -343,4 +382,8 @@ fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
         }
     }
     Ok(())
+}
+
+fn listener_entries(load_balancer: &LoadBalancer) -> usize {
+    load_balancer.listeners.iter().map(|listener| protocol_numbers(listener.protocol).len()).sum()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use lb_common::TargetId;
 
 use crate::health::{HealthState, HealthStatus, Reason};
-use crate::model::{Desired, Encapsulation, TargetKey};
+use crate::model::{Desired, Encapsulation, QuicServerId, TargetKey};
 
 /// What is known of one target.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Record {
     pub zone: String,
     /// How packets travel to it.
     pub encapsulation: Encapsulation,
+    /// By what QUIC packets name it; a draining target keeps its own.
+    pub quic_server_id: Option<QuicServerId>,
     /// Since when it drains, if it does: it keeps its flows until then.
     pub draining_until: Option<Instant>,
     /// What its health checks say.
@@ -89,6 +91,7 @@ impl Registry {
                 record.weight = target.weight;
                 record.zone.clone_from(&target.zone);
                 record.encapsulation = group.encapsulation;
+                record.quic_server_id = target.quic_server_id;
                 record.draining_until = None;
             }
         }
@@ -129,6 +132,7 @@ impl Registry {
                 weight: 0,
                 zone: String::new(),
                 encapsulation: Encapsulation::Ipip,
+                quic_server_id: None,
                 draining_until: None,
                 health: HealthStatus::because(HealthState::Initial, Reason::InitialHealthChecking),
                 assumed: !self.started,
@@ -202,6 +206,11 @@ impl Registry {
             .range(first_of(name)..)
             .take_while(move |(key, _)| key.target_group == name)
             .map(|(key, record)| (key.address, record))
+    }
+
+    /// What is known of a target.
+    pub fn record(&self, key: &TargetKey) -> Option<&Record> {
+        self.records.get(key)
     }
 
     /// The target with this id.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use lb_common::flow_table::Tick;
+use lb_common::listener::Listener;
 use lb_common::{Slot, SlotState, TargetId};
 
 use super::*;
@@ -270,4 +272,151 @@ fn a_target_without_a_next_hop_keeps_its_slots() {
     assert_eq!(targets[&bench.id("10.0.0.1")].way.interface(), 7);
     assert_eq!(targets[&bench.id("10.0.0.2")].way.kind(), None);
     assert!(bench.share("10.0.0.2") > 1000);
+}
+
+/// A configuration with one listener on port 443 and its target group `web` (field by field), whose targets are
+/// (id, server id).
+fn quic(fields: serde_json::Value, targets: &[(&str, u64)]) -> Desired {
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|(id, number)| serde_json::json!({ "id": id, "quic_server_id": format!("0x{number:016x}") }))
+        .collect();
+    one_listener("QUIC", serde_json::json!(443), fields, targets)
+}
+
+fn one_listener(
+    protocol: &str,
+    port: serde_json::Value,
+    fields: serde_json::Value,
+    targets: Vec<serde_json::Value>,
+) -> Desired {
+    let mut group = serde_json::json!(
+        { "name": "web", "protocol": protocol, "port": 443, "draining_seconds": 100, "targets": targets });
+    group.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let text = serde_json::json!({
+        "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
+        "load_balancers": [ { "name": "web", "vips": ["10.200.1.1"],
+            "listeners": [ { "protocol": protocol, "port": port, "forward": [ { "target_group": "web" } ] } ] } ],
+        "target_groups": [ group ]
+    });
+    config::parse("test.json", &text.to_string()).expect("the test's configuration is good")
+}
+
+const IDS: [(&str, u64); 3] = [("10.0.0.1", 0xa1), ("10.0.0.2", 0xa2), ("10.0.0.3", 0xa3)];
+
+impl Bench {
+    fn quic(targets: &[(&str, u64)]) -> Bench {
+        let mut bench = Bench::new(quic(serde_json::json!({}), targets));
+        targets.iter().for_each(|(id, _)| bench.observe(id, HealthStatus::healthy()));
+        bench
+    }
+
+    /// Whom packets with this server id go to.
+    fn owner(&self, number: u64) -> Option<TargetId> {
+        let server_id = crate::model::QuicServerId(number.to_be_bytes());
+        self.reconciler.contents().quic_servers.get(&(1, server_id)).copied()
+    }
+
+    fn refusal(&mut self, desired: Desired) -> String {
+        self.reconciler.apply(desired, self.now).expect_err("it is refused").to_string()
+    }
+}
+
+#[test]
+fn a_quic_listener_is_udp_with_its_targets_server_ids() {
+    let bench = Bench::quic(&IDS);
+    let contents = bench.reconciler.contents();
+    let listeners: Vec<_> = contents.listeners.iter().collect();
+    let [((_, port, protocol), listener)] = listeners[..] else { panic!("{listeners:?}") };
+    assert_eq!((*port, *protocol, listener.flags), (443, 17, Listener::FLAG_QUIC));
+    assert_eq!(listener.tracking, Listener::TRACK_CHANGED);
+    for (id, number) in IDS {
+        assert_eq!(bench.owner(number), Some(bench.id(id)));
+    }
+    assert_eq!(contents.quic_servers.len(), 3);
+}
+
+#[test]
+fn a_draining_quic_target_keeps_its_server_id_until_it_is_gone() {
+    let mut bench = Bench::quic(&IDS);
+    let leaving = bench.id("10.0.0.1");
+    bench.apply(quic(serde_json::json!({}), &IDS[1..]));
+    assert_eq!(bench.owner(0xa1), Some(leaving));
+    let error = bench.refusal(quic(serde_json::json!({}), &[("10.0.0.9", 0xa1), IDS[1], IDS[2]]));
+    assert!(error.contains("0x00000000000000a1") && error.contains("web/10.0.0.1"), "{error}");
+    assert_eq!(bench.owner(0xa1), Some(leaving), "nothing changed");
+    bench.pass(DRAINING);
+    assert_eq!(bench.owner(0xa1), None);
+    bench.apply(quic(serde_json::json!({}), &[("10.0.0.9", 0xa1), IDS[1], IDS[2]]));
+    assert_eq!(bench.owner(0xa1), Some(bench.id("10.0.0.9")));
+}
+
+#[test]
+fn a_registered_targets_server_id_does_not_change() {
+    let mut bench = Bench::quic(&IDS);
+    let error = bench.refusal(quic(serde_json::json!({}), &[("10.0.0.1", 0xff), IDS[1], IDS[2]]));
+    assert!(error.contains("web/10.0.0.1") && error.contains("0x00000000000000ff"), "{error}");
+    let swapped = [("10.0.0.1", 0xa2), ("10.0.0.2", 0xa1), IDS[2]];
+    assert!(bench.refusal(quic(serde_json::json!({}), &swapped)).contains("drained"));
+    assert_eq!(bench.owner(0xa1), Some(bench.id("10.0.0.1")));
+}
+
+#[test]
+fn the_server_id_of_a_target_that_does_not_drain_is_free_at_once() {
+    for dies in [false, true] {
+        let mut bench = Bench::quic(&IDS);
+        let fields = if dies { serde_json::json!({}) } else { serde_json::json!({ "draining_seconds": 0 }) };
+        if dies {
+            bench.fail("10.0.0.1");
+        }
+        bench.apply(quic(fields, &[("10.0.0.9", 0xa1), IDS[1], IDS[2]]));
+        assert_eq!(bench.owner(0xa1), Some(bench.id("10.0.0.9")));
+    }
+}
+
+#[test]
+fn packets_that_name_a_dead_quic_target_find_that_it_keeps_no_flows() {
+    let mut bench = Bench::quic(&IDS);
+    bench.fail("10.0.0.1");
+    let dead = bench.owner(0xa1).expect("it is still registered");
+    assert!(!bench.reconciler.contents().targets[&dead].way.keeps_flows());
+}
+
+#[test]
+fn a_tcp_udp_listener_is_two_with_one_table_and_one_counter() {
+    let fields = serde_json::json!({ "udp_tracking": "always", "stickiness": "source_ip" });
+    let bench = Bench::new(one_listener("TCP_UDP", serde_json::json!("any"), fields, vec![]));
+    let contents = bench.reconciler.contents();
+    let of = |protocol| {
+        let (_, listener) = contents
+            .listeners
+            .iter()
+            .find(|((_, port, number), _)| (*port, *number) == (0, protocol))
+            .expect("there");
+        *listener
+    };
+    let (tcp, udp) = (of(6), of(17));
+    assert_eq!((tcp.forward, tcp.counter), (udp.forward, udp.counter));
+    assert_eq!((tcp.tracking, udp.tracking), (Listener::TRACK_CHANGED, Listener::TRACK_ALWAYS));
+    assert_eq!((tcp.idle, udp.idle), (Tick::covering_seconds(350), Tick::covering_seconds(120)));
+    assert_eq!(tcp.flags, Listener::FLAG_SOURCE_AFFINITY);
+    assert_eq!(udp.flags, Listener::FLAG_SOURCE_AFFINITY | Listener::FLAG_LEAVES_TUNNELS);
+}
+
+#[test]
+fn both_halves_of_a_tcp_udp_listener_need_room() {
+    let desired = one_listener("TCP_UDP", serde_json::json!(443), serde_json::json!({}), vec![]);
+    let capacity = Capacity { listeners: 2, ..Capacity::default() };
+    let error = Reconciler::new(desired, capacity, Instant::now()).unwrap_err().to_string();
+    assert!(error.starts_with("2 listeners"), "{error}");
+}
+
+#[test]
+fn more_quic_server_ids_than_room_are_refused() {
+    let targets: Vec<String> = (1..=20).map(|at| format!("10.0.1.{at}")).collect();
+    let targets: Vec<_> = targets.iter().enumerate().map(|(at, id)| (id.as_str(), at as u64)).collect();
+    let capacity = Capacity { targets: 16, ..Capacity::default() };
+    let desired = quic(serde_json::json!({}), &targets);
+    let error = Reconciler::new(desired, capacity, Instant::now()).unwrap_err().to_string();
+    assert!(error.starts_with("20 QUIC server ids"), "{error}");
 }

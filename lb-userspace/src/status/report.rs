@@ -91,7 +91,7 @@ pub struct LoadBalancerReport {
 /// One listener, over all VIPs of its load balancer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListenerReport {
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP`, `TCP_UDP` or `QUIC`.
     pub protocol: String,
     /// The port, or `any`.
     pub port: String,
@@ -123,16 +123,23 @@ pub struct ForwardReport {
 /// One target group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetGroupReport {
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP`, `TCP_UDP` or `QUIC`.
     pub protocol: String,
     /// Its port.
     pub port: u16,
     /// `ipip` or `gue`.
     pub encapsulation: String,
+    /// Which connections of a client go to one target: `none` (each for itself) or `source_ip` (all).
+    #[serde(default = "no_stickiness")]
+    pub stickiness: String,
     /// True while no target is healthy and all are used.
     pub fail_open: bool,
     /// Its targets in the order of their addresses, draining ones included.
     pub targets: Vec<TargetReport>,
+}
+
+fn no_stickiness() -> String {
+    "none".to_owned()
 }
 
 /// One target.
@@ -144,6 +151,9 @@ pub struct TargetReport {
     pub zone: String,
     /// Its weight.
     pub weight: u16,
+    /// By what QUIC packets name it: `0x` and 16 hex digits; none outside QUIC groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic_server_id: Option<String>,
     /// An ELBv2 health state: `initial`, `healthy`, `unhealthy`, `unused`, `draining`, ….
     pub state: String,
     /// An ELBv2 reason code such as `Target.FailedHealthChecks`; none for a healthy target.

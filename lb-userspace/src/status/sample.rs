@@ -85,6 +85,7 @@ fn target_group() -> TargetGroupReport {
         protocol: "TCP".into(),
         port: 80,
         encapsulation: "ipip".into(),
+        stickiness: "none".into(),
         fail_open: false,
         targets: vec![healthy(), unhealthy(), unreachable()],
     }
@@ -95,6 +96,7 @@ fn healthy() -> TargetReport {
         id: "10.0.0.1".parse().unwrap(),
         zone: "a".into(),
         weight: 1,
+        quic_server_id: None,
         state: "healthy".into(),
         reason: None,
         description: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
     Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Node, Probe,
-    Protocol, StatusCodes, Target, TargetGroup, UdpTracking, WeightedTargetGroup,
+    Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup, UdpTracking, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -46,7 +46,8 @@ fn the_promised_shape_is_taken_as_it_stands() {
         vips: vec![address("10.200.1.1"), address("fc00:1::1")],
         listeners: vec![Listener { protocol: Protocol::Tcp, port: ListenerPort::Port(80), forward }],
     };
-    let targets = BTreeMap::from([(address("10.0.0.1"), Target { weight: 1, zone: "a".into() })]);
+    let targets =
+        BTreeMap::from([(address("10.0.0.1"), Target { weight: 1, zone: "a".into(), quic_server_id: None })]);
     let group = TargetGroup {
         protocol: Protocol::Tcp,
         port: 80,
@@ -61,7 +62,9 @@ fn the_promised_shape_is_taken_as_it_stands() {
         },
         draining: seconds(300),
         idle_timeout: seconds(350),
+        udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
+        stickiness: Stickiness::None,
         cross_zone: true,
         targets,
     };
@@ -104,9 +107,14 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         },
         draining: seconds(300),
         idle_timeout: seconds(350),
+        udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
+        stickiness: Stickiness::None,
         cross_zone: true,
-        targets: BTreeMap::from([(address("fc00::1"), Target { weight: 1, zone: "a".into() })]),
+        targets: BTreeMap::from([(
+            address("fc00::1"),
+            Target { weight: 1, zone: "a".into(), quic_server_id: None },
+        )]),
     };
     let given = r#""protocol": "TCP", "port": 8080, "targets": [ { "id": "fc00::1" } ]"#;
     assert_eq!(group(given), expected);
@@ -118,6 +126,59 @@ fn a_udp_groups_flows_idle_for_two_minutes() {
     let group = group(r#""protocol": "UDP", "port": 53, "targets": []"#);
     assert_eq!((group.idle_timeout, group.udp_tracking), (seconds(120), UdpTracking::Changed));
     assert_eq!((group.health_check.probe, group.health_check.port), (Probe::Tcp, 53));
+}
+
+#[test]
+fn a_tcp_udp_group_has_a_time_out_for_each_protocol() {
+    let given = r#""protocol": "TCP_UDP", "port": 53, "targets": []"#;
+    let times = |group: TargetGroup| (group.idle_timeout, group.udp_idle_timeout);
+    assert_eq!(times(group(given)), (seconds(350), seconds(120)));
+    let longer = format!(r#"{given}, "idle_timeout_seconds": 60, "udp_idle_timeout_seconds": 10"#);
+    assert_eq!(times(group(&longer)), (seconds(60), seconds(10)));
+    let tracked = format!(r#"{given}, "udp_tracking": "always""#);
+    assert_eq!(group(&tracked).udp_tracking, UdpTracking::Always);
+}
+
+#[test]
+fn a_group_may_keep_a_clients_connections_together() {
+    let given = r#""protocol": "TCP", "port": 80, "targets": []"#;
+    for (text, stickiness) in [("source_ip", Stickiness::SourceIp), ("none", Stickiness::None)] {
+        assert_eq!(group(&format!(r#"{given}, "stickiness": "{text}""#)).stickiness, stickiness);
+    }
+}
+
+#[test]
+fn a_quic_group_is_udp_with_a_server_id_for_each_target() {
+    let group = group(
+        r#""protocol": "QUIC", "port": 443, "targets": [
+            { "id": "10.0.0.1", "quic_server_id": "0x0102030405060708" },
+            { "id": "10.0.0.2", "quic_server_id": "0xffffffffffffffff" } ]"#,
+    );
+    assert_eq!((group.idle_timeout, group.udp_tracking), (seconds(120), UdpTracking::Changed));
+    let ids: Vec<_> = group.targets.values().map(|target| target.quic_server_id).collect();
+    assert_eq!(ids, [Some(QuicServerId([1, 2, 3, 4, 5, 6, 7, 8])), Some(QuicServerId([0xff; 8]))]);
+    assert_eq!(QuicServerId([1, 2, 3, 4, 5, 6, 7, 8]).to_string(), "0x0102030405060708");
+}
+
+#[test]
+fn listeners_of_one_port_that_share_no_packet_are_neighbours() {
+    let text = PROMISED
+        .replacen(
+            r#"{ "protocol": "TCP", "port": 80"#,
+            r#"{ "protocol": "QUIC", "port": 80, "forward": [ { "target_group": "q" } ] },
+            { "protocol": "TCP", "port": 80"#,
+            1,
+        )
+        .replacen(
+            r#""target_groups": ["#,
+            r#""target_groups": [ { "name": "q", "protocol": "QUIC", "port": 80, "targets": [] }, "#,
+            1,
+        );
+    let listeners = parse("f", &text).unwrap().load_balancers.remove("web").unwrap().listeners;
+    assert_eq!(
+        listeners.iter().map(|listener| listener.protocol).collect::<Vec<_>>(),
+        [Protocol::Quic, Protocol::Tcp]
+    );
 }
 
 #[test]
@@ -158,11 +219,13 @@ fn every_field_of_a_target_group_counts() {
         },
         draining: seconds(0),
         idle_timeout: seconds(10),
+        udp_idle_timeout: seconds(10),
         udp_tracking: UdpTracking::Always,
+        stickiness: Stickiness::None,
         cross_zone: false,
         targets: BTreeMap::from([
-            (address("10.0.0.1"), Target { weight: 0, zone: "b".into() }),
-            (address("192.168.0.1"), Target { weight: 1000, zone: "a".into() }),
+            (address("10.0.0.1"), Target { weight: 0, zone: "b".into(), quic_server_id: None }),
+            (address("192.168.0.1"), Target { weight: 1000, zone: "a".into(), quic_server_id: None }),
         ]),
     };
     let given = r#""protocol": "UDP", "port": 65535, "encapsulation": "gue",

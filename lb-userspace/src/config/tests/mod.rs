@@ -1,5 +1,6 @@
 //! What is taken, with which defaults, and what is refused, in which words.
 
+mod bad_attributes;
 mod bad_files;
 mod good_files;
 mod mutations;

@@ -77,6 +77,7 @@ fn add_listener(maps: &mut Maps, scenario: &Scenario, group: u32) -> anyhow::Res
         counter: group as u16,
         idle: Tick::covering_seconds(350),
         tracking: scenario.tracking,
+        flags: 0,
     };
     maps.set_listener(key, listener)
 }
