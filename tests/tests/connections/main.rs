@@ -1,7 +1,8 @@
 //! Real connections through the whole system, while its targets change: none that was established on a living
 //! target breaks, and new ones go where the table says.
 //!
-//! The random changes follow from a seed, which is printed; `SLUICE_TEST_SEED` plays the same ones again.
+//! The random changes follow from a seed, which is printed; `SLUICE_TEST_SEED` plays them again, as far as the
+//! moments at which draining ends fall alike.
 
 mod bound;
 mod crowd;
