@@ -29,7 +29,7 @@ pub(crate) fn expect_free(interface: &str, occupant: Option<u32>) -> anyhow::Res
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .unwrap_or_else(|| "unnamed".to_string());
     bail!(
-        "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (or `ip link set dev \
-         {interface} xdp off`), or name another interface"
+        "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (if that is gone, `ip \
+         link set dev {interface} xdp off`), or name another interface"
     )
 }
