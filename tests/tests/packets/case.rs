@@ -106,7 +106,7 @@ impl Case {
 
     /// The slot of the packet's flow is marked afterwards.
     pub fn marks(mut self, packet: &Packet) -> Case {
-        self.mark = Some((packet.hash() >> (u64::BITS - SLOTS.ilog2())) as u32);
+        self.mark = Some((packet.place() >> (u64::BITS - SLOTS.ilog2())) as u32);
         self
     }
 

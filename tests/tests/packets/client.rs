@@ -33,9 +33,14 @@ impl Family {
 
     /// The address of the client.
     pub fn client(self) -> Vec<u8> {
+        self.host(7)
+    }
+
+    /// The address of a host in the client's network.
+    pub fn host(self, number: u8) -> Vec<u8> {
         match self {
-            Family::V4 => vec![198, 51, 100, 7],
-            Family::V6 => vec![0x20, 1, 0xd, 0xb8, 0, 0xc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+            Family::V4 => vec![198, 51, 100, number],
+            Family::V6 => vec![0x20, 1, 0xd, 0xb8, 0, 0xc, 0, 0, 0, 0, 0, 0, 0, 0, 0, number],
         }
     }
 
@@ -71,6 +76,8 @@ pub struct Packet {
     pub family: Family,
     pub kind: Kind,
     pub vip: u8,
+    /// The last byte of the source address.
+    pub host: u8,
     pub source_port: u16,
     pub port: u16,
     pub traffic_class: u8,
@@ -95,6 +102,7 @@ impl Packet {
             family,
             kind,
             vip: 1,
+            host: 7,
             source_port: 40_000,
             port: 80,
             traffic_class: 0,
@@ -156,12 +164,21 @@ impl Packet {
     /// The flow's hash.
     pub fn hash(&self) -> u64 {
         flow_hash(
-            &self.family.client(),
+            &self.family.host(self.host),
             &self.family.vip(self.vip),
             self.source_port,
             self.port,
             self.kind.protocol(),
         )
+    }
+
+    /// The hash that chooses the flow's slot: where clients stay on one target, that of protocol and ports zero.
+    pub fn place(&self) -> u64 {
+        if (self.vip, self.port) == (7, 80) {
+            flow_hash(&self.family.host(self.host), &self.family.vip(self.vip), 0, 0, 0)
+        } else {
+            self.hash()
+        }
     }
 
     fn ip_headers(&self) -> IpHeaders {
@@ -171,7 +188,7 @@ impl Packet {
                     0,
                     63,
                     IpNumber(0),
-                    array(&self.family.client()),
+                    array(&self.family.host(self.host)),
                     array(&self.family.vip(self.vip)),
                 )
                 .expect("an empty payload fits");
@@ -188,7 +205,7 @@ impl Packet {
                     traffic_class: self.traffic_class,
                     flow_label: 0xabcde.try_into().expect("20 bits"),
                     hop_limit: 63,
-                    source: array(&self.family.client()),
+                    source: array(&self.family.host(self.host)),
                     destination: array(&self.family.vip(self.vip)),
                     ..Ipv6Header::default()
                 };

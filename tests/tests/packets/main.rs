@@ -6,6 +6,7 @@
 //! `SLUICE_TEST_PRIVILEGED` is `required`.
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
 
+mod attributes;
 mod case;
 mod client;
 mod difference;
@@ -18,6 +19,7 @@ mod model;
 mod node;
 mod not_ours;
 mod program;
+mod quic;
 mod remote;
 mod table;
 

@@ -36,8 +36,39 @@ pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
         return Fate::Dropped;
     }
     let hash = flow_hash(datagram.source, datagram.destination, number(header, 0), port, datagram.protocol);
-    let slot = hash >> (u64::BITS - table.len().ilog2());
+    if vip(&datagram) == Some(7)
+        && datagram.protocol == 17
+        && matches!(port, 443..=445)
+        && let Some(remote) = named(&datagram.transport[8..], table)
+    {
+        return forward(frame, &datagram, hash, remote);
+    }
+    let place = match (vip(&datagram), port) {
+        (Some(7), 80) => flow_hash(datagram.source, datagram.destination, 0, 0, 0),
+        _ => hash,
+    };
+    let slot = place >> (u64::BITS - table.len().ilog2());
     forward(frame, &datagram, hash, table[slot as usize])
+}
+
+/// The living target whose server id is in a QUIC packet's connection id (RFC 8999, 5; server ids as in
+/// draft-ietf-quic-load-balancers, 5.2). Initial and 0-RTT packets of versions 1 and 2 are not looked at.
+fn named(payload: &[u8], table: &[Remote]) -> Option<Remote> {
+    let id = if payload.first()? >> 7 == 0 {
+        payload.get(1..10)?
+    } else {
+        let (version, kind) = (payload.get(1..5)?, payload[0] >> 4 & 3);
+        let made_up = match version {
+            [0, 0, 0, 1] => kind < 2,
+            [0x6b, 0x33, 0x43, 0xcf] => matches!(kind, 1 | 2),
+            _ => false,
+        };
+        let length = *payload.get(5)? as usize;
+        payload.get(6..6 + length).filter(|_| !made_up)?.get(..9)?
+    };
+    let all = || table.iter().copied().chain(Remote::all());
+    let remote = all().find(|remote| remote.server_id() == id[1..])?;
+    (id[0] >> 5 != 7 && remote.lives).then_some(remote)
 }
 
 /// An IP packet.
@@ -130,15 +161,18 @@ fn ipv6(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
     })
 }
 
-/// Which of the node's two VIPs the packet is for.
+/// Which of the node's VIPs the packet is for.
 fn vip(datagram: &Datagram<'_>) -> Option<u8> {
-    [1, 2].into_iter().find(|vip| datagram.family.vip(*vip) == datagram.destination)
+    [1, 2, 7].into_iter().find(|vip| datagram.family.vip(*vip) == datagram.destination)
 }
 
 fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
     match vip(datagram) {
         Some(1) if datagram.protocol == 6 => matches!(port, 80 | 90),
         Some(1) => matches!(port, 80..=83),
+        Some(7) if datagram.protocol == 6 => port == 80,
+        // GUE's port belongs to no listener of all ports.
+        Some(7) => port != 6080,
         Some(_) => datagram.protocol == 6,
         None => false,
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use lb_common::listener::{Listener, ListenerKey};
-use lb_common::packet::MacAddress;
+use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
+use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane};
 
@@ -28,6 +28,17 @@ pub const NO_TABLE: u16 = 5;
 pub const WILDCARD: u16 = 6;
 /// Port 80 of VIP 2, TCP, which goes before the wildcard.
 pub const EXACT: u16 = 7;
+
+/// Port 443 of VIP 7, UDP: QUIC.
+pub const QUIC: u16 = 20;
+/// Port 444 of VIP 7, UDP: QUIC, and all flows are remembered.
+pub const QUIC_ALWAYS: u16 = 21;
+/// Port 445 of VIP 7, UDP: QUIC, and no flow is remembered.
+pub const QUIC_NEVER: u16 = 22;
+/// Port 80 of VIP 7, TCP and UDP: a client's connections stay together.
+pub const AFFINITY: u16 = 23;
+/// All ports of VIP 7, UDP: GUE's is left alone.
+pub const ANY_UDP: u16 = 24;
 
 /// The forward action of all listeners but one.
 const FORWARD: u32 = 1;
@@ -72,13 +83,17 @@ impl Node {
         let maps = &mut self.data_plane.maps;
         maps.set_interface(NODE_INTERFACE, MacAddress::new(NODE_MAC)).expect("the interface is set");
         for family in Family::BOTH {
-            for vip in [1, 2] {
+            for vip in [1, 2, 7] {
                 maps.add_vip(words(&family.vip(vip))).expect("the VIP is added");
             }
             for (vip, protocol, port, counter) in LISTENERS {
                 let key = ListenerKey::new(words(&family.vip(vip)), port.to_be(), protocol);
                 maps.set_listener(key, listener(counter)).expect("the listener is added");
             }
+        }
+        for remote in Remote::all() {
+            let key = QuicServerKey::new(FORWARD, ServerId::new(remote.server_id()));
+            maps.set_quic_server(key, remote.id()).expect("the server id is added");
         }
         self.reset_targets();
     }
@@ -159,7 +174,7 @@ impl Node {
 }
 
 /// VIP, protocol, port and counter of each listener.
-const LISTENERS: [(u8, u8, u16, u16); 8] = [
+const LISTENERS: [(u8, u8, u16, u16); 14] = [
     (1, 6, 80, TCP),
     (1, 17, 80, UDP),
     (1, 17, 81, UDP_ALWAYS),
@@ -168,16 +183,28 @@ const LISTENERS: [(u8, u8, u16, u16); 8] = [
     (1, 6, 90, NO_TABLE),
     (2, 6, 0, WILDCARD),
     (2, 6, 80, EXACT),
+    (7, 17, 443, QUIC),
+    (7, 17, 444, QUIC_ALWAYS),
+    (7, 17, 445, QUIC_NEVER),
+    (7, 6, 80, AFFINITY),
+    (7, 17, 80, AFFINITY),
+    (7, 17, 0, ANY_UDP),
 ];
 
 fn listener(counter: u16) -> Listener {
     let forward = if counter == NO_TABLE { FORWARD_WITHOUT_TABLE } else { FORWARD };
     let tracking = match counter {
-        UDP_ALWAYS => Listener::TRACK_ALWAYS,
-        UDP_NEVER => Listener::TRACK_NEVER,
+        UDP_ALWAYS | QUIC_ALWAYS => Listener::TRACK_ALWAYS,
+        UDP_NEVER | QUIC_NEVER => Listener::TRACK_NEVER,
         _ => Listener::TRACK_CHANGED,
     };
-    Listener { forward, counter, idle: if counter == UDP_BRIEF { 0 } else { 300 }, tracking }
+    let flags = match counter {
+        QUIC | QUIC_ALWAYS | QUIC_NEVER => Listener::FLAG_QUIC,
+        AFFINITY => Listener::FLAG_SOURCE_AFFINITY,
+        ANY_UDP => Listener::FLAG_LEAVES_TUNNELS,
+        _ => 0,
+    };
+    Listener { forward, counter, idle: if counter == UDP_BRIEF { 0 } else { 300 }, tracking, flags }
 }
 
 /// What grew from `before` to `after`, and by how much.

@@ -86,6 +86,11 @@ impl Remote {
         TargetId(1 + outer as u16 * 8 + self.role as u16)
     }
 
+    /// By what QUIC packets name it.
+    pub fn server_id(self) -> [u8; 8] {
+        [0x51, 0, 0xff, 0, 0, 0, 0, self.id().0 as u8]
+    }
+
     pub fn interface(self) -> u32 {
         if self.role == Role::Far { OTHER_INTERFACE } else { NODE_INTERFACE }
     }

@@ -9,13 +9,20 @@ use crate::client::{Family, Kind, Packet};
 use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
-use crate::{echo, exceptions, forwarded, malformed, node, not_ours};
+use crate::{attributes, echo, exceptions, forwarded, malformed, node, not_ours, quic};
 use lb_common::Slot;
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    let groups =
-        [forwarded::cases(), exceptions::cases(), not_ours::cases(), malformed::cases(), echo::cases()];
+    let groups = [
+        forwarded::cases(),
+        exceptions::cases(),
+        not_ours::cases(),
+        malformed::cases(),
+        echo::cases(),
+        quic::cases(),
+        attributes::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
