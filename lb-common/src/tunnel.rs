@@ -69,6 +69,8 @@ pub struct Header<A> {
     length: usize,
     /// Where the payload begins, from the frame's start; none in a fragment that is not the first.
     payload: Option<usize>,
+    /// Whether it is a fragment, the first included.
+    is_fragment: bool,
 }
 
 impl TunnelVersion for Ipv4 {
@@ -80,12 +82,13 @@ impl TunnelVersion for Ipv4 {
         if header.u8::<0>() >> 4 != 4 || header_length < 20 || length < header_length {
             return None;
         }
-        let first = header.be16::<6>() & 0x1fff == 0;
+        let fragment = header.be16::<6>() & 0x3fff;
         Some(Header {
             addresses: Ipv4Addresses { both: header.raw64::<12>() },
             protocol: header.u8::<9>(),
             length,
-            payload: first.then_some(offset + header_length),
+            payload: (fragment & 0x1fff == 0).then_some(offset + header_length),
+            is_fragment: fragment != 0,
         })
     }
 
@@ -112,11 +115,16 @@ impl TunnelVersion for Ipv6 {
             return None;
         }
         let both = [header.raw64::<8>(), header.raw64::<16>(), header.raw64::<24>(), header.raw64::<32>()];
+        let addresses = Ipv6Addresses { both };
+        if addresses.has_mapped_ipv4() {
+            return None;
+        }
         let mut parsed = Header {
-            addresses: Ipv6Addresses { both },
+            addresses,
             protocol: header.u8::<6>(),
             length: header.be16::<4>() as usize + 40,
             payload: Some(offset + 40),
+            is_fragment: header.u8::<6>() == FRAGMENT_HEADER,
         };
         if parsed.protocol == FRAGMENT_HEADER {
             let fragment = frame.view::<8>(offset + 40)?;
@@ -145,17 +153,10 @@ pub struct Outer<A> {
     pub addresses: A,
     /// Where the header begins, from the frame's start.
     offset: usize,
-    /// Its [`Shape`], or why there is none.
-    shape: Parsed<Shape>,
-}
-
-/// How the inner packet is carried, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
     /// 4, 41 or [`UDP`].
     protocol: u8,
-    /// Where what follows the outer IP header begins, from the frame's start.
-    payload: usize,
+    /// Where what follows the outer IP header begins, from the frame's start; none in a fragment.
+    payload: Option<usize>,
     /// Where the outer datagram ends, from the frame's start.
     end: usize,
 }
@@ -167,26 +168,21 @@ struct Shape {
 /// itself. The host's stack judges those.
 #[inline(always)]
 pub fn outer<V: TunnelVersion>(frame: Frame<'_>, offset: usize) -> Parsed<Outer<V::Addresses>> {
-    match V::parse(frame, offset) {
-        Ok(datagram) => {
-            let header = V::header(frame, offset).ok_or(Reason::AgentNotTunnelled)?;
-            // The verifier would walk the inner packet's extension headers once for each number of outer ones.
-            if header.payload != Some(datagram.payload) {
-                return Err(Reason::AgentNotTunnelled);
-            }
-            is_tunnel(frame, datagram.protocol, Some(datagram.payload))?;
-            let (protocol, payload) = (datagram.protocol, datagram.payload);
-            let shape = Shape { protocol, payload, end: offset + datagram.length as usize };
-            Ok(Outer { addresses: datagram.addresses, offset, shape: Ok(shape) })
-        }
-        // Nodes never fragment (don't-fragment is set), and an unpacked fragment would escape the checks.
-        Err(Reason::Fragment) => {
-            let header = V::header(frame, offset).ok_or(Reason::AgentNotTunnelled)?;
-            is_tunnel(frame, header.protocol, header.payload)?;
-            Ok(Outer { addresses: header.addresses, offset, shape: Err(Reason::AgentMalformed) })
-        }
-        Err(_) => Err(Reason::AgentNotTunnelled),
+    // The fixed header alone: the verifier would walk the inner packet's extension headers once for each number
+    // of outer ones.
+    let header = V::header(frame, offset).ok_or(Reason::AgentNotTunnelled)?;
+    is_tunnel(frame, header.protocol, header.payload)?;
+    // Nodes never fragment (don't-fragment is set), and an unpacked fragment would escape the checks.
+    if !header.is_fragment && header.length > frame.length_from(offset) {
+        return Err(Reason::AgentNotTunnelled);
     }
+    Ok(Outer {
+        addresses: header.addresses,
+        offset,
+        protocol: header.protocol,
+        payload: header.payload.filter(|_| !header.is_fragment),
+        end: offset + header.length,
+    })
 }
 
 /// A later fragment of a UDP datagram has no port: it is passed on, and never completed if it is a tunnel's,
@@ -221,17 +217,16 @@ pub struct Payload {
 /// A UDP checksum is not verified: nodes write zero (RFC 6935), and the inner packet has one of its own.
 #[inline(always)]
 pub fn payload<A>(frame: Frame<'_>, outer: &Outer<A>) -> Parsed<Payload> {
-    let shape = outer.shape?;
-    let (protocol, offset, end) = if shape.protocol == UDP {
-        let header =
-            frame.view::<{ UDP_HEADER + GUE_HEADER }>(shape.payload).ok_or(Reason::AgentMalformed)?;
-        let end = shape.payload + header.be16::<4>() as usize;
-        if end > shape.end {
+    let payload = outer.payload.ok_or(Reason::AgentMalformed)?;
+    let (protocol, offset, end) = if outer.protocol == UDP {
+        let header = frame.view::<{ UDP_HEADER + GUE_HEADER }>(payload).ok_or(Reason::AgentMalformed)?;
+        let end = payload + header.be16::<4>() as usize;
+        if end > outer.end {
             return Err(Reason::AgentMalformed);
         }
-        (gue_protocol(header)?, shape.payload + UDP_HEADER + GUE_HEADER, end)
+        (gue_protocol(header)?, payload + UDP_HEADER + GUE_HEADER, end)
     } else {
-        (shape.protocol, shape.payload, shape.end)
+        (outer.protocol, payload, outer.end)
     };
     let room = end.checked_sub(offset).ok_or(Reason::AgentMalformed)?;
     Ok(Payload { protocol, outer: outer.offset, offset, room })

@@ -2,6 +2,7 @@
 
 mod control;
 mod demo;
+mod guest;
 mod live;
 
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,9 @@ enum Command {
     },
     /// Print the status of the running lab's controller as JSON
     Status,
+    /// Be the init of a virtual machine, run the smoke tests, power off
+    #[command(hide = true)]
+    Guest,
     /// Serve as a target does
     #[command(hide = true)]
     Server {
@@ -77,6 +81,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Stop { target } => control::ask(&format!("stop {target}")).map(|()| ExitCode::SUCCESS),
         Command::Start { target } => control::ask(&format!("start {target}")).map(|()| ExitCode::SUCCESS),
         Command::Status => control::ask("status").map(|()| ExitCode::SUCCESS),
+        Command::Guest => guest::run(),
         Command::Server { name, listen, udp } => {
             Services { name, listen, udp }.serve().await.map(|()| ExitCode::SUCCESS)
         }

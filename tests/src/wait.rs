@@ -7,11 +7,15 @@ use anyhow::Result;
 /// How often is looked.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Looks until `look` succeeds, and returns what it found.
+/// The variable that says how many times slower than usual this machine is, as an emulated one: 10.
+const SLOWNESS: &str = "SLUICE_LAB_SLOWNESS";
+
+/// Looks until `look` succeeds, and returns what it found. On a slow machine every limit is longer.
 ///
 /// # Errors
 /// The last look's error after `limit`, with the name of what was waited for.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+    let limit = limit * slowness(std::env::var(SLOWNESS).ok().as_deref());
     let deadline = Instant::now() + limit;
     loop {
         match look() {
@@ -24,10 +28,19 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T>
     }
 }
 
+fn slowness(variable: Option<&str>) -> u32 {
+    variable.and_then(|times| times.parse().ok()).unwrap_or(1).clamp(1, 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use anyhow::bail;
+
+    #[test]
+    fn limits_are_never_shorter_than_asked_for() {
+        assert_eq!([None, Some("10"), Some("0"), Some("x")].map(slowness), [1, 10, 1, 1]);
+    }
 
     #[test]
     fn the_last_reason_is_in_the_error() {

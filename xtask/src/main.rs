@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod invocation;
+mod kernel;
 mod lab;
 mod privilege;
 mod run;

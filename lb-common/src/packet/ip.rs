@@ -133,15 +133,17 @@ fn skip_extension_headers(frame: Frame<'_>, datagram: &mut Datagram<Ipv6Addresse
     for _ in 0..MAX_EXTENSION_HEADERS {
         // RFC 8200, 4: the length is in 8-byte units without the first; RFC 4302, 2.2: AH counts 4-byte units
         // without the first two.
-        let (unit, first) = match datagram.protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (8, 8),
-            AUTHENTICATION => (4, 8),
+        let unit_log2 = match datagram.protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => 3,
+            AUTHENTICATION => 2,
             FRAGMENT => return Err(Reason::Fragment),
             _ => return Ok(()),
         };
         let header = frame.view::<2>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
         datagram.protocol = header.u8::<0>();
-        datagram.payload += header.u8::<1>() as usize * unit + first;
+        // Shifted, not multiplied: the verifier must prove a bound of the product, and until Linux 6.10 knows none
+        // where it takes the length, which it does not know, for the multiplier.
+        datagram.payload += ((header.u8::<1>() as usize) << unit_log2) + 8;
         if datagram.payload - datagram.offset > datagram.length as usize {
             return Err(Reason::MalformedIpv6);
         }

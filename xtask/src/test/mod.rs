@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::build::{self, Profile};
 use crate::invocation::{say, status_of};
+use crate::kernel::Kernel;
 use crate::privilege::Privilege;
 use crate::run;
 use crate::toolchain;
@@ -27,6 +28,9 @@ pub(crate) struct Test {
     /// Leave out rustfmt and clippy
     #[arg(long)]
     no_lint: bool,
+    /// Boot this kernel in an emulator and run the smoke tests there, instead of all others
+    #[arg(long, conflicts_with_all = ["no_lint", "filter"])]
+    kernel: Option<Kernel>,
     /// Run only the tests whose name contains this, without lint and the lab's story
     filter: Option<String>,
 }
@@ -38,6 +42,10 @@ impl Test {
         toolchain::ensure_runtime()?;
         build::ebpf(workspace)?;
         let mut summary = Summary::default();
+        if let Some(kernel) = self.kernel {
+            guest(workspace, kernel, &mut summary)?;
+            return Ok(conclude(&summary));
+        }
         if !self.no_lint && self.filter.is_none() {
             lint::run(workspace, &mut summary)?;
         }
@@ -53,8 +61,7 @@ impl Test {
         if self.filter.is_none() {
             demo(workspace, privilege, &mut summary)?;
         }
-        print!("{summary}");
-        Ok(if summary.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(conclude(&summary))
     }
 
     /// First the cheap layers, then the hosts in network namespaces.
@@ -66,6 +73,19 @@ impl Test {
         }
         Ok(())
     }
+}
+
+fn conclude(summary: &Summary) -> ExitCode {
+    print!("{summary}");
+    if summary.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn guest(workspace: &Workspace, kernel: Kernel, summary: &mut Summary) -> Result<()> {
+    build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;
+    for check in kernel.checks(workspace)? {
+        summary.add_guest_check(&format!("{}: {}", kernel.name(), check.name), check.is_success);
+    }
+    Ok(())
 }
 
 fn demo(workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {

@@ -42,6 +42,12 @@ impl Summary {
         }
     }
 
+    /// Adds a check of another kernel, where the checks are the tests.
+    pub(super) fn add_guest_check(&mut self, what: &str, is_success: bool) {
+        self.tests += 1;
+        self.add_check(what, is_success);
+    }
+
     /// Adds a check that failed.
     pub(super) fn add_failure(&mut self, what: String) {
         self.failed += 1;

@@ -1,7 +1,7 @@
 //! Everything that building and running Sluice needs beyond stable Rust: found if it is there, installed if
 //! it is not, and never twice. What is installed is said, with the reason.
 
-mod apt;
+pub(crate) mod apt;
 mod ebpf_rustc;
 mod linker;
 
