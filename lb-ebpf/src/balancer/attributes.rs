@@ -7,7 +7,7 @@ use lb_common::{
     listener::Listener,
     maps::Settings,
     memory::Frame,
-    packet::{Datagram, Route, Transport},
+    packet::{Route, Transport, Version},
     reason::Reason,
     target_id::TargetId,
 };
@@ -16,10 +16,9 @@ use crate::{Stage, quic, slot};
 
 /// The target of a packet whose flow has the hash `hash`.
 #[inline(always)]
-pub fn choose_target<A: Addresses>(
+pub fn choose_target<V: Version>(
     frame: Frame<'_>,
-    datagram: &Datagram<A>,
-    transport: &Transport<A>,
+    transport: &Transport<V::Addresses>,
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
@@ -30,7 +29,7 @@ pub fn choose_target<A: Addresses>(
             return Err(Reason::AlreadyEncapsulated);
         }
         if listener.has(Listener::FLAG_QUIC) {
-            match quic::route(frame, datagram, listener) {
+            match quic::route::<V>(frame, listener) {
                 Route::Target(id) => return Ok(id),
                 Route::Table(kind) => segment = kind,
             }

@@ -70,7 +70,7 @@ fn forward<V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32>
     let line = listener::find(&transport.flow, settings)?;
     let listener = line.listener();
     let hash: FlowHash = transport.flow.hash(line.hash_state());
-    let id = attributes::choose_target(packet.frame(), &datagram, &transport, &listener, settings, hash)?;
+    let id = attributes::choose_target::<V>(packet.frame(), &transport, &listener, settings, hash)?;
     let target = target::find(id)?;
     let action = encapsulate::send::<V>(packet, &datagram, hash, target)?;
     counters::count_traffic(listener.counter, id, datagram.length);
