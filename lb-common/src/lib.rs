@@ -3,6 +3,7 @@
 //! No I/O, no maps, no clock: everything here runs, and is tested, on the host as it runs in the kernel. The
 //! only unsafe code is in `memory` (packet pointers), `shared` (map memory) and `pod` (the types that user space writes into maps).
 #![cfg_attr(not(any(feature = "user", test)), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
 pub mod bench;

@@ -29,6 +29,8 @@ pub const TARGETS: &str = "TARGETS";
 pub const INTERFACES: &str = "INTERFACES";
 /// `ARRAY<Settings>` with one entry.
 pub const SETTINGS: &str = "SETTINGS";
+/// `PROG_ARRAY` by [`Continuation`]: the programs that a rare packet is left to.
+pub const CONTINUATIONS: &str = "CONTINUATIONS";
 /// `PERCPU_ARRAY<u64>` by reason.
 pub const REASON_COUNTERS: &str = "REASON_COUNTERS";
 /// `PERCPU_ARRAY<Traffic>` by the listener's counter.
@@ -40,6 +42,34 @@ pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.
 pub const EXCEPTIONS_PER_LINE: u32 = 32;
+
+/// Programs that `balancer` leaves rare packets to by a tail call (0.9 ns), untouched; they parse them again.
+///
+/// The verifier walks each program by itself. In one program the paths of rare packets would multiply with those
+/// of all others: with QUIC alone it gave up after a million instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// ICMP and ICMPv6.
+    Icmp = 0,
+    /// Packets of listeners with attributes ([`crate::listener::Listener::flags`]).
+    Attributes = 1,
+    /// Packets of QUIC listeners.
+    Quic = 2,
+}
+
+impl Continuation {
+    /// All of them in the order of their numbers.
+    pub const ALL: [Continuation; 3] = [Continuation::Icmp, Continuation::Attributes, Continuation::Quic];
+
+    /// The name of the program.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Continuation::Icmp => "balancer_icmp",
+            Continuation::Attributes => "balancer_attributes",
+            Continuation::Quic => "balancer_quic",
+        }
+    }
+}
 
 /// A cache line of slots (each a [`crate::Slot`]'s word).
 #[repr(C, align(64))]

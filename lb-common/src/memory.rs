@@ -48,6 +48,28 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// `offset`, of which the verifier then knows only that it is less than `BOUND`, a power of two; `noise` is any
+/// number that it does not know, such as a field of the packet.
+///
+/// The verifier walks the rest of a program once for every value that it can tell apart here, so an offset that
+/// depends on how many headers were skipped multiplies all that follows.
+#[inline(always)]
+pub fn forget_value<const BOUND: usize>(offset: usize, noise: usize) -> usize {
+    const { assert!(BOUND.is_power_of_two()) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut mixed = offset ^ noise;
+        // SAFETY: a move of a register onto itself; the compiler must only not see that the two `noise` cancel.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) mixed) };
+        (mixed ^ noise) & (BOUND - 1)
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = noise;
+        offset & (BOUND - 1)
+    }
+}
+
 /// `N` bytes of a packet that are known to be there.
 #[derive(Clone, Copy)]
 pub struct View<'a, const N: usize> {

@@ -35,6 +35,9 @@ macro_rules! reasons {
             /// All reasons in the order of their numbers.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
+            /// Counters in `REASON_COUNTERS`: a power of two, at least one for each reason.
+            pub const COUNTERS: usize = 64;
+
             /// The name in status, metrics and documentation.
             pub const fn name(self) -> &'static str {
                 match self { $(Reason::$variant => $name,)* }

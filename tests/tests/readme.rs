@@ -15,7 +15,10 @@ fn the_table_of_reasons_is_that_of_the_code() {
 fn expected() -> String {
     let rows = Reason::ALL.iter().map(|reason| {
         let star = if reason.is_on_node() { "" } else { " *" };
-        format!("| `{}`{star} | {} | {} |\n", reason.name(), reason.verdict().as_str(), reason.description())
+        let (number, verdict) = (*reason as u8, reason.verdict().as_str());
+        format!("| {number} | `{}`{star} | {verdict} | {} |\n", reason.name(), reason.description())
     });
-    std::iter::once("| reason | verdict | meaning |\n| --- | --- | --- |\n".to_owned()).chain(rows).collect()
+    std::iter::once("| | reason | verdict | meaning |\n| --- | --- | --- | --- |\n".to_owned())
+        .chain(rows)
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Ethernet with up to two VLAN tags (IEEE 802.1Q and 802.1ad).
 
 use super::Parsed;
-use crate::memory::Frame;
+use crate::memory::{Frame, forget_value};
 use crate::reason::Reason;
 
 const ETHERTYPE_VLAN: u16 = 0x8100;
@@ -53,6 +53,7 @@ impl Ethernet {
         };
         parsed.skip_tag(frame)?;
         parsed.skip_tag(frame)?;
+        parsed.payload = forget_value::<32>(parsed.payload, header.raw16::<0>() as usize);
         Ok(parsed)
     }
 

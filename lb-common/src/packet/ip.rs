@@ -2,11 +2,14 @@
 
 use super::Parsed;
 use crate::flow::{Addresses, Ipv4Addresses, Ipv6Addresses};
-use crate::memory::{Frame, View};
+use crate::memory::{Frame, View, forget_value};
 use crate::reason::Reason;
 
 /// Extension headers that are walked; a packet with more is passed on as [`Reason::ExtensionHeaders`].
 const MAX_EXTENSION_HEADERS: usize = 6;
+
+/// Above every offset of a transport header: 22 + 40 + 6 × 2048 bytes.
+const MAX_OFFSET: usize = 1 << 14;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -117,6 +120,7 @@ impl Version for Ipv6 {
             payload: offset + 40,
         };
         skip_extension_headers(frame, &mut datagram)?;
+        datagram.payload = forget_value::<MAX_OFFSET>(datagram.payload, length as usize);
         Ok(datagram)
     }
 }

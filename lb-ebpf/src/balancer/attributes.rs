@@ -1,41 +1,31 @@
-//! What a listener's attributes change in the choice of a target: QUIC, source affinity, and that tunnels are
-//! not put into tunnels. A listener without any pays one comparison.
+//! What a listener's attributes change in the choice of a target: source affinity, and that tunnels are not put
+//! into tunnels. QUIC has a file of its own.
 
 use lb_common::{
     encapsulation::GUE_PORT,
     flow::{Addresses, Flow, FlowHash, UDP},
     listener::Listener,
     maps::Settings,
-    memory::Frame,
-    packet::{Route, Transport, Version},
+    packet::Segment,
     reason::Reason,
     target_id::TargetId,
 };
 
-use crate::{Stage, quic, slot};
+use crate::{Stage, slot};
 
-/// The target of a packet whose flow has the hash `hash`.
+/// The target of a packet whose flow has the hash `hash`. `segment` is what the packet says of its flow's age.
 #[inline(always)]
-pub fn choose_target<V: Version>(
-    frame: Frame<'_>,
-    transport: &Transport<V::Addresses>,
+pub fn choose_target<A: Addresses>(
+    flow: &Flow<A>,
+    segment: Segment,
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
 ) -> Stage<TargetId> {
-    let mut segment = transport.segment;
-    if listener.flags != 0 {
-        if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(&transport.flow) {
-            return Err(Reason::AlreadyEncapsulated);
-        }
-        if listener.has(Listener::FLAG_QUIC) {
-            match quic::route::<V>(frame, listener) {
-                Route::Target(id) => return Ok(id),
-                Route::Table(kind) => segment = kind,
-            }
-        }
+    if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
+        return Err(Reason::AlreadyEncapsulated);
     }
-    slot::choose_target(listener, settings, place(listener, settings, &transport.flow, hash), hash, segment)
+    slot::choose_target(listener, settings, place(listener, settings, flow, hash), hash, segment)
 }
 
 /// The hash whose top bits choose the flow's slot: the flow's own, or its client's.

@@ -1,13 +1,13 @@
 //! The counters: per processor, nothing else is written for a packet of a stable slot.
 
-use lb_common::{reason::Reason, target_id::TargetId};
+use lb_common::target_id::TargetId;
 
 use crate::maps;
 
-/// Counts a packet that was not forwarded.
+/// Counts a packet that was not forwarded, by the number of its reason.
 #[inline(always)]
-pub fn count_reason(reason: Reason) {
-    maps::add_reason(reason);
+pub fn count_reason(number: u32) {
+    maps::add_reason(number);
 }
 
 /// Counts a forwarded packet of `bytes`, from its inner IP header on.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each stage is a file and returns what the next one needs, or the [`Reason`] why the packet goes no further;
-//! [`balancer`] turns that into a verdict and a count. Until `encapsulate` (or `echo`) writes its first byte the
+//! [`run`] turns that into a verdict and a count. Until `encapsulate` (or `echo`) writes its first byte the
 //! packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
 #![no_std]
 #![no_main]
@@ -22,59 +22,176 @@ mod target;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{
-    flow::FlowHash,
-    packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, MacAddress, Version, transport},
+    flow::{FlowHash, Ipv4Addresses, Ipv6Addresses},
+    listener::Listener,
+    maps::Continuation,
+    memory::forget_value,
+    packet::{
+        Datagram, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, MacAddress, Route, Transport,
+        Version, transport,
+    },
     reason::{Reason, Verdict},
+    target_id::TargetId,
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
 /// What a stage returns.
 type Stage<T> = Result<T, Reason>;
 
-/// The program that is attached to the node's interfaces.
+/// How the balancer ends with a packet that it has not sent.
+enum Exit {
+    /// It goes no further, and this is why.
+    Reason(Reason),
+    /// Another program goes on with it.
+    Continue(Continuation),
+}
+
+impl From<Reason> for Exit {
+    #[inline(always)]
+    fn from(reason: Reason) -> Exit {
+        Exit::Reason(reason)
+    }
+}
+
+/// The program that is attached to the node's interfaces: packets of listeners without attributes.
 #[xdp]
 pub fn balancer(context: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&context);
-    match balance(&mut packet) {
+    run(&context, forward::<Ipv4>, forward::<Ipv6>)
+}
+
+/// Goes on with packets of listeners with attributes.
+#[xdp]
+pub fn balancer_attributes(context: XdpContext) -> u32 {
+    run(&context, forward_by_attributes::<Ipv4>, forward_by_attributes::<Ipv6>)
+}
+
+/// Goes on with packets of QUIC listeners.
+#[xdp]
+pub fn balancer_quic(context: XdpContext) -> u32 {
+    run(&context, forward_quic::<Ipv4>, forward_quic::<Ipv6>)
+}
+
+/// Goes on with ICMP.
+#[xdp]
+pub fn balancer_icmp(context: XdpContext) -> u32 {
+    run(&context, answer::<Ipv4>, answer::<Ipv6>)
+}
+
+/// Runs the stages for the packet's version of IP, and returns the XDP action.
+#[inline(always)]
+fn run(
+    context: &XdpContext,
+    ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
+    ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
+) -> u32 {
+    match balance(&mut XdpPacket::new(context), ipv4, ipv6) {
         Ok(action) => action,
-        Err(reason) => {
-            trace(&context, reason);
-            counters::count_reason(reason);
-            action(reason.verdict())
+        Err(Exit::Reason(reason)) => end(context, reason),
+        Err(Exit::Continue(continuation)) => {
+            maps::continue_in(context, continuation);
+            // The loader has put all programs in place before it attaches the first.
+            end(context, Reason::NoTable)
         }
     }
 }
 
 #[inline(always)]
-fn balance(packet: &mut XdpPacket) -> Stage<u32> {
+fn balance(
+    packet: &mut XdpPacket,
+    ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
+    ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
+) -> Result<u32, Exit> {
     let ethernet = Ethernet::parse(packet.frame())?;
     match ethernet.ethertype {
-        ETHERTYPE_IPV4 => forward::<Ipv4>(packet, ethernet),
-        ETHERTYPE_IPV6 => forward::<Ipv6>(packet, ethernet),
-        _ => Err(Reason::NotIp),
+        ETHERTYPE_IPV4 => ipv4(packet, &datagram::<Ipv4>(packet, ethernet)?),
+        ETHERTYPE_IPV6 => ipv6(packet, &datagram::<Ipv6>(packet, ethernet)?),
+        _ => Err(Reason::NotIp.into()),
     }
 }
 
 #[inline(always)]
-fn forward<V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32> {
+fn datagram<V: Version>(packet: &XdpPacket, ethernet: Ethernet) -> Stage<Datagram<V::Addresses>> {
     // A switch that floods hands every node the frames of the others.
     if ethernet.destination != MacAddress::from_bits(maps::interface(packet.interface())) {
         return Err(Reason::OtherMac);
     }
-    let datagram = V::parse(packet.frame(), ethernet.payload)?;
+    V::parse(packet.frame(), ethernet.payload)
+}
+
+#[inline(always)]
+fn forward<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
     if datagram.protocol == V::ICMP {
-        return echo::answer::<V>(packet, &datagram);
+        return Err(Exit::Continue(Continuation::Icmp));
     }
-    let transport = transport(packet.frame(), &datagram)?;
+    let transport = transport(packet.frame(), datagram)?;
     let settings = maps::settings()?;
     let line = listener::find(&transport.flow, settings)?;
     let listener = line.listener();
+    if listener.flags != 0 {
+        let is_quic = listener.has(Listener::FLAG_QUIC);
+        return Err(Exit::Continue(if is_quic { Continuation::Quic } else { Continuation::Attributes }));
+    }
     let hash: FlowHash = transport.flow.hash(line.hash_state());
-    let id = attributes::choose_target::<V>(packet.frame(), &transport, &listener, settings, hash)?;
+    let id = slot::choose_target(&listener, settings, hash, hash, transport.segment)?;
+    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+}
+
+#[inline(always)]
+fn forward_by_attributes<V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+) -> Result<u32, Exit> {
+    let Transport { flow, segment } = transport(packet.frame(), datagram)?;
+    let settings = maps::settings()?;
+    let line = listener::find(&flow, settings)?;
+    let listener = line.listener();
+    let hash = flow.hash(line.hash_state());
+    let id = attributes::choose_target(&flow, segment, &listener, settings, hash)?;
+    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+}
+
+#[inline(always)]
+fn forward_quic<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
+    let Transport { flow, .. } = transport(packet.frame(), datagram)?;
+    let settings = maps::settings()?;
+    let line = listener::find(&flow, settings)?;
+    let listener = line.listener();
+    let hash = flow.hash(line.hash_state());
+    let id = match quic::route::<V>(packet.frame(), &listener) {
+        Route::Target(id) => id,
+        Route::Table(segment) => attributes::choose_target(&flow, segment, &listener, settings, hash)?,
+    };
+    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+}
+
+#[inline(always)]
+fn answer<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
+    Ok(echo::answer::<V>(packet, datagram)?)
+}
+
+#[inline(always)]
+fn send<V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+    listener: &Listener,
+    hash: FlowHash,
+    id: TargetId,
+) -> Stage<u32> {
     let target = target::find(id)?;
-    let action = encapsulate::send::<V>(packet, &datagram, hash, target)?;
+    let action = encapsulate::send::<V>(packet, datagram, hash, target)?;
     counters::count_traffic(listener.counter, id, datagram.length);
     Ok(action)
+}
+
+#[inline(always)]
+fn end(context: &XdpContext, reason: Reason) -> u32 {
+    let action = action(reason.verdict());
+    // From here on the verifier need not tell the reasons apart.
+    let interface = XdpPacket::new(context).interface();
+    let number = forget_value::<{ Reason::COUNTERS }>(reason as usize, interface as usize) as u32;
+    trace(context, number);
+    counters::count_reason(number);
+    action
 }
 
 #[inline(always)]
@@ -86,11 +203,12 @@ fn action(verdict: Verdict) -> u32 {
     }
 }
 
+/// The reason's number, as in the README's table: a name would be a path of its own for the verifier.
 #[cfg(feature = "trace")]
-fn trace(context: &XdpContext, reason: Reason) {
-    aya_log_ebpf::info!(context, "{}", reason.name());
+fn trace(context: &XdpContext, number: u32) {
+    aya_log_ebpf::info!(context, "not forwarded, reason {}", number);
 }
 
 #[cfg(not(feature = "trace"))]
 #[inline(always)]
-fn trace(_context: &XdpContext, _reason: Reason) {}
+fn trace(_context: &XdpContext, _number: u32) {}

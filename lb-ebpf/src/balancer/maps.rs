@@ -5,13 +5,14 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    programs::XdpContext,
 };
 use lb_common::{
     encapsulation::Target,
     flow_table::FlowSet,
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
-    maps::{EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
+    maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
     reason::Reason,
     shared::Shared,
     slot::Slot,
@@ -41,11 +42,20 @@ static INTERFACES: Array<u64> = Array::with_max_entries(1024, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
-static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
+static CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(Continuation::ALL.len() as u32, 0);
+#[map]
+static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::COUNTERS as u32, 0);
 #[map]
 static LISTENER_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+
+/// Leaves the packet to another program; returns only if that is not there.
+#[inline(always)]
+pub fn continue_in(context: &XdpContext, continuation: Continuation) {
+    // SAFETY: the kernel checks the program's type and the depth of calls; nothing of this run is used after it.
+    unsafe { CONTINUATIONS.tail_call(context, continuation as u32) }
+}
 
 /// The MAC address of an interface that the balancer is attached to; zero, which no frame is for, if it is not
 /// known.
@@ -105,8 +115,8 @@ pub fn target(id: TargetId) -> Option<&'static Target> {
 }
 
 #[inline(always)]
-pub fn add_reason(reason: Reason) {
-    if let Some(count) = REASON_COUNTERS.get_ptr_mut(reason as u32) {
+pub fn add_reason(number: u32) {
+    if let Some(count) = REASON_COUNTERS.get_ptr_mut(number) {
         // SAFETY: the value is this processor's own, and XDP programs do not interrupt each other on it.
         unsafe { *count += 1 };
     }

@@ -3,13 +3,17 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::HashKey;
-use lb_common::maps as names;
+use lb_common::maps::{self as names, Continuation};
 
 use super::{Capacity, Maps, listeners};
 use crate::programs;
+
+/// The program that is attached.
+const BALANCER: &str = "balancer";
 
 /// The loaded balancer.
 pub struct DataPlane {
@@ -17,6 +21,8 @@ pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     /// What the program looks things up in.
     pub maps: Maps,
+    /// The kernel empties a program array when nobody holds it any more.
+    _continuations: ProgramArray<MapData>,
 }
 
 impl DataPlane {
@@ -34,15 +40,12 @@ impl DataPlane {
         let mut ebpf = loader.load(programs::balancer()?).context(
             "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.11 or newer",
         )?;
-        let program: &mut Xdp = balancer(&mut ebpf)?;
-        program.load().context(
-            "loading the balancer into the kernel: this needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root) \
-             and Linux 5.11 or newer",
-        )?;
+        load_program(&mut ebpf, BALANCER)?;
+        let continuations = load_continuations(&mut ebpf)?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
-        Ok(DataPlane { ebpf, maps })
+        Ok(DataPlane { ebpf, maps, _continuations: continuations })
     }
 
     /// The program, for calling it from another one.
@@ -50,7 +53,7 @@ impl DataPlane {
     /// # Errors
     /// If the object does not hold it, which loading has ruled out.
     pub fn balancer(&self) -> anyhow::Result<&Xdp> {
-        let program = self.ebpf.program("balancer").context("the object has no program `balancer`")?;
+        let program = self.ebpf.program(BALANCER).context("the object has no program `balancer`")?;
         program.try_into().context("the program `balancer` is not an XDP program")
     }
 
@@ -66,8 +69,38 @@ impl DataPlane {
 }
 
 pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
-    let program = ebpf.program_mut("balancer").context("the object has no program `balancer`")?;
-    program.try_into().context("the program `balancer` is not an XDP program")
+    program(ebpf, BALANCER)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program `{name}`"))?;
+    program.try_into().with_context(|| format!("the program `{name}` is not an XDP program"))
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
+    program(ebpf, name)?.load().with_context(|| {
+        format!(
+            "loading `{name}` into the kernel: this needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root) and \
+             Linux 5.11 or newer"
+        )
+    })
+}
+
+/// Loads the programs that the balancer leaves rare packets to, and tells it where they are.
+fn load_continuations(ebpf: &mut Ebpf) -> anyhow::Result<ProgramArray<MapData>> {
+    for continuation in Continuation::ALL {
+        load_program(ebpf, continuation.program())?;
+    }
+    let map = ebpf.take_map(names::CONTINUATIONS).context("the object has no map `CONTINUATIONS`")?;
+    let mut array = ProgramArray::try_from(map).context("the map `CONTINUATIONS` is of another type")?;
+    for continuation in Continuation::ALL {
+        let descriptor =
+            program(ebpf, continuation.program())?.fd().context("the program was just loaded")?;
+        array
+            .set(continuation as u32, descriptor, 0)
+            .context("telling the balancer of its other programs")?;
+    }
+    Ok(array)
 }
 
 fn entries(capacity: Capacity) -> [(&'static str, u32); 11] {
