@@ -21,6 +21,7 @@ pub mod http;
 pub mod lease;
 pub mod limits;
 pub mod link;
+pub mod model;
 #[allow(unsafe_code)]
 mod offload;
 pub mod peer;
