@@ -24,6 +24,7 @@ pub mod link;
 pub mod model;
 #[allow(unsafe_code)]
 mod offload;
+pub mod oracle;
 pub mod peer;
 pub mod process;
 pub mod server;
