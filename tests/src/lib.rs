@@ -21,8 +21,10 @@ pub mod http;
 pub mod lease;
 pub mod limits;
 pub mod link;
+pub mod model;
 #[allow(unsafe_code)]
 mod offload;
+pub mod oracle;
 pub mod peer;
 pub mod process;
 pub mod server;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod fuzz;
 mod invocation;
 mod kernel;
 mod lab;
@@ -40,6 +41,8 @@ enum Command {
     Test(test::Test),
     /// Load every program in every feature set, and print what the verifier makes of it
     Verify(verify::Verify),
+    /// Play mutated packets through the loaded balancer and its model until they differ
+    Fuzz(fuzz::Fuzz),
     /// Talk to the lab that `run` made
     Lab(lab::Lab),
 }
@@ -62,6 +65,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(run) => run.run(&workspace),
         Command::Test(test) => test.run(&workspace),
         Command::Verify(verify) => verify.run(&workspace),
+        Command::Fuzz(fuzz) => fuzz.run(&workspace),
         Command::Lab(lab) => lab.run(&workspace),
     }
 }

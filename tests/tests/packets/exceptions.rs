@@ -131,6 +131,12 @@ impl Change {
                 .remembers(&ack, self.one)
                 .marks(&ack),
             Case::refused(
+                format!("{} Ack: changing to no target", self.name),
+                Slot::changing(lb_common::TargetId::NONE, self.one.id()),
+                ack.frame(),
+                Reason::NoTarget,
+            ),
+            Case::refused(
                 format!("{} Ack: changing, the old target has no next hop", self.name),
                 Slot::changing(self.other.id(), unreachable.id()),
                 ack.frame(),
@@ -219,6 +225,12 @@ impl Change {
                 .after(known)
                 .after([Step::Table(other), Step::Target(Remote { lives: false, ..self.one })])
                 .remembers(&always, self.other),
+            Case::refused(
+                format!("{} Udp always: no target, and nothing is remembered", self.name),
+                Slot::EMPTY,
+                always.frame(),
+                Reason::NoTarget,
+            ),
             case("never: stable", one, &never, UDP_NEVER, self.one),
             case("never: changing", self.changing(), &never, UDP_NEVER, self.other),
             case("never: exceptions", self.exceptions(), &never, UDP_NEVER, self.other),

@@ -5,7 +5,6 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use super::PRIVILEGED;
 use crate::invocation::{cargo, clean, output_of, shown};
 use crate::privilege::Privilege;
 use crate::workspace::Workspace;
@@ -25,17 +24,18 @@ pub(super) struct Outcome {
     pub(super) is_success: bool,
 }
 
-/// Runs the tests of `selection` (cargo's package options) as root.
+/// Runs the tests of `selection` (cargo's package options) as root, with these variables.
 pub(super) fn run(
     workspace: &Workspace,
     privilege: Privilege,
+    environment: &[(&str, &str)],
     selection: &[&str],
     filter: Option<&str>,
 ) -> Result<Outcome> {
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["test", "--no-fail-fast"]).args(selection).args(filter);
-    command.env(PRIVILEGED.0, PRIVILEGED.1);
-    if let Some(runner) = privilege.runner(&[PRIVILEGED, ("RUST_BACKTRACE", "1")]) {
+    command.envs(environment.iter().copied());
+    if let Some(runner) = privilege.runner(&[environment, &[("RUST_BACKTRACE", "1")]].concat()) {
         command.env(runner_variable()?, runner);
     }
     let mut child =

@@ -22,6 +22,9 @@ use summary::Summary;
 /// Under it a test that needs root fails where it would be skipped.
 const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
 
+/// With `--long`: how many packets each test of the data plane's model plays.
+const LONG: (&str, &str) = ("SLUICE_TEST_MODEL_PACKETS", "10000000");
+
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct Test {
@@ -29,8 +32,11 @@ pub(crate) struct Test {
     #[arg(long)]
     no_lint: bool,
     /// Boot this kernel in an emulator and run the smoke tests there, instead of all others
-    #[arg(long, conflicts_with_all = ["no_lint", "filter"])]
+    #[arg(long, conflicts_with_all = ["no_lint", "filter", "long"])]
     kernel: Option<Kernel>,
+    /// Play 10 million packets in each test of the model
+    #[arg(long)]
+    long: bool,
     /// Run only the tests whose name contains this, without lint and the lab's story
     filter: Option<String>,
 }
@@ -66,9 +72,11 @@ impl Test {
 
     /// First the cheap layers, then the hosts in network namespaces.
     fn tests(&self, workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {
+        let environment = if self.long { &[PRIVILEGED, LONG][..] } else { &[PRIVILEGED][..] };
         for selection in [&["--workspace", "--exclude", "lab"][..], &["--package", "lab"][..]] {
             say(format_args!("cargo test {}", selection.join(" ")));
-            let outcome = cargo_test::run(workspace, privilege, selection, self.filter.as_deref())?;
+            let outcome =
+                cargo_test::run(workspace, privilege, environment, selection, self.filter.as_deref())?;
             summary.add_tests(&format!("cargo test {}", selection.join(" ")), &outcome);
         }
         Ok(())

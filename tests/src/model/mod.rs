@@ -1,0 +1,27 @@
+//! The data plane once more, in plain Rust: what must become of a packet on a node, and what it leaves behind.
+//!
+//! Written from the design and the RFCs (791, 792, 2003, 2473, 4443, 6438, 6864, 8200, 9293 and the draft of
+//! GUE), not from the eBPF programs: whoever changes the one does not look at the other, so that a mistake has
+//! to be made twice to stay unseen. Simple rather than fast: no maps, no pointers, no unsafe code, one
+//! concept a file. It shares with the program only names (reasons, the slot's two ids).
+//!
+//! ```text
+//!   packet (parse) → node (listener, verdict) → choice (slot, flow table) → encapsulation
+//!                                             ↘ echo
+//! ```
+
+mod choice;
+mod echo;
+mod encapsulation;
+pub mod flow_table;
+mod hash;
+pub mod node;
+pub mod packet;
+pub mod target;
+
+pub use flow_table::{FlowTable, Remembered, Tick};
+pub use node::{Action, Affinity, Counters, Listener, Node, Outcome, Table, Tracking};
+pub use target::{Ends, NextHop, Target};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! A node: what it was told, and what it does with a packet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lb_common::listener::Traffic;
+use lb_common::{Reason, Slot, TargetId, Verdict};
+
+use super::flow_table::{FlowTable, Sighting, Tick};
+use super::packet::{Packet, Ports, TCP, Transport, UDP};
+use super::target::Target;
+use super::{choice, echo, encapsulation, hash};
+
+/// A node with all that it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The key of the flow hash.
+    pub key: [u64; 2],
+    /// The index of the interface that packets come in by.
+    pub interface: u32,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The addresses that answer pings.
+    pub vips: BTreeSet<IpAddr>,
+    /// By VIP, protocol and port; port 0 takes all ports that have no listener of their own.
+    pub listeners: BTreeMap<(IpAddr, u8, u16), Listener>,
+    /// The tables of the forward actions.
+    pub tables: BTreeMap<u32, Table>,
+    /// The targets.
+    pub targets: BTreeMap<TargetId, Target>,
+    /// Flows that are remembered.
+    pub flows: FlowTable,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// A listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Its forward action.
+    pub forward: u32,
+    /// Its counter.
+    pub counter: u16,
+    /// After how many ticks without a packet its flows are forgotten.
+    pub idle: u16,
+    /// Which of its flows are remembered.
+    pub tracking: Tracking,
+    /// What belongs together.
+    pub affinity: Affinity,
+    /// Whether GUE packets are left alone, so that no tunnel is put into a tunnel.
+    pub leaves_tunnels: bool,
+}
+
+/// What chooses a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// The flow.
+    Flow,
+    /// The client's address and the VIP, whatever the ports and the protocol.
+    Client,
+}
+
+/// Which flows are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracking {
+    /// Those in slots that changed.
+    Changed,
+    /// All, from their first packet on (UDP only).
+    Always,
+    /// None (UDP only).
+    Never,
+}
+
+/// A forward action's table: 2^n slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The slots.
+    pub slots: Vec<Slot>,
+    /// When a packet last went elsewhere than its slot says: by slot, zero for never.
+    pub marks: Vec<Tick>,
+}
+
+/// What a node counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets that were not forwarded, by the number of their reason.
+    pub reasons: BTreeMap<u8, u64>,
+    /// What was forwarded, by the listener's counter.
+    pub listeners: BTreeMap<u16, Traffic>,
+    /// What was forwarded, by target.
+    pub targets: BTreeMap<u16, Traffic>,
+}
+
+/// XDP's verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The program failed, which it never may.
+    Aborted,
+    /// Dropped.
+    Drop,
+    /// Given to the host.
+    Pass,
+    /// Sent by the interface that it came in by.
+    Tx,
+    /// Sent by another.
+    Redirect,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict.
+    pub action: Action,
+    /// The frame afterwards; of a dropped packet it means nothing.
+    pub frame: Vec<u8>,
+    /// Why it was not forwarded, if it was not.
+    pub reason: Option<Reason>,
+}
+
+impl Node {
+    /// Processes a frame at `now`, and counts and remembers what it must.
+    pub fn process(&mut self, frame: &[u8], now: Tick) -> Outcome {
+        match self.decide(frame, now) {
+            Ok((action, frame)) => Outcome { action, frame, reason: None },
+            Err(Refusal { reason, answer }) => {
+                *self.counters.reasons.entry(reason as u8).or_default() += 1;
+                let action = match reason.verdict() {
+                    Verdict::Passed => Action::Pass,
+                    Verdict::Dropped => Action::Drop,
+                    Verdict::Answered => Action::Tx,
+                };
+                Outcome { action, frame: answer.unwrap_or_else(|| frame.to_vec()), reason: Some(reason) }
+            }
+        }
+    }
+
+    fn decide(&mut self, frame: &[u8], now: Tick) -> Result<(Action, Vec<u8>), Refusal> {
+        let packet = Packet::parse(frame, self.mac)?;
+        let (protocol, ports, begins) = match packet.transport {
+            Transport::Tcp(ports, begins) => (TCP, ports, begins),
+            Transport::Udp(ports) => (UDP, ports, false),
+            Transport::Icmp(kind, code) => return Err(self.ping(frame, &packet, kind, code)),
+        };
+        let listener = self.listener(&packet, protocol, ports).ok_or(Reason::NotOurs)?;
+        if listener.leaves_tunnels && (protocol, ports.destination) == (UDP, encapsulation::GUE) {
+            return Err(Reason::AlreadyEncapsulated.into());
+        }
+        let hash_of =
+            |ports, protocol| hash::flow(self.key, packet.source, packet.destination, ports, protocol);
+        let hash = hash_of([ports.source, ports.destination], protocol);
+        let place = match listener.affinity {
+            Affinity::Flow => hash,
+            Affinity::Client => hash_of([0, 0], 0),
+        };
+        let id = self.target(listener, place, hash, begins, now)?;
+        let target = self.targets.get(&id).filter(|target| target.next_hop.is_some());
+        let target = target.ok_or(Reason::NoNextHop)?;
+        if packet.length + target.overhead() > usize::from(target.mtu) {
+            return Err(Reason::TooBig.into());
+        }
+        let next_hop = target.next_hop.expect("targets without a next hop are sorted out");
+        let frame = encapsulation::encapsulate(frame, &packet, hash, target, next_hop);
+        count(self.counters.listeners.entry(listener.counter).or_default(), packet.length);
+        count(self.counters.targets.entry(id.0).or_default(), packet.length);
+        let action = if next_hop.interface == self.interface { Action::Tx } else { Action::Redirect };
+        Ok((action, frame))
+    }
+
+    fn ping(&self, frame: &[u8], packet: &Packet, kind: u8, code: u8) -> Refusal {
+        if (kind, code) != (echo::types(packet).0, 0) || !self.vips.contains(&packet.destination) {
+            return Reason::NotOurs.into();
+        }
+        Refusal { reason: Reason::EchoAnswered, answer: Some(echo::reply(frame, packet)) }
+    }
+
+    fn listener(&self, packet: &Packet, protocol: u8, ports: Ports) -> Option<Listener> {
+        let find = |port: u16| self.listeners.get(&(packet.destination, protocol, port));
+        find(ports.destination).or_else(|| find(0)).copied()
+    }
+
+    /// The target of the flow with the hash `hash` whose slot `place` chooses; the slot is marked if the packet goes
+    /// elsewhere than it says.
+    fn target(
+        &mut self,
+        listener: Listener,
+        place: u64,
+        hash: u64,
+        begins: bool,
+        now: Tick,
+    ) -> Result<TargetId, Reason> {
+        let table = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?;
+        let at = (place >> (u64::BITS - table.slots.len().ilog2())) as usize;
+        let slot = table.slots[at];
+        let sighting = Sighting { hash, now, idle: listener.idle };
+        let target = choice::choose(self, slot, listener.tracking, begins, sighting)?;
+        if target != slot.current() {
+            let table = self.tables.get_mut(&listener.forward).expect("the table was just read");
+            table.marks[at] = now;
+        }
+        Ok(target)
+    }
+}
+
+/// Why a packet is not forwarded, and what answers it.
+struct Refusal {
+    reason: Reason,
+    answer: Option<Vec<u8>>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Refusal {
+        Refusal { reason, answer: None }
+    }
+}
+
+fn count(traffic: &mut Traffic, bytes: usize) {
+    traffic.packets += 1;
+    traffic.bytes += bytes as u64;
+}
