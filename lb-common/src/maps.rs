@@ -36,6 +36,9 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 /// `PERCPU_ARRAY<Traffic>` by target id.
 pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
 
+/// `ARRAY<Trace>` with one entry: what the program `explain` saw.
+pub const EXPLAINED: &str = "EXPLAINED";
+
 /// Slots in one value of `SLOTS`. An array map rounds each value up to 8 bytes, so slots are packed by line.
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.

@@ -12,11 +12,11 @@ use lb_common::{
     target_id::TargetId,
 };
 
-use crate::{Stage, quic, slot};
+use crate::{Stage, mode::Mode, quic, slot};
 
 /// The target of a packet whose flow has the hash `hash`.
 #[inline(always)]
-pub fn choose_target<V: Version>(
+pub fn choose_target<M: Mode, V: Version>(
     frame: Frame<'_>,
     transport: &Transport<V::Addresses>,
     listener: &Listener,
@@ -30,12 +30,21 @@ pub fn choose_target<V: Version>(
         }
         if listener.has(Listener::FLAG_QUIC) {
             match quic::route::<V>(frame, listener) {
-                Route::Target(id) => return Ok(id),
+                Route::Target(id) => {
+                    M::note(|trace| trace.server_id());
+                    return Ok(id);
+                }
                 Route::Table(kind) => segment = kind,
             }
         }
     }
-    slot::choose_target(listener, settings, place(listener, settings, &transport.flow, hash), hash, segment)
+    slot::choose_target::<M>(
+        listener,
+        settings,
+        place(listener, settings, &transport.flow, hash),
+        hash,
+        segment,
+    )
 }
 
 /// The hash whose top bits choose the flow's slot: the flow's own, or its client's.

@@ -2,17 +2,22 @@
 
 use lb_common::{reason::Reason, target_id::TargetId};
 
-use crate::maps;
+use crate::{maps, mode::Mode};
 
 /// Counts a packet that was not forwarded.
 #[inline(always)]
-pub fn count_reason(reason: Reason) {
-    maps::add_reason(reason);
+pub fn count_reason<M: Mode>(reason: Reason) {
+    M::note(|trace| trace.ends(reason));
+    if M::LASTS {
+        maps::add_reason(reason);
+    }
 }
 
 /// Counts a forwarded packet of `bytes`, from its inner IP header on.
 #[inline(always)]
-pub fn count_traffic(listener: u16, target: TargetId, bytes: u16) {
-    maps::add_listener_traffic(listener, bytes);
-    maps::add_target_traffic(target, bytes);
+pub fn count_traffic<M: Mode>(listener: u16, target: TargetId, bytes: u16) {
+    if M::LASTS {
+        maps::add_listener_traffic(listener, bytes);
+        maps::add_target_traffic(target, bytes);
+    }
 }

@@ -14,8 +14,10 @@ mod attributes;
 mod counters;
 mod echo;
 mod encapsulate;
+mod explain;
 mod listener;
 mod maps;
+mod mode;
 mod quic;
 mod slot;
 mod target;
@@ -27,53 +29,64 @@ use lb_common::{
     reason::{Reason, Verdict},
 };
 use lb_ebpf::packet_memory::XdpPacket;
+use mode::{Live, Mode};
 
 /// What a stage returns.
 type Stage<T> = Result<T, Reason>;
 
 /// The program that is attached to the node's interfaces.
 #[xdp]
+#[inline(always)]
 pub fn balancer(context: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&context);
-    match balance(&mut packet) {
+    run::<Live>(&context)
+}
+
+/// Runs the stages on one packet, and returns the XDP action.
+#[inline(always)]
+fn run<M: Mode>(context: &XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(context);
+    match balance::<M>(&mut packet) {
         Ok(action) => action,
         Err(reason) => {
-            trace(&context, reason);
-            counters::count_reason(reason);
+            trace(context, reason);
+            counters::count_reason::<M>(reason);
             action(reason.verdict())
         }
     }
 }
 
 #[inline(always)]
-fn balance(packet: &mut XdpPacket) -> Stage<u32> {
+fn balance<M: Mode>(packet: &mut XdpPacket) -> Stage<u32> {
     let ethernet = Ethernet::parse(packet.frame())?;
     match ethernet.ethertype {
-        ETHERTYPE_IPV4 => forward::<Ipv4>(packet, ethernet),
-        ETHERTYPE_IPV6 => forward::<Ipv6>(packet, ethernet),
+        ETHERTYPE_IPV4 => forward::<M, Ipv4>(packet, ethernet),
+        ETHERTYPE_IPV6 => forward::<M, Ipv6>(packet, ethernet),
         _ => Err(Reason::NotIp),
     }
 }
 
 #[inline(always)]
-fn forward<V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32> {
+fn forward<M: Mode, V: Version>(packet: &mut XdpPacket, ethernet: Ethernet) -> Stage<u32> {
     // A switch that floods hands every node the frames of the others.
     if ethernet.destination != MacAddress::from_bits(maps::interface(packet.interface())) {
         return Err(Reason::OtherMac);
     }
     let datagram = V::parse(packet.frame(), ethernet.payload)?;
+    M::note(|trace| trace.datagram::<V>(&datagram));
     if datagram.protocol == V::ICMP {
         return echo::answer::<V>(packet, &datagram);
     }
     let transport = transport(packet.frame(), &datagram)?;
+    M::note(|trace| trace.flow(&transport));
     let settings = maps::settings()?;
     let line = listener::find(&transport.flow, settings)?;
     let listener = line.listener();
     let hash: FlowHash = transport.flow.hash(line.hash_state());
-    let id = attributes::choose_target::<V>(packet.frame(), &transport, &listener, settings, hash)?;
-    let target = target::find(id)?;
+    M::note(|trace| trace.listener(&listener, hash));
+    let id = attributes::choose_target::<M, V>(packet.frame(), &transport, &listener, settings, hash)?;
+    let target = target::find::<M>(id)?;
     let action = encapsulate::send::<V>(packet, &datagram, hash, target)?;
-    counters::count_traffic(listener.counter, id, datagram.length);
+    counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)
 }
 

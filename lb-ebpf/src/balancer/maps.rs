@@ -16,6 +16,7 @@ use lb_common::{
     shared::Shared,
     slot::Slot,
     target_id::TargetId,
+    trace::Trace,
 };
 
 use crate::Stage;
@@ -46,6 +47,9 @@ static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 static LISTENER_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+
+#[map]
+static EXPLAINED: Array<Trace> = Array::with_max_entries(1, 0);
 
 /// The MAC address of an interface that the balancer is attached to; zero, which no frame is for, if it is not
 /// known.
@@ -130,5 +134,15 @@ fn add(traffic: Option<*mut Traffic>, bytes: u16) {
             (*traffic).packets += 1;
             (*traffic).bytes += bytes as u64;
         }
+    }
+}
+
+/// Lets `write` change the record of the packet that is explained.
+#[inline(always)]
+pub fn with_explained(write: impl FnOnce(&mut Trace)) {
+    if let Some(trace) = EXPLAINED.get_ptr_mut(0) {
+        // SAFETY: the one controller runs `explain` for one packet after the other, and reads the record between
+        // them; this reference ends with `write`.
+        write(unsafe { &mut *trace });
     }
 }

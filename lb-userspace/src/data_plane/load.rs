@@ -8,6 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::HashKey;
 use lb_common::maps as names;
 
+use super::explain::Explainer;
 use super::{Capacity, Maps, listeners};
 use crate::programs;
 
@@ -17,6 +18,7 @@ pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     /// What the program looks things up in.
     pub maps: Maps,
+    pub(super) explainer: Explainer,
 }
 
 impl DataPlane {
@@ -41,8 +43,9 @@ impl DataPlane {
         )?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
+        let explainer = Explainer::load(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
-        Ok(DataPlane { ebpf, maps })
+        Ok(DataPlane { ebpf, maps, explainer })
     }
 
     /// The program, for calling it from another one.
