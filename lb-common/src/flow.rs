@@ -24,6 +24,8 @@ pub const ICMPV6: u8 = 58;
 pub trait Addresses: Copy {
     /// Feeds the source address and both ports to the hash.
     fn hash(&self, ports: u32, state: &mut SipHash13);
+    /// The source, in the same form as the destination.
+    fn source(&self) -> [u32; 4];
     /// The destination as a key: IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2), bytes as on the wire.
     fn destination(&self) -> [u32; 4];
 }
@@ -60,6 +62,11 @@ impl Addresses for Ipv4Addresses {
     }
 
     #[inline(always)]
+    fn source(&self) -> [u32; 4] {
+        [0, 0, 0xffff_u32.to_be(), first_half(self.both)]
+    }
+
+    #[inline(always)]
     fn destination(&self) -> [u32; 4] {
         [0, 0, 0xffff_u32.to_be(), second_half(self.both)]
     }
@@ -71,6 +78,12 @@ impl Addresses for Ipv6Addresses {
         state.word(u64::from_le(self.both[0]));
         state.word(u64::from_le(self.both[1]));
         state.word(u32::from_le(ports) as u64);
+    }
+
+    #[inline(always)]
+    fn source(&self) -> [u32; 4] {
+        let [high, low, _, _] = self.both;
+        [first_half(high), second_half(high), first_half(low), second_half(low)]
     }
 
     #[inline(always)]

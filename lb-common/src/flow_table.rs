@@ -116,6 +116,33 @@ impl FlowSet {
         None
     }
 
+    /// The flow's living entry, with nothing changed.
+    #[inline(always)]
+    pub fn peek(&self, sighting: Sighting) -> Option<FlowEntry> {
+        for way in 0..WAYS {
+            let entry = self.entry(way);
+            if entry.tag() == sighting.hash.tag() && entry.is_living(sighting.now, sighting.idle) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// The set as it is now, to be written to without anybody seeing it.
+    #[inline(always)]
+    pub fn copied(&self) -> FlowSet {
+        FlowSet([
+            Shared::<u64>::new(self.entry(0).0),
+            Shared::<u64>::new(self.entry(1).0),
+            Shared::<u64>::new(self.entry(2).0),
+            Shared::<u64>::new(self.entry(3).0),
+            Shared::<u64>::new(self.entry(4).0),
+            Shared::<u64>::new(self.entry(5).0),
+            Shared::<u64>::new(self.entry(6).0),
+            Shared::<u64>::new(self.entry(7).0),
+        ])
+    }
+
     /// Remembers the flow on `target`; an older entry of it is replaced.
     #[inline(always)]
     pub fn remember(&self, sighting: Sighting, target: TargetId) {

@@ -26,6 +26,7 @@ pub mod reason;
 pub mod shared;
 pub mod slot;
 pub mod target_id;
+pub mod trace;
 pub mod tunnel;
 
 pub use encapsulation::Target;

@@ -38,6 +38,9 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 /// `PERCPU_ARRAY<Traffic>` by target id.
 pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
 
+/// `ARRAY<Trace>` with one entry: what the program `explain` saw.
+pub const EXPLAINED: &str = "EXPLAINED";
+
 /// Slots in one value of `SLOTS`. An array map rounds each value up to 8 bytes, so slots are packed by line.
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.
@@ -61,12 +64,21 @@ impl Continuation {
     /// All of them in the order of their numbers.
     pub const ALL: [Continuation; 3] = [Continuation::Icmp, Continuation::Attributes, Continuation::Quic];
 
-    /// The name of the program.
+    /// The name of the program that packets go on in.
     pub const fn program(self) -> &'static str {
         match self {
             Continuation::Icmp => "balancer_icmp",
             Continuation::Attributes => "balancer_attributes",
             Continuation::Quic => "balancer_quic",
+        }
+    }
+
+    /// The name of the program that goes on with a packet that is only explained; behind those above in the map.
+    pub const fn explaining_program(self) -> &'static str {
+        match self {
+            Continuation::Icmp => "explain_icmp",
+            Continuation::Attributes => "explain_attributes",
+            Continuation::Quic => "explain_quic",
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::bench::Workload;
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
 use crate::maps::Settings;
+use crate::trace::Trace;
 
 // SAFETY: `repr(C)` of integers only; the size assertions below prove that there is no padding.
 unsafe impl aya::Pod for Settings {}
@@ -16,6 +17,9 @@ unsafe impl aya::Pod for Target {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Workload {}
 
+// SAFETY: as above.
+unsafe impl aya::Pod for Trace {}
+
 const _: () = {
     assert!(size_of::<Settings>() == 16 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
@@ -23,6 +27,7 @@ const _: () = {
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
+    assert!(size_of::<Trace>() == 2 * 16 + 5 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);

@@ -11,7 +11,7 @@
 //! the caller to look up between [`outer`], [`payload`] and [`inner`].
 
 use crate::encapsulation::GUE_PORT;
-use crate::flow::{Addresses, Ipv4Addresses, Ipv6Addresses, UDP};
+use crate::flow::{Ipv4Addresses, Ipv6Addresses, UDP};
 use crate::memory::{Frame, View, ViewMut};
 use crate::packet::{Ipv4, Ipv6, Parsed, Version};
 use crate::{checksum, reason::Reason};
@@ -28,34 +28,13 @@ const UDP_HEADER: usize = 8;
 const GUE_HEADER: usize = 4;
 
 /// A version of IP as the header of a tunnel packet or of the packet inside.
-pub trait TunnelVersion: Version<Addresses: Ends> {
+pub trait TunnelVersion: Version {
     /// Reads the fixed header and, of a fragment, what tells whose it is.
     fn header(frame: Frame<'_>, offset: usize) -> Option<Header<Self::Addresses>>;
     /// The congestion field (RFC 3168) of the header at the start of `bytes`.
     fn congestion(bytes: View<'_, 12>) -> u8;
     /// Replaces the congestion field, and corrects the header's checksum if it has one.
     fn set_congestion(bytes: &mut ViewMut<'_, 12>, field: u8);
-}
-
-/// Both addresses as keys.
-pub trait Ends: Addresses {
-    /// The source as a key, as [`Addresses::destination`] is the destination's.
-    fn source(&self) -> [u32; 4];
-}
-
-impl Ends for Ipv4Addresses {
-    #[inline(always)]
-    fn source(&self) -> [u32; 4] {
-        Ipv4Addresses { both: self.both.rotate_left(32) }.destination()
-    }
-}
-
-impl Ends for Ipv6Addresses {
-    #[inline(always)]
-    fn source(&self) -> [u32; 4] {
-        let [high, low, _, _] = self.both;
-        Ipv6Addresses { both: [0, 0, high, low] }.destination()
-    }
 }
 
 /// What a tunnel needs of an IP header, whole datagram or fragment.

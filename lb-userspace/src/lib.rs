@@ -10,6 +10,7 @@ pub mod agent;
 pub mod config;
 pub mod controller;
 pub mod data_plane;
+pub mod explain;
 pub mod health;
 pub mod metrics;
 pub mod model;

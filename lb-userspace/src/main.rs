@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::{agent, config, controller, output, status};
+use lb_userspace::{agent, config, controller, explain, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     },
     /// Show what a running controller does
     Status(status::Options),
+    /// Say what the loaded program does with a packet, without sending it
+    Explain(explain::Options),
 }
 
 #[tokio::main]
@@ -57,5 +59,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
             output::print(&format!("{}: ok: {}\n", file.display(), config::summary(&desired)))
         }
         Command::Status(options) => status::show(options).await,
+        Command::Explain(options) => explain::show(options).await,
     }
 }

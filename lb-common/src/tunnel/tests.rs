@@ -3,6 +3,7 @@
 use etherparse::PacketBuilder;
 
 use super::*;
+use crate::flow::Addresses;
 use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 const NODE: [u8; 4] = [10, 0, 0, 1];

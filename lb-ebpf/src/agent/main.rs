@@ -17,7 +17,7 @@ use lb_common::{
     flow::Addresses,
     packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, Version},
     reason::{Reason, Verdict},
-    tunnel::{self, Ends, Payload, TunnelVersion},
+    tunnel::{self, Payload, TunnelVersion},
 };
 use lb_ebpf::packet_memory::XdpPacket;
 

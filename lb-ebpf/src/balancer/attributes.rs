@@ -11,11 +11,11 @@ use lb_common::{
     target_id::TargetId,
 };
 
-use crate::{Stage, slot};
+use crate::{Stage, mode::Mode, slot};
 
 /// The target of a packet whose flow has the hash `hash`. `segment` is what the packet says of its flow's age.
 #[inline(always)]
-pub fn choose_target<A: Addresses>(
+pub fn choose_target<M: Mode, A: Addresses>(
     flow: &Flow<A>,
     segment: Segment,
     listener: &Listener,
@@ -25,7 +25,7 @@ pub fn choose_target<A: Addresses>(
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
         return Err(Reason::AlreadyEncapsulated);
     }
-    slot::choose_target(listener, settings, place(listener, settings, flow, hash), hash, segment)
+    slot::choose_target::<M>(listener, settings, place(listener, settings, flow, hash), hash, segment)
 }
 
 /// The hash whose top bits choose the flow's slot: the flow's own, or its client's.

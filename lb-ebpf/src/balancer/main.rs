@@ -14,8 +14,10 @@ mod attributes;
 mod counters;
 mod echo;
 mod encapsulate;
+mod explain;
 mod listener;
 mod maps;
+mod mode;
 mod quic;
 mod slot;
 mod target;
@@ -34,6 +36,7 @@ use lb_common::{
     target_id::TargetId,
 };
 use lb_ebpf::packet_memory::XdpPacket;
+use mode::{Live, Mode};
 
 /// What a stage returns.
 type Stage<T> = Result<T, Reason>;
@@ -56,74 +59,80 @@ impl From<Reason> for Exit {
 /// The program that is attached to the node's interfaces: packets of listeners without attributes.
 #[xdp]
 pub fn balancer(context: XdpContext) -> u32 {
-    run(&context, forward::<Ipv4>, forward::<Ipv6>)
+    run::<Live>(&context, forward::<Live, Ipv4>, forward::<Live, Ipv6>)
 }
 
 /// Goes on with packets of listeners with attributes.
 #[xdp]
 pub fn balancer_attributes(context: XdpContext) -> u32 {
-    run(&context, forward_by_attributes::<Ipv4>, forward_by_attributes::<Ipv6>)
+    run::<Live>(&context, forward_by_attributes::<Live, Ipv4>, forward_by_attributes::<Live, Ipv6>)
 }
 
 /// Goes on with packets of QUIC listeners.
 #[xdp]
 pub fn balancer_quic(context: XdpContext) -> u32 {
-    run(&context, forward_quic::<Ipv4>, forward_quic::<Ipv6>)
+    run::<Live>(&context, forward_quic::<Live, Ipv4>, forward_quic::<Live, Ipv6>)
 }
 
 /// Goes on with ICMP.
 #[xdp]
 pub fn balancer_icmp(context: XdpContext) -> u32 {
-    run(&context, answer::<Ipv4>, answer::<Ipv6>)
+    run::<Live>(&context, answer::<Live, Ipv4>, answer::<Live, Ipv6>)
 }
 
 /// Runs the stages for the packet's version of IP, and returns the XDP action.
 #[inline(always)]
-fn run(
+fn run<M: Mode>(
     context: &XdpContext,
     ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
     ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
 ) -> u32 {
-    match balance(&mut XdpPacket::new(context), ipv4, ipv6) {
+    match balance::<M>(&mut XdpPacket::new(context), ipv4, ipv6) {
         Ok(action) => action,
-        Err(Exit::Reason(reason)) => end(context, reason),
+        Err(Exit::Reason(reason)) => end::<M>(context, reason),
         Err(Exit::Continue(continuation)) => {
-            maps::continue_in(context, continuation);
+            maps::continue_in(context, M::FIRST_CONTINUATION + continuation as u32);
             // The loader has put all programs in place before it attaches the first.
-            end(context, Reason::NoTable)
+            end::<M>(context, Reason::NoTable)
         }
     }
 }
 
 #[inline(always)]
-fn balance(
+fn balance<M: Mode>(
     packet: &mut XdpPacket,
     ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
     ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
 ) -> Result<u32, Exit> {
     let ethernet = Ethernet::parse(packet.frame())?;
     match ethernet.ethertype {
-        ETHERTYPE_IPV4 => ipv4(packet, &datagram::<Ipv4>(packet, ethernet)?),
-        ETHERTYPE_IPV6 => ipv6(packet, &datagram::<Ipv6>(packet, ethernet)?),
+        ETHERTYPE_IPV4 => ipv4(packet, &datagram::<M, Ipv4>(packet, ethernet)?),
+        ETHERTYPE_IPV6 => ipv6(packet, &datagram::<M, Ipv6>(packet, ethernet)?),
         _ => Err(Reason::NotIp.into()),
     }
 }
 
 #[inline(always)]
-fn datagram<V: Version>(packet: &XdpPacket, ethernet: Ethernet) -> Stage<Datagram<V::Addresses>> {
+fn datagram<M: Mode, V: Version>(packet: &XdpPacket, ethernet: Ethernet) -> Stage<Datagram<V::Addresses>> {
     // A switch that floods hands every node the frames of the others.
     if ethernet.destination != MacAddress::from_bits(maps::interface(packet.interface())) {
         return Err(Reason::OtherMac);
     }
-    V::parse(packet.frame(), ethernet.payload)
+    let datagram = V::parse(packet.frame(), ethernet.payload)?;
+    M::note(|trace| trace.datagram::<V>(&datagram));
+    Ok(datagram)
 }
 
 #[inline(always)]
-fn forward<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
+fn forward<M: Mode, V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+) -> Result<u32, Exit> {
     if datagram.protocol == V::ICMP {
         return Err(Exit::Continue(Continuation::Icmp));
     }
     let transport = transport(packet.frame(), datagram)?;
+    M::note(|trace| trace.flow(&transport));
     let settings = maps::settings()?;
     let line = listener::find(&transport.flow, settings)?;
     let listener = line.listener();
@@ -132,65 +141,84 @@ fn forward<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>
         return Err(Exit::Continue(if is_quic { Continuation::Quic } else { Continuation::Attributes }));
     }
     let hash: FlowHash = transport.flow.hash(line.hash_state());
-    let id = slot::choose_target(&listener, settings, hash, hash, transport.segment)?;
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+    M::note(|trace| trace.listener(&listener, hash));
+    let id = slot::choose_target::<M>(&listener, settings, hash, hash, transport.segment)?;
+    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
 }
 
 #[inline(always)]
-fn forward_by_attributes<V: Version>(
+fn forward_by_attributes<M: Mode, V: Version>(
     packet: &mut XdpPacket,
     datagram: &Datagram<V::Addresses>,
 ) -> Result<u32, Exit> {
-    let Transport { flow, segment } = transport(packet.frame(), datagram)?;
+    let transport = transport(packet.frame(), datagram)?;
+    M::note(|trace| trace.flow(&transport));
+    let Transport { flow, segment } = transport;
     let settings = maps::settings()?;
     let line = listener::find(&flow, settings)?;
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
-    let id = attributes::choose_target(&flow, segment, &listener, settings, hash)?;
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+    M::note(|trace| trace.listener(&listener, hash));
+    let id = attributes::choose_target::<M, _>(&flow, segment, &listener, settings, hash)?;
+    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
 }
 
 #[inline(always)]
-fn forward_quic<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
-    let Transport { flow, .. } = transport(packet.frame(), datagram)?;
+fn forward_quic<M: Mode, V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+) -> Result<u32, Exit> {
+    let transport = transport(packet.frame(), datagram)?;
+    M::note(|trace| trace.flow(&transport));
+    let Transport { flow, .. } = transport;
     let settings = maps::settings()?;
     let line = listener::find(&flow, settings)?;
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
+    M::note(|trace| trace.listener(&listener, hash));
     let id = match quic::route::<V>(packet.frame(), &listener) {
-        Route::Target(id) => id,
-        Route::Table(segment) => attributes::choose_target(&flow, segment, &listener, settings, hash)?,
+        Route::Target(id) => {
+            M::note(|trace| trace.server_id());
+            id
+        }
+        Route::Table(segment) => {
+            attributes::choose_target::<M, _>(&flow, segment, &listener, settings, hash)?
+        }
     };
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
 }
 
 #[inline(always)]
-fn answer<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
+fn answer<M: Mode, V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+) -> Result<u32, Exit> {
     Ok(echo::answer::<V>(packet, datagram)?)
 }
 
 #[inline(always)]
-fn send<V: Version>(
+fn send<M: Mode, V: Version>(
     packet: &mut XdpPacket,
     datagram: &Datagram<V::Addresses>,
     listener: &Listener,
     hash: FlowHash,
     id: TargetId,
 ) -> Stage<u32> {
-    let target = target::find(id)?;
+    let target = target::find::<M>(id)?;
     let action = encapsulate::send::<V>(packet, datagram, hash, target)?;
-    counters::count_traffic(listener.counter, id, datagram.length);
+    counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)
 }
 
 #[inline(always)]
-fn end(context: &XdpContext, reason: Reason) -> u32 {
+fn end<M: Mode>(context: &XdpContext, reason: Reason) -> u32 {
+    M::note(|trace| trace.ends(reason));
     let action = action(reason.verdict());
     // From here on the verifier need not tell the reasons apart.
     let interface = XdpPacket::new(context).interface();
     let number = forget_value::<{ Reason::COUNTERS }>(reason as usize, interface as usize) as u32;
     trace(context, number);
-    counters::count_reason(number);
+    counters::count_reason::<M>(number);
     action
 }
 

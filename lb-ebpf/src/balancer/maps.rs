@@ -17,6 +17,7 @@ use lb_common::{
     shared::Shared,
     slot::Slot,
     target_id::TargetId,
+    trace::Trace,
 };
 
 use crate::Stage;
@@ -42,7 +43,7 @@ static INTERFACES: Array<u64> = Array::with_max_entries(1024, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
-static CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(Continuation::ALL.len() as u32, 0);
+static CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(2 * Continuation::ALL.len() as u32, 0);
 #[map]
 static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::COUNTERS as u32, 0);
 #[map]
@@ -52,10 +53,12 @@ static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(102
 
 /// Leaves the packet to another program; returns only if that is not there.
 #[inline(always)]
-pub fn continue_in(context: &XdpContext, continuation: Continuation) {
+pub fn continue_in(context: &XdpContext, index: u32) {
     // SAFETY: the kernel checks the program's type and the depth of calls; nothing of this run is used after it.
-    unsafe { CONTINUATIONS.tail_call(context, continuation as u32) }
+    unsafe { CONTINUATIONS.tail_call(context, index) }
 }
+#[map]
+static EXPLAINED: Array<Trace> = Array::with_max_entries(1, 0);
 
 /// The MAC address of an interface that the balancer is attached to; zero, which no frame is for, if it is not
 /// known.
@@ -140,5 +143,15 @@ fn add(traffic: Option<*mut Traffic>, bytes: u16) {
             (*traffic).packets += 1;
             (*traffic).bytes += bytes as u64;
         }
+    }
+}
+
+/// Lets `write` change the record of the packet that is explained.
+#[inline(always)]
+pub fn with_explained(write: impl FnOnce(&mut Trace)) {
+    if let Some(trace) = EXPLAINED.get_ptr_mut(0) {
+        // SAFETY: the one controller runs `explain` for one packet after the other, and reads the record between
+        // them; this reference ends with `write`.
+        write(unsafe { &mut *trace });
     }
 }

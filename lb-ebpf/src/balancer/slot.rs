@@ -13,11 +13,11 @@ use lb_common::{
     target_id::TargetId,
 };
 
-use crate::{Stage, maps};
+use crate::{Stage, maps, mode::Mode};
 
 /// The target of a packet. `place` chooses the slot; `hash` tells the flow from others.
 #[inline(always)]
-pub fn choose_target(
+pub fn choose_target<M: Mode>(
     listener: &Listener,
     settings: &Settings,
     place: FlowHash,
@@ -30,8 +30,9 @@ pub fn choose_target(
     }
     let index = forward.first() + place.slot(forward.log2());
     let slot = maps::slot(index);
+    M::note(|trace| trace.slot(forward, place.slot(forward.log2()), slot));
     let id = if choice::needs_flow_table(slot, listener.tracking) {
-        consult_flow_table(listener, settings, hash, segment, slot, index)
+        consult_flow_table::<M>(listener, settings, hash, segment, slot, index)
     } else {
         slot.current()
     };
@@ -40,7 +41,7 @@ pub fn choose_target(
 
 /// A function of its own, so that the common path stays short; its cost is paid in changed slots only.
 #[inline(always)]
-fn consult_flow_table(
+fn consult_flow_table<M: Mode>(
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
@@ -52,11 +53,19 @@ fn consult_flow_table(
         return slot.current();
     };
     let sighting = Sighting { hash, now: now(), idle: listener.idle };
+    M::note(|trace| trace.flow_table(sighting.now, set.peek(sighting)));
+    let copy;
+    let set = if M::LASTS {
+        set
+    } else {
+        copy = set.copied();
+        &copy
+    };
     let lives = |id| maps::target(id).is_some_and(|target| target.way.keeps_flows());
     match choice::choose(slot, listener.tracking, segment, set, sighting, lives) {
         Choice::BySlot(id) => id,
         Choice::Exception(id) => {
-            mark_exception(index, sighting.now);
+            mark_exception::<M>(index, sighting.now);
             id
         }
     }
@@ -65,7 +74,11 @@ fn consult_flow_table(
 /// User space keeps a slot in the state 'has exceptions' while its mark is recent. Zero means never, so tick 0
 /// is marked as 1.
 #[inline(always)]
-fn mark_exception(index: u32, now: Tick) {
+fn mark_exception<M: Mode>(index: u32, now: Tick) {
+    M::note(|trace| trace.exception());
+    if !M::LASTS {
+        return;
+    }
     let now = if now.0 == 0 { 1 } else { now.0 };
     if let Some(mark) = maps::exception_mark(index)
         && mark.load() != now

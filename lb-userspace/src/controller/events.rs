@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::configuration::ConfigurationFile;
 use super::node::Node;
+use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
 use crate::next_hop::{Interface, Resolutions};
 use crate::status::report::Report;
@@ -29,6 +30,8 @@ pub(super) enum Event {
     Interfaces(Arc<BTreeMap<u32, Interface>>),
     /// Somebody wants to see the status.
     Report(oneshot::Sender<Report>),
+    /// Somebody wants packets explained.
+    Question(Question),
     /// Time has passed.
     Tick,
 }
@@ -39,16 +42,21 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Listens to all sources; the second value asks for reports.
-    pub(super) fn listen(file: ConfigurationFile, node: &mut Node) -> anyhow::Result<(Events, Reports)> {
+    /// Listens to all sources; the other values ask for reports and explanations.
+    pub(super) fn listen(
+        file: ConfigurationFile,
+        node: &mut Node,
+    ) -> anyhow::Result<(Events, Reports, Questions)> {
         let (sender, queue) = mpsc::channel(1024);
         let (reports, requests) = mpsc::channel(16);
+        let (questions, asked) = mpsc::channel(16);
         let (health, next_hops, interfaces) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
         tokio::spawn(forward_health(health, sender.clone()));
         tokio::spawn(forward_watch(next_hops, sender.clone(), Event::NextHops));
         tokio::spawn(forward_watch(interfaces, sender.clone(), Event::Interfaces));
-        tokio::spawn(forward_requests(requests, sender.clone()));
+        tokio::spawn(forward_requests(requests, sender.clone(), Event::Report));
+        tokio::spawn(forward_requests(asked, sender.clone(), Event::Question));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();
@@ -56,7 +64,7 @@ impl Events {
                 while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
             });
         }
-        Ok((Events { queue }, reports))
+        Ok((Events { queue }, reports, questions))
     }
 
     /// The next event; [`Event::Tick`] at `deadline` if none comes before.
@@ -94,12 +102,13 @@ async fn forward_health(mut health: mpsc::UnboundedReceiver<HealthEvent>, events
     }
 }
 
-async fn forward_requests(
-    mut requests: mpsc::Receiver<oneshot::Sender<Report>>,
+async fn forward_requests<T>(
+    mut requests: mpsc::Receiver<T>,
     events: mpsc::Sender<Event>,
+    event: fn(T) -> Event,
 ) {
     while let Some(request) = requests.recv().await {
-        if events.send(Event::Report(request)).await.is_err() {
+        if events.send(event(request)).await.is_err() {
             return;
         }
     }

@@ -11,7 +11,9 @@
 
 mod configuration;
 mod events;
+mod explain;
 mod hash_key;
+mod names;
 mod node;
 mod observers;
 mod own_addresses;
@@ -56,11 +58,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
     let mut node = Node::start(desired, &options.config, hash_key).await?;
-    let (mut events, reports) = Events::listen(file, &mut node)?;
+    let (mut events, reports, questions) = Events::listen(file, &mut node)?;
+    let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
+    let routes = crate::explain::routes(questions);
     let _status =
-        server::serve_socket(&options.runtime_directory.join(crate::STATUS_SOCKET), reports.clone())
-            .await
-            .context("serving the status")?;
+        server::serve_socket(&socket, reports.clone(), routes).await.context("serving the status")?;
     let _metrics = match metrics_address {
         Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
         None => None,
@@ -79,6 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Event::NextHops(next_hops) => node.set_next_hops(&next_hops),
                 Event::Interfaces(interfaces) => node.set_interfaces(&interfaces),
                 Event::Report(answer) => asked.push(answer),
+                Event::Question(question) => node.answer_question(question),
                 Event::Tick => {}
             }
         }

@@ -171,7 +171,7 @@ impl Node {
         }
     }
 
-    fn next_hop(&self, address: IpAddr) -> NextHopReport {
+    pub(super) fn next_hop(&self, address: IpAddr) -> NextHopReport {
         match self.reconciler.next_hops().get(&address) {
             Some(Ok(next_hop)) => NextHopReport::Resolved {
                 interface: next_hop.interface_name.clone(),

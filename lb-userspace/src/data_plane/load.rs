@@ -9,6 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::HashKey;
 use lb_common::maps::{self as names, Continuation};
 
+use super::explain::Explainer;
 use super::{Capacity, Maps, listeners};
 use crate::programs;
 
@@ -23,6 +24,7 @@ pub struct DataPlane {
     pub maps: Maps,
     /// The kernel empties a program array when nobody holds it any more.
     _continuations: ProgramArray<MapData>,
+    pub(super) explainer: Explainer,
 }
 
 impl DataPlane {
@@ -44,8 +46,9 @@ impl DataPlane {
         let continuations = load_continuations(&mut ebpf)?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
+        let explainer = Explainer::load(&mut ebpf)?;
         let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
-        Ok(DataPlane { ebpf, maps, _continuations: continuations })
+        Ok(DataPlane { ebpf, maps, _continuations: continuations, explainer })
     }
 
     /// The program, for calling it from another one.
@@ -86,19 +89,21 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     })
 }
 
-/// Loads the programs that the balancer leaves rare packets to, and tells it where they are.
+/// Loads the programs that rare packets go on in, and tells the others where they are. That the kernel refuses
+/// one that only explains keeps nothing else from working.
 fn load_continuations(ebpf: &mut Ebpf) -> anyhow::Result<ProgramArray<MapData>> {
     for continuation in Continuation::ALL {
         load_program(ebpf, continuation.program())?;
     }
+    let explaining = Continuation::ALL.map(Continuation::explaining_program);
+    let explains = explaining.iter().all(|name| load_program(ebpf, name).is_ok());
     let map = ebpf.take_map(names::CONTINUATIONS).context("the object has no map `CONTINUATIONS`")?;
     let mut array = ProgramArray::try_from(map).context("the map `CONTINUATIONS` is of another type")?;
-    for continuation in Continuation::ALL {
-        let descriptor =
-            program(ebpf, continuation.program())?.fd().context("the program was just loaded")?;
-        array
-            .set(continuation as u32, descriptor, 0)
-            .context("telling the balancer of its other programs")?;
+    let live = Continuation::ALL.map(Continuation::program);
+    let all = live.into_iter().chain(explaining.into_iter().filter(|_| explains));
+    for (index, name) in (0..).zip(all) {
+        let descriptor = program(ebpf, name)?.fd().context("the program was just loaded")?;
+        array.set(index, descriptor, 0).context("telling the balancer of its other programs")?;
     }
     Ok(array)
 }

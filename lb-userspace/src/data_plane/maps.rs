@@ -94,6 +94,16 @@ impl Maps {
         self.interfaces.set(index, mac.to_bits(), 0).context("writing an interface's MAC address")
     }
 
+    /// The MAC address whose frames the balancer takes on an interface.
+    ///
+    /// # Errors
+    /// If the interface's index is beyond the capacity.
+    pub fn interface(&self, index: u32) -> anyhow::Result<[u8; 6]> {
+        let bits = self.interfaces.get(&index, 0).context("reading an interface's MAC address")?;
+        let [a, b, c, d, e, f, _, _] = bits.to_le_bytes();
+        Ok([a, b, c, d, e, f])
+    }
+
     /// Adds or replaces a listener; a packet sees the old or the new one.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod attach;
 pub mod capacity;
+mod explain;
 mod listeners;
 pub mod load;
 pub mod mapped;
@@ -16,6 +17,7 @@ pub mod writer;
 
 pub use attach::Attachment;
 pub use capacity::Capacity;
+pub use explain::Explained;
 pub use load::DataPlane;
 pub use maps::Maps;
 pub use writer::{Writer, Written};

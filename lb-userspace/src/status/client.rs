@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -22,8 +23,27 @@ use super::report::Report;
 /// When no controller serves there, when it may not be asked by this user, and when it is of another version
 /// whose report this one can't read.
 pub async fn fetch(path: &Path) -> Result<Report> {
+    let request = Request::get("/status").header(header::HOST, "sluice").body(Full::default())?;
+    parse(&ask(path, request).await?)
+}
+
+/// The answer of the controller that serves on the Unix socket `path` to `question`, both as JSON.
+///
+/// # Errors
+/// As [`fetch`], and with the controller's own words when it refuses the question.
+pub async fn post<T: DeserializeOwned>(path: &Path, what: &str, question: &impl Serialize) -> Result<T> {
+    let body = serde_json::to_vec(question).context("writing the question as JSON")?;
+    let request = Request::post(what)
+        .header(header::HOST, "sluice")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(body))?;
+    serde_json::from_slice(&ask(path, request).await?)
+        .context("the answer has another shape than this sluice expects; use the controller's own version")
+}
+
+async fn ask(path: &Path, request: Request<Full<Bytes>>) -> Result<Bytes> {
     let stream = UnixStream::connect(path).await.map_err(|error| not_connected(path, error))?;
-    let (status, body) = timeout(ANSWER, exchange(stream))
+    let (status, body) = timeout(ANSWER, exchange(stream, request))
         .await
         .unwrap_or_else(|_| Err(anyhow!("no answer within {} seconds", ANSWER.as_secs())))
         .with_context(|| format!("the controller at {} could not be asked; see its log", path.display()))?;
@@ -31,7 +51,7 @@ pub async fn fetch(path: &Path) -> Result<Report> {
         let said = String::from_utf8_lossy(&body);
         bail!("the controller at {} answered {status}: {}", path.display(), said.trim_end());
     }
-    parse(&body)
+    Ok(body)
 }
 
 fn not_connected(path: &Path, error: io::Error) -> anyhow::Error {
@@ -50,9 +70,8 @@ fn not_connected(path: &Path, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(meaning)
 }
 
-async fn exchange(stream: UnixStream) -> Result<(StatusCode, Bytes)> {
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/status").header(header::HOST, "sluice").body(Empty::<Bytes>::new())?;
     let answer = async {
         let response = requests.send_request(request).await?;
         let status = response.status();

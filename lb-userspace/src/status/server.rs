@@ -57,13 +57,13 @@ impl Drop for Serving {
     }
 }
 
-/// Serves `GET /status` (the report as JSON) on the Unix socket `path`, for its owner alone.
+/// Serves `GET /status` (the report as JSON) and what `more` serves on the Unix socket `path`, for its owner alone.
 ///
 /// # Errors
 /// When the socket can't be made, and when another controller serves there.
-pub async fn serve_socket(path: &Path, reports: Reports) -> Result<Serving> {
+pub async fn serve_socket(path: &Path, reports: Reports, more: Router) -> Result<Serving> {
     let (listener, file) = socket_file::bind(path).await?;
-    let mut serving = Serving::start(listener, status_routes(reports), LIMITS);
+    let mut serving = Serving::start(listener, status_routes(reports).merge(more), LIMITS);
     serving.file = Some(file);
     Ok(serving)
 }
@@ -87,7 +87,7 @@ pub async fn serve_metrics(address: SocketAddr, reports: Reports) -> Result<Serv
 
 fn status_routes(reports: Reports) -> Router {
     let router = Router::new().route("/status", get(status)).with_state(reports);
-    router.fallback(async || nothing_here("this socket serves GET /status"))
+    router.fallback(async || nothing_here("this socket serves GET /status and POST /explain"))
 }
 
 fn metrics_routes(reports: Reports) -> Router {

@@ -12,6 +12,7 @@ mod client;
 mod difference;
 mod echo;
 mod exceptions;
+mod explained;
 mod forwarded;
 mod fuzz;
 mod malformed;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
 use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{Slot, Target, TargetId};
-use lb_userspace::data_plane::{Capacity, DataPlane};
+use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
 
 use crate::client::{Family, KEY, NODE_MAC};
 use crate::program::{Outcome, Program};
@@ -50,6 +50,14 @@ pub const SLOTS: usize = 1 << TABLE_LOG2;
 
 /// What has been counted: a line for each counter that is not zero.
 pub type Counts = BTreeMap<String, u64>;
+
+/// Counters, entries of the flow table in their order, and the slots' marks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct State {
+    pub counts: Counts,
+    flows: Vec<u64>,
+    marks: Vec<Option<u16>>,
+}
 
 /// The node under test.
 pub struct Node {
@@ -133,6 +141,21 @@ impl Node {
     /// Runs the balancer on a frame.
     pub fn run(&self, frame: &[u8]) -> Outcome {
         self.program.run(frame)
+    }
+
+    /// What the program `explain` says of a frame.
+    pub fn explain(&mut self, interface: u32, frame: &[u8]) -> Explained {
+        self.data_plane.explain(interface, frame).expect("the kernel takes the packet")
+    }
+
+    /// All that a packet may change.
+    pub fn state(&self) -> State {
+        let mut flows = Vec::new();
+        self.data_plane.maps.for_each_flow(|entry| flows.push(entry.0));
+        let marks = (0..SLOTS as u32)
+            .map(|slot| self.data_plane.maps.last_exception(FORWARD, slot).map(|tick| tick.0))
+            .collect();
+        State { counts: self.counts(), flows, marks }
     }
 
     pub fn program(&self) -> &Program {

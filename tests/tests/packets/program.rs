@@ -57,7 +57,7 @@ impl Program {
     }
 }
 
-fn action(number: u32) -> Action {
+pub fn action(number: u32) -> Action {
     match number {
         0 => Action::Aborted,
         1 => Action::Drop,

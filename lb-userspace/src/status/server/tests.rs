@@ -56,7 +56,7 @@ async fn ask_raw<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut i
 #[tokio::test]
 async fn a_report_comes_through_the_socket_as_it_was() {
     let directory = Directory::new("round-trip");
-    let serving = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let serving = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     for _ in 0..LIMITS.connections * 3 {
         assert_eq!(client::fetch(&directory.socket()).await.unwrap(), sample::report());
     }
@@ -66,7 +66,7 @@ async fn a_report_comes_through_the_socket_as_it_was() {
 #[tokio::test]
 async fn the_socket_and_its_directory_are_their_owners_alone() {
     let directory = Directory::new("modes");
-    let _serving = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let _serving = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     assert_eq!(mode(&directory.socket()), 0o600);
     assert_eq!(mode(directory.socket().parent().unwrap()), 0o700);
     let names = std::fs::read_dir(directory.socket().parent().unwrap()).unwrap().count();
@@ -79,14 +79,14 @@ async fn a_directory_that_others_may_write_to_is_refused() {
     let parent = directory.0.join("made");
     std::fs::create_dir(&parent).unwrap();
     std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let error = serve_socket(&directory.socket(), controller()).await.unwrap_err();
+    let error = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap_err();
     assert!(format!("{error:#}").contains("chmod go-w"), "{error:#}");
 }
 
 #[tokio::test]
 async fn the_socket_goes_with_its_guard() {
     let directory = Directory::new("guard");
-    drop(serve_socket(&directory.socket(), controller()).await.unwrap());
+    drop(serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap());
     assert!(!directory.socket().exists());
     let error = client::fetch(&directory.socket()).await.unwrap_err();
     assert!(error.to_string().starts_with("no controller serves"), "{error:#}");
@@ -99,15 +99,16 @@ async fn a_stale_socket_is_replaced() {
     drop(UnixListener::bind(directory.socket()).unwrap());
     let error = client::fetch(&directory.socket()).await.unwrap_err();
     assert!(error.to_string().starts_with("no controller serves"), "{error:#}");
-    let _serving = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let _serving = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     client::fetch(&directory.socket()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_living_controllers_socket_is_left_to_it() {
     let directory = Directory::new("living");
-    let _first = serve_socket(&directory.socket(), controller()).await.unwrap();
-    let error = format!("{:#}", serve_socket(&directory.socket(), controller()).await.unwrap_err());
+    let _first = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
+    let error =
+        format!("{:#}", serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap_err());
     let named = format!("another controller (process {})", std::process::id());
     assert!(error.contains(&named) && error.contains("status.sock"), "{error}");
     client::fetch(&directory.socket()).await.unwrap();
@@ -116,9 +117,9 @@ async fn a_living_controllers_socket_is_left_to_it() {
 #[tokio::test]
 async fn a_successors_socket_survives_its_predecessors_end() {
     let directory = Directory::new("successor");
-    let first = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let first = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     std::fs::remove_file(directory.socket()).unwrap();
-    let _second = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let _second = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     drop(first);
     client::fetch(&directory.socket()).await.unwrap();
 }
@@ -128,7 +129,8 @@ async fn what_is_not_a_socket_is_not_replaced() {
     let directory = Directory::new("file");
     std::fs::create_dir(directory.socket().parent().unwrap()).unwrap();
     std::fs::write(directory.socket(), "precious").unwrap();
-    let error = format!("{:#}", serve_socket(&directory.socket(), controller()).await.unwrap_err());
+    let error =
+        format!("{:#}", serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap_err());
     assert!(error.contains("not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(directory.socket()).unwrap(), "precious");
 }
@@ -136,10 +138,10 @@ async fn what_is_not_a_socket_is_not_replaced() {
 #[tokio::test]
 async fn other_paths_say_what_exists() {
     let directory = Directory::new("paths");
-    let _serving = serve_socket(&directory.socket(), controller()).await.unwrap();
+    let _serving = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     let answer = ask_raw(UnixStream::connect(directory.socket()).await.unwrap(), "/").await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(answer.ends_with("this socket serves GET /status, nothing else\n"), "{answer}");
+    assert!(answer.ends_with("this socket serves GET /status and POST /explain, nothing else\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn a_stopping_controller_is_named() {
     let directory = Directory::new("stopping");
     let (reports, requests) = mpsc::channel(1);
     drop(requests);
-    let _serving = serve_socket(&directory.socket(), reports).await.unwrap();
+    let _serving = serve_socket(&directory.socket(), reports, Router::new()).await.unwrap();
     let error = client::fetch(&directory.socket()).await.unwrap_err();
     assert!(error.to_string().contains("503") && error.to_string().ends_with("is stopping"), "{error:#}");
 }

@@ -1,0 +1,30 @@
+//! `explain`: the balancer on a packet that nobody sent, without a trace in what other packets see.
+
+use aya_ebpf::{macros::xdp, programs::XdpContext};
+use lb_common::packet::{Ipv4, Ipv6};
+
+use crate::{answer, forward, forward_by_attributes, forward_quic, mode::Dry, run};
+
+/// The program that the controller runs, and that is never attached.
+#[xdp]
+pub fn explain(context: XdpContext) -> u32 {
+    run::<Dry>(&context, forward::<Dry, Ipv4>, forward::<Dry, Ipv6>)
+}
+
+/// Goes on with packets of listeners with attributes.
+#[xdp]
+pub fn explain_attributes(context: XdpContext) -> u32 {
+    run::<Dry>(&context, forward_by_attributes::<Dry, Ipv4>, forward_by_attributes::<Dry, Ipv6>)
+}
+
+/// Goes on with packets of QUIC listeners.
+#[xdp]
+pub fn explain_quic(context: XdpContext) -> u32 {
+    run::<Dry>(&context, forward_quic::<Dry, Ipv4>, forward_quic::<Dry, Ipv6>)
+}
+
+/// Goes on with ICMP.
+#[xdp]
+pub fn explain_icmp(context: XdpContext) -> u32 {
+    run::<Dry>(&context, answer::<Dry, Ipv4>, answer::<Dry, Ipv6>)
+}
