@@ -11,6 +11,7 @@ use lb_common::Reason;
 
 use super::contest::{self, End, Totals};
 use super::epoch::{Diet, Epoch, Step};
+use super::finding::Finding;
 use super::subject::Subject;
 use super::world;
 use crate::model::Counters;
@@ -108,17 +109,22 @@ impl Shared<'_> {
         let epoch = Epoch::new(self.campaign.seed, number, self.campaign.diet);
         match contest::play(subject, &epoch, Totals::AtTheEnd)? {
             End::Agreed(counters) => self.count(&epoch, &counters),
-            End::Differs(finding) => {
-                let finding = match contest::play(subject, &epoch, Totals::EveryStep)? {
-                    End::Differs(earlier) => earlier,
-                    End::Agreed(_) => finding,
-                };
-                let step = finding.step;
-                let finding = finding.minimised(subject)?;
-                let seed = self.campaign.seed;
-                bail!("model and program differ: seed {seed}, epoch {number}, step {step}\n{finding}")
-            }
+            End::Differs(finding) => bail!(self.report(subject, &epoch, *finding, number)?),
         }
+    }
+
+    /// The finding in words: shortened if the epoch, played again, differs again.
+    fn report(&self, subject: &mut Subject, epoch: &Epoch, finding: Finding, number: u64) -> Result<String> {
+        let title = format!("model and program differ: seed {}, epoch {number}", self.campaign.seed);
+        Ok(match contest::play(subject, epoch, Totals::EveryStep)? {
+            End::Differs(earlier) => {
+                let step = earlier.step;
+                format!("{title}, step {step}\n{}", earlier.minimised(subject)?)
+            }
+            End::Agreed(_) => {
+                format!("{title}, step {}, but not when it was played again\n{finding}", finding.step)
+            }
+        })
     }
 
     fn count(&self, epoch: &Epoch, counters: &Counters) -> Result<()> {

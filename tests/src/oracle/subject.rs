@@ -12,16 +12,20 @@ use lb_common::flow_table::{FlowEntry, FlowSet};
 use lb_common::hash::HashKey;
 use lb_common::listener::{Listener, ListenerKey, Traffic};
 use lb_common::packet::MacAddress;
-use lb_common::{Reason, TargetId, maps};
+use lb_common::{Reason, Slot, TargetId, maps};
 use lb_userspace::data_plane::mapped::MappedArray;
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
 
 use super::epoch::Change;
 use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, TARGETS};
-use crate::model::{self, Action, Affinity, Counters, FlowTable, Table, Tracking};
+use crate::model::{self, Action, Affinity, Counters, FlowTable, Tracking};
 
 /// More than a test packet with any encapsulation has: the kernel takes packets up to a page.
 pub(super) const ROOM: usize = 8192;
+
+/// Binary logarithm of the slots of all tables: room for many versions of them. Freeing old ones waits for every
+/// processor, and clears the marks of stable slots; so it is done between epochs, and seldom.
+const SLOTS_LOG2: u8 = 18;
 
 /// The loaded balancer.
 pub(super) struct Subject {
@@ -31,6 +35,8 @@ pub(super) struct Subject {
     before: Counts,
     listeners: Vec<ListenerKey>,
     vips: Vec<[u32; 4]>,
+    /// Slots that were written since the memory of replaced tables was last freed.
+    written: usize,
 }
 
 /// All counters, densely.
@@ -49,20 +55,30 @@ impl Subject {
             vips: 16,
             forwards: FORWARDS + 1,
             targets: u32::from(TARGETS) + 1,
-            // Room for many versions of all tables: freeing old ones waits for every processor.
-            slots_log2: 16,
+            slots_log2: SLOTS_LOG2,
             flow_sets_log2: FLOW_SETS_LOG2,
             interfaces: 16,
         };
         let data_plane = DataPlane::load(capacity, HashKey { k0: key[0], k1: key[1] })?;
         let info = data_plane.balancer()?.info().context("asking the kernel about the balancer")?;
         let flows = MappedArray::new(map(&info, maps::FLOWS)?, 1 << FLOW_SETS_LOG2)?;
-        Ok(Subject { data_plane, flows, before: Counts::default(), listeners: Vec::new(), vips: Vec::new() })
+        Ok(Subject {
+            data_plane,
+            flows,
+            before: Counts::default(),
+            listeners: Vec::new(),
+            vips: Vec::new(),
+            written: 0,
+        })
     }
 
     /// Fills the maps as `node` has it, with an empty flow table and counters that start here.
     pub(super) fn install(&mut self, node: &model::Node) -> Result<()> {
         let maps = &mut self.data_plane.maps;
+        if self.written > 1 << (SLOTS_LOG2 - 1) {
+            maps.reclaim();
+            self.written = 0;
+        }
         self.vips.drain(..).try_for_each(|vip| maps.remove_vip(vip))?;
         maps.set_interface(node.interface, MacAddress::new(node.mac))?;
         for vip in &node.vips {
@@ -73,7 +89,8 @@ impl Subject {
         for forward in 1..=FORWARDS {
             maps.unpublish(forward);
             if let Some(table) = node.tables.get(&forward) {
-                publish(maps, forward, table)?;
+                publish(maps, forward, &table.slots)?;
+                self.written += table.slots.len();
             }
         }
         (1..=TARGETS).for_each(|id| set_target(maps, TargetId(id), node.targets.get(&TargetId(id))));
@@ -86,7 +103,10 @@ impl Subject {
     pub(super) fn change(&mut self, change: &Change) -> Result<()> {
         let maps = &mut self.data_plane.maps;
         match change {
-            Change::Table(forward, slots) => maps.publish(*forward, slots.len().ilog2() as u8, slots),
+            Change::Table(forward, slots) => {
+                self.written += slots.len();
+                publish(maps, *forward, slots)
+            }
             Change::Target(id, target) => {
                 set_target(maps, *id, Some(target));
                 Ok(())
@@ -214,8 +234,8 @@ fn set_listeners(maps: &mut Maps, there: &mut Vec<ListenerKey>, node: &model::No
     Ok(())
 }
 
-fn publish(maps: &mut Maps, forward: u32, table: &Table) -> Result<()> {
-    maps.publish(forward, table.slots.len().ilog2() as u8, &table.slots)
+fn publish(maps: &mut Maps, forward: u32, slots: &[Slot]) -> Result<()> {
+    maps.publish(forward, slots.len().ilog2() as u8, slots)
 }
 
 fn set_target(maps: &Maps, id: TargetId, target: Option<&model::Target>) {
