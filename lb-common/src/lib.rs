@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod bench;
+pub mod capture;
 pub mod checksum;
 pub mod choice;
 pub mod encapsulation;
@@ -20,7 +21,7 @@ pub mod memory;
 pub mod packet;
 #[cfg(feature = "user")]
 #[allow(unsafe_code)]
-mod pod;
+pub mod pod;
 pub mod reason;
 #[allow(unsafe_code)]
 pub mod shared;

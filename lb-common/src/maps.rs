@@ -41,6 +41,15 @@ pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
 /// `ARRAY<Trace>` with one entry: what the program `explain` saw.
 pub const EXPLAINED: &str = "EXPLAINED";
 
+/// `PERCPU_ARRAY<CaptureEvent>` with one entry: the packet that `capture` has in hand.
+pub const CAPTURED: &str = "CAPTURED";
+/// `ARRAY<CaptureFilter>` with one entry.
+pub const CAPTURE_FILTER: &str = "CAPTURE_FILTER";
+/// `RINGBUF`: a [`crate::capture::CaptureHeader`] and the packet's bytes for each captured packet.
+pub const CAPTURE_RING: &str = "CAPTURE_RING";
+/// `PERCPU_ARRAY<u64>` with one entry: packets that found the ring buffer full.
+pub const CAPTURE_LOST: &str = "CAPTURE_LOST";
+
 /// Slots in one value of `SLOTS`. An array map rounds each value up to 8 bytes, so slots are packed by line.
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.
@@ -64,7 +73,7 @@ impl Continuation {
     /// All of them in the order of their numbers.
     pub const ALL: [Continuation; 3] = [Continuation::Icmp, Continuation::Attributes, Continuation::Quic];
 
-    /// The name of the program that packets go on in.
+    /// The name of the live program; those of other [`Programs`] have another first word.
     pub const fn program(self) -> &'static str {
         match self {
             Continuation::Icmp => "balancer_icmp",
@@ -72,14 +81,36 @@ impl Continuation {
             Continuation::Quic => "balancer_quic",
         }
     }
+}
 
-    /// The name of the program that goes on with a packet that is only explained; behind those above in the map.
-    pub const fn explaining_program(self) -> &'static str {
+/// The sets of programs that are compiled from the balancer's stages; each has its own for every [`Continuation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// The balancer itself.
+    Live = 0,
+    /// For `sluice explain`.
+    Explain = 1,
+    /// For `sluice capture`.
+    Capture = 2,
+}
+
+impl Programs {
+    /// Entries of `CONTINUATIONS`.
+    pub const CONTINUATIONS: u32 = 3 * Continuation::ALL.len() as u32;
+
+    /// The name of the program that a packet begins with; those of the others begin with it.
+    pub const fn entry(self) -> &'static str {
         match self {
-            Continuation::Icmp => "explain_icmp",
-            Continuation::Attributes => "explain_attributes",
-            Continuation::Quic => "explain_quic",
+            Programs::Live => "balancer",
+            Programs::Explain => "explain",
+            Programs::Capture => "capture",
         }
+    }
+
+    /// The index in `CONTINUATIONS` of the program that goes on with a packet.
+    #[inline(always)]
+    pub const fn continuation(self, continuation: Continuation) -> u32 {
+        self as u32 * Continuation::ALL.len() as u32 + continuation as u32
     }
 }
 

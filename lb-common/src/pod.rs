@@ -1,6 +1,7 @@
 //! The shared types as plain data for aya's map accessors.
 
 use crate::bench::Workload;
+use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
 use crate::maps::Settings;
@@ -19,6 +20,17 @@ unsafe impl aya::Pod for Workload {}
 
 // SAFETY: as above.
 unsafe impl aya::Pod for Trace {}
+// SAFETY: as above.
+unsafe impl aya::Pod for CaptureFilter {}
+// SAFETY: as above.
+unsafe impl aya::Pod for CaptureHeader {}
+
+/// The value at the beginning of `bytes`, whatever their alignment.
+pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    let bytes = bytes.get(..size_of::<T>())?;
+    // SAFETY: so many bytes are there, and every bit pattern is a value of a plain type.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
 
 const _: () = {
     assert!(size_of::<Settings>() == 16 + 4 + 4);
@@ -27,6 +39,8 @@ const _: () = {
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
+    assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
+    assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
     assert!(size_of::<Trace>() == 2 * 16 + 5 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);

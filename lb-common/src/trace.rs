@@ -165,10 +165,10 @@ impl Trace {
         self.reached(Step::Target);
     }
 
-    /// Why the packet goes no further.
+    /// Why the packet goes no further: a reason's number.
     #[inline(always)]
-    pub fn ends(&mut self, reason: Reason) {
-        self.reason = reason as u8;
+    pub fn ends(&mut self, reason: u8) {
+        self.reason = reason;
         self.reached(Step::Reason);
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let mut trace = Trace::default();
         assert_eq!((trace.reason(), trace.segment()), (None, None));
         trace.target(TargetId(7), Way(9));
-        trace.ends(Reason::TooBig);
+        trace.ends(Reason::TooBig as u8);
         assert!(trace.has(Step::Target) && !trace.has(Step::Slot));
         assert_eq!((trace.target, trace.way, trace.reason()), (7, 9, Some(Reason::TooBig)));
     }

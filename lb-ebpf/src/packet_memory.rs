@@ -1,6 +1,10 @@
 //! The packet of an XDP context, as views that can't outlive a change of its memory.
 
-use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::XdpContext,
+};
 use lb_common::memory::{Frame, ViewMut};
 
 /// An XDP packet. Methods that move it take `&mut self`, so no view of the old memory survives them.
@@ -43,6 +47,28 @@ impl XdpPacket {
     pub fn interface(&self) -> u32 {
         // SAFETY: the context is valid for the run of the program.
         unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// Bytes of the whole frame, those behind its first buffer included (Linux 5.18).
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        // SAFETY: the context is this run's.
+        unsafe { bpf_xdp_get_buff_len(self.context) as u32 }
+    }
+
+    /// Copies the frame's first bytes, at most `MOST`, to `memory[at..]`; returns how many. `at` is at most
+    /// `SIZE - MOST` (Linux 5.18).
+    #[inline(always)]
+    pub fn copy_to<const MOST: usize, const SIZE: usize>(&self, memory: &mut [u8; SIZE], at: usize) -> usize {
+        let length = (self.length() as usize).min(MOST);
+        // The verifier must see both bounds, and that the helper is not asked for nothing.
+        if length == 0 || at > SIZE - MOST {
+            return 0;
+        }
+        // SAFETY: `at + length` is at most `SIZE`, as just seen; the context is this run's.
+        let copied =
+            unsafe { bpf_xdp_load_bytes(self.context, 0, memory.as_mut_ptr().add(at).cast(), length as u32) };
+        if copied == 0 { length } else { 0 }
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod capture;
 pub mod config;
 pub mod controller;
 pub mod data_plane;
@@ -27,3 +28,6 @@ pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/run/sluice";
 
 /// The name of the status socket in the runtime directory.
 pub const STATUS_SOCKET: &str = "status.sock";
+
+/// The name of the capture socket in the runtime directory.
+pub const CAPTURE_SOCKET: &str = "capture.sock";

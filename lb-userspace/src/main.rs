@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::{agent, config, controller, explain, output, status};
+use lb_userspace::{agent, capture, config, controller, explain, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Status(status::Options),
     /// Say what the loaded program does with a packet, without sending it
     Explain(explain::Options),
+    /// Write packets as they came and as they left, with verdict, target and reason
+    Capture(capture::Options),
 }
 
 #[tokio::main]
@@ -60,5 +62,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Status(options) => status::show(options).await,
         Command::Explain(options) => explain::show(options).await,
+        Command::Capture(options) => capture::run(options).await,
     }
 }

@@ -7,6 +7,7 @@ use crate::{maps, mode::Mode};
 /// Counts a packet that was not forwarded, by the number of its reason.
 #[inline(always)]
 pub fn count_reason<M: Mode>(number: u32) {
+    M::note(|trace| trace.ends(number as u8));
     if M::LASTS {
         maps::add_reason(number);
     }

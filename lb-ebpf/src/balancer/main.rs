@@ -11,6 +11,7 @@
 #![no_main]
 
 mod attributes;
+mod capture;
 mod counters;
 mod echo;
 mod encapsulate;
@@ -87,15 +88,17 @@ fn run<M: Mode>(
     ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
     ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
 ) -> u32 {
-    match balance::<M>(&mut XdpPacket::new(context), ipv4, ipv6) {
+    let action = match balance::<M>(&mut XdpPacket::new(context), ipv4, ipv6) {
         Ok(action) => action,
         Err(Exit::Reason(reason)) => end::<M>(context, reason),
         Err(Exit::Continue(continuation)) => {
-            maps::continue_in(context, M::FIRST_CONTINUATION + continuation as u32);
+            maps::continue_in(context, M::PROGRAMS, continuation);
             // The loader has put all programs in place before it attaches the first.
             end::<M>(context, Reason::NoTable)
         }
-    }
+    };
+    M::ends(context, action);
+    action
 }
 
 #[inline(always)]
@@ -159,7 +162,7 @@ fn forward_by_attributes<M: Mode, V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
-    let id = attributes::choose_target::<M, _>(&flow, segment, &listener, settings, hash)?;
+    let id = attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?;
     Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
 }
 
@@ -182,7 +185,7 @@ fn forward_quic<M: Mode, V: Version>(
             id
         }
         Route::Table(segment) => {
-            attributes::choose_target::<M, _>(&flow, segment, &listener, settings, hash)?
+            attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?
         }
     };
     Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
@@ -212,7 +215,6 @@ fn send<M: Mode, V: Version>(
 
 #[inline(always)]
 fn end<M: Mode>(context: &XdpContext, reason: Reason) -> u32 {
-    M::note(|trace| trace.ends(reason));
     let action = action(reason.verdict());
     // From here on the verifier need not tell the reasons apart.
     let interface = XdpPacket::new(context).interface();

@@ -4,15 +4,17 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
+    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
     programs::XdpContext,
 };
 use lb_common::{
+    capture::{CaptureEvent, CaptureFilter},
     encapsulation::Target,
     flow_table::FlowSet,
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
-    maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine},
+    maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, Programs, SLOTS_PER_LINE, Settings, SlotLine},
     reason::Reason,
     shared::Shared,
     slot::Slot,
@@ -43,22 +45,30 @@ static INTERFACES: Array<u64> = Array::with_max_entries(1024, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
-static CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(2 * Continuation::ALL.len() as u32, 0);
+static CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(Programs::CONTINUATIONS, 0);
 #[map]
 static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason::COUNTERS as u32, 0);
 #[map]
 static LISTENER_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
+static EXPLAINED: Array<Trace> = Array::with_max_entries(1, 0);
+#[map]
+static CAPTURED: PerCpuArray<CaptureEvent> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static CAPTURE_FILTER: Array<CaptureFilter> = Array::with_max_entries(1, 0);
+#[map]
+static CAPTURE_RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+static CAPTURE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Leaves the packet to another program; returns only if that is not there.
 #[inline(always)]
-pub fn continue_in(context: &XdpContext, index: u32) {
+pub fn continue_in(context: &XdpContext, programs: Programs, continuation: Continuation) {
     // SAFETY: the kernel checks the program's type and the depth of calls; nothing of this run is used after it.
-    unsafe { CONTINUATIONS.tail_call(context, index) }
+    unsafe { CONTINUATIONS.tail_call(context, programs.continuation(continuation)) }
 }
-#[map]
-static EXPLAINED: Array<Trace> = Array::with_max_entries(1, 0);
 
 /// The MAC address of an interface that the balancer is attached to; zero, which no frame is for, if it is not
 /// known.
@@ -154,4 +164,50 @@ pub fn with_explained(write: impl FnOnce(&mut Trace)) {
         // them; this reference ends with `write`.
         write(unsafe { &mut *trace });
     }
+}
+
+/// Which packets are captured.
+#[inline(always)]
+pub fn capture_filter() -> Option<&'static CaptureFilter> {
+    CAPTURE_FILTER.get(0)
+}
+
+/// The packet that this processor has in hand. No two of these references are used at once.
+#[inline(always)]
+pub fn captured() -> Option<&'static mut CaptureEvent> {
+    // SAFETY: the value is this processor's own, XDP programs do not interrupt each other on it, and the stages
+    // hold the reference only while they note something.
+    CAPTURED.get_ptr_mut(0).map(|event| unsafe { &mut *event })
+}
+
+/// Hands the first `length` bytes of the event over; returns whether there was room.
+#[inline(always)]
+pub fn tell_captured(event: &CaptureEvent, length: usize) -> bool {
+    let first = core::ptr::from_ref(event).cast::<u8>();
+    // SAFETY: the caller has bounded the length by the event's size.
+    let bytes = unsafe { core::slice::from_raw_parts(first, length) };
+    CAPTURE_RING.output::<[u8]>(bytes, 0).is_ok()
+}
+
+/// Counts a packet that found the ring buffer full.
+#[inline(always)]
+pub fn count_lost() {
+    if let Some(count) = CAPTURE_LOST.get_ptr_mut(0) {
+        // SAFETY: as in `add_reason`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// A number that nobody can foretell well enough to evade a sample.
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// The monotonic clock.
+#[inline(always)]
+pub fn monotonic_nanoseconds() -> u64 {
+    // SAFETY: as in `random`.
+    unsafe { bpf_ktime_get_ns() }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::configuration::ConfigurationFile;
 use super::node::Node;
+use crate::capture::socket::Ask;
 use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
 use crate::next_hop::{Interface, Resolutions};
@@ -32,6 +33,8 @@ pub(super) enum Event {
     Report(oneshot::Sender<Report>),
     /// Somebody wants packets explained.
     Question(Question),
+    /// A capture wants something.
+    Capture(Ask),
     /// Time has passed.
     Tick,
 }
@@ -42,14 +45,15 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Listens to all sources; the other values ask for reports and explanations.
+    /// Listens to all sources; the other values ask for reports, explanations and captures.
     pub(super) fn listen(
         file: ConfigurationFile,
         node: &mut Node,
-    ) -> anyhow::Result<(Events, Reports, Questions)> {
+    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>)> {
         let (sender, queue) = mpsc::channel(1024);
         let (reports, requests) = mpsc::channel(16);
         let (questions, asked) = mpsc::channel(16);
+        let (captures, asks) = mpsc::channel(16);
         let (health, next_hops, interfaces) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
         tokio::spawn(forward_health(health, sender.clone()));
@@ -57,6 +61,7 @@ impl Events {
         tokio::spawn(forward_watch(interfaces, sender.clone(), Event::Interfaces));
         tokio::spawn(forward_requests(requests, sender.clone(), Event::Report));
         tokio::spawn(forward_requests(asked, sender.clone(), Event::Question));
+        tokio::spawn(forward_requests(asks, sender.clone(), Event::Capture));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();
@@ -64,7 +69,7 @@ impl Events {
                 while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
             });
         }
-        Ok((Events { queue }, reports, questions))
+        Ok((Events { queue }, reports, questions, captures))
     }
 
     /// The next event; [`Event::Tick`] at `deadline` if none comes before.

@@ -9,11 +9,12 @@
 //!
 //! One task owns all state; everything else sends it events. Only this module and `node` know of all the parts.
 
+mod capture;
 mod configuration;
 mod events;
 mod explain;
 mod hash_key;
-mod names;
+pub(crate) mod names;
 mod node;
 mod observers;
 mod own_addresses;
@@ -30,7 +31,7 @@ use crate::status::server;
 use configuration::ConfigurationFile;
 use events::{Event, Events};
 use node::Node;
-pub use preflight::OLDEST_KERNEL;
+pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
 
 /// Run the controller of this node
 #[derive(Debug, Clone, clap::Args)]
@@ -58,11 +59,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
     let mut node = Node::start(desired, &options.config, hash_key).await?;
-    let (mut events, reports, questions) = Events::listen(file, &mut node)?;
+    let (mut events, reports, questions, captures) = Events::listen(file, &mut node)?;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
     let routes = crate::explain::routes(questions);
     let _status =
         server::serve_socket(&socket, reports.clone(), routes).await.context("serving the status")?;
+    let _captures =
+        crate::capture::socket::serve(&options.runtime_directory.join(crate::CAPTURE_SOCKET), captures)
+            .await
+            .context("serving captures")?;
     let _metrics = match metrics_address {
         Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
         None => None,
@@ -82,6 +87,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Event::Interfaces(interfaces) => node.set_interfaces(&interfaces),
                 Event::Report(answer) => asked.push(answer),
                 Event::Question(question) => node.answer_question(question),
+                Event::Capture(ask) => node.attend(ask),
                 Event::Tick => {}
             }
         }

@@ -15,6 +15,8 @@ pub(crate) struct Names {
     pub(crate) listeners: BTreeMap<u16, ListenerPart>,
     /// Targets by id.
     pub(crate) targets: BTreeMap<TargetId, TargetKey>,
+    /// Interfaces that the balancer is on or that packets leave by, by index.
+    pub(crate) interfaces: BTreeMap<u32, String>,
 }
 
 impl Names {
@@ -40,6 +42,10 @@ impl Node {
         }
         let targets = self.reconciler.registry().iter();
         names.targets = targets.map(|(key, record)| (record.id, key.clone())).collect();
+        let attached = self.attachments.iter().map(|(name, at)| (at.interface, name.clone()));
+        let ways = self.reconciler.next_hops().values().flatten();
+        let ways = ways.map(|way| (way.interface, way.interface_name.clone()));
+        names.interfaces = ways.chain(attached).collect();
         names
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) configuration: ConfigurationReport,
     pub(super) publications: PublicationReport,
     pub(super) started: Instant,
+    /// Whether the capturing program has the live one's place.
+    pub(super) is_capturing: bool,
     writer: Writer,
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
@@ -61,6 +63,7 @@ impl Node {
             },
             publications: PublicationReport::default(),
             started: Instant::now(),
+            is_capturing: false,
             writer: Writer::default(),
             decisions: Vec::new(),
             retry: None,

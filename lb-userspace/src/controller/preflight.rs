@@ -12,6 +12,8 @@ const NEEDED: [(CapabilitySet, &str); 3] = [
 /// The oldest kernel that has all that the programs use: `bpf_ktime_get_coarse_ns` came with it.
 /// `cargo xtask verify` holds it against the programs.
 pub const OLDEST_KERNEL: (u32, u32) = (5, 11);
+/// What `sluice capture` needs on top: `bpf_xdp_load_bytes` came with it.
+pub const OLDEST_KERNEL_THAT_CAPTURES: (u32, u32) = (5, 18);
 
 /// Checks capabilities and kernel.
 ///

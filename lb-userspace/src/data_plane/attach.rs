@@ -1,19 +1,25 @@
 //! The balancer on an interface: native where the driver can, generic where not.
 
 use anyhow::Context;
+use aya::Ebpf;
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, Xdp, XdpMode};
+use lb_common::maps::Programs;
 use lb_common::packet::MacAddress;
 
-use super::DataPlane;
+use super::capture::update;
 use super::load::balancer;
+use super::{DataPlane, load};
 use crate::next_hop::Interface;
 use crate::xdp;
 
 /// The balancer is on an interface as long as this is not given to [`DataPlane::detach`].
 #[derive(Debug)]
 pub struct Attachment {
-    link: XdpLinkId,
+    /// None for the moment in which it changes hands.
+    link: Option<XdpLinkId>,
+    /// The program that has the link.
+    program: Programs,
     /// The interface's index.
     pub interface: u32,
     /// Why it is not native, if it is not: the kernel's words.
@@ -26,6 +32,38 @@ impl Attachment {
     /// `native` or `generic`.
     pub fn mode(&self) -> &'static str {
         if self.fallback_reason.is_none() { "native" } else { "generic" }
+    }
+}
+
+impl Attachment {
+    /// Gives the interface to another program of the object, in one step. If the kernel refuses, the live program
+    /// is attached anew: for that moment the interface has none.
+    pub(super) fn hand_over(&mut self, ebpf: &mut Ebpf, to: Programs) -> anyhow::Result<()> {
+        if self.program == to && self.link.is_some() {
+            return Ok(());
+        }
+        if let Some(link) = self.link.take() {
+            match update(ebpf, link, self.program, to) {
+                Ok((link, program_id)) => {
+                    (self.link, self.program, self.program_id) = (Some(link), to, program_id);
+                    return Ok(());
+                }
+                Err(problem) => {
+                    self.attach_anew(ebpf)?;
+                    return Err(problem);
+                }
+            }
+        }
+        self.attach_anew(ebpf)
+    }
+
+    fn attach_anew(&mut self, ebpf: &mut Ebpf) -> anyhow::Result<()> {
+        let program = balancer(ebpf)?;
+        let (link, fallback_reason) =
+            attach_in_best_mode(program, self.interface).context("attaching the balancer anew")?;
+        self.program_id = program.info().context("reading the balancer's id")?.id();
+        (self.link, self.program, self.fallback_reason) = (Some(link), Programs::Live, fallback_reason);
+        Ok(())
     }
 }
 
@@ -43,7 +81,13 @@ impl DataPlane {
         let (link, fallback_reason) = attach_in_best_mode(program, *index)
             .with_context(|| format!("attaching the balancer to {name}"))?;
         let program_id = program.info().context("reading the balancer's id")?.id();
-        Ok(Attachment { link, interface: *index, fallback_reason, program_id })
+        Ok(Attachment {
+            link: Some(link),
+            program: Programs::Live,
+            interface: *index,
+            fallback_reason,
+            program_id,
+        })
     }
 
     /// Takes the balancer off the interface.
@@ -51,8 +95,10 @@ impl DataPlane {
     /// # Errors
     /// If the kernel refuses; the end of the process detaches all the same.
     pub fn detach(&mut self, attachment: Attachment) -> anyhow::Result<()> {
-        let program = balancer(&mut self.ebpf)?;
-        program.detach(attachment.link).context("detaching the balancer")
+        let Some(link) = attachment.link else { return Ok(()) };
+        load::program(&mut self.ebpf, attachment.program.entry())?
+            .detach(link)
+            .context("detaching the balancer")
     }
 }
 

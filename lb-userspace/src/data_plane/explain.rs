@@ -1,13 +1,14 @@
 //! The program `explain`: the live program's stages on a packet that nobody sent.
 
 use anyhow::{Context, bail, ensure};
-use aya::maps::{Array, MapData};
-use aya::programs::{TestRun as _, Xdp};
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::TestRun as _;
 use aya::{Ebpf, TestRunOptions};
-use lb_common::maps as names;
+use lb_common::maps::{self as names, Programs};
 use lb_common::trace::Trace;
 
-use super::DataPlane;
+use super::capture::first_line;
+use super::{DataPlane, load};
 
 /// The longest frame that one page holds between the room before it and the kernel's own data behind it.
 const LONGEST_FRAME: usize = 3_500;
@@ -32,9 +33,12 @@ pub(super) struct Explainer {
 }
 
 impl Explainer {
-    /// Loads the program. That the kernel refuses it is said when it is asked, and keeps nothing else from working.
-    pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<Explainer> {
-        let refused = program(ebpf)?.load().err().map(|error| format!("{:#}", anyhow::Error::new(error)));
+    /// Loads the programs. That the kernel refuses them is said when they are asked, and keeps nothing else from working.
+    pub(super) fn load(
+        ebpf: &mut Ebpf,
+        continuations: &mut ProgramArray<MapData>,
+    ) -> anyhow::Result<Explainer> {
+        let refused = load::load_programs(ebpf, continuations, Programs::Explain).err().map(first_line);
         let name = names::EXPLAINED;
         let map = ebpf.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
         let record =
@@ -52,7 +56,7 @@ impl DataPlane {
     /// the program.
     pub fn explain(&mut self, interface: u32, frame: &[u8]) -> anyhow::Result<Explained> {
         if let Some(why) = &self.explainer.refused {
-            bail!("this kernel has refused the program `explain`: {why}");
+            bail!("this kernel has refused the programs that explain: {why}");
         }
         ensure!(
             (SHORTEST_FRAME..=LONGEST_FRAME).contains(&frame.len()),
@@ -64,7 +68,7 @@ impl DataPlane {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, frame.len() as u32, 0, interface, 0, 0].map(u32::to_ne_bytes).concat();
         let mut out = vec![0; frame.len() + 256];
-        let run = program(&mut self.ebpf)?
+        let run = load::program(&mut self.ebpf, Programs::Explain.entry())?
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
@@ -76,9 +80,4 @@ impl DataPlane {
         let trace = record.get(&0, 0).context("reading the record of the explained packet")?;
         Ok(Explained { action: run.return_value, trace, frame: out })
     }
-}
-
-fn program(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
-    let program = ebpf.program_mut("explain").context("the object has no program `explain`")?;
-    program.try_into().context("the program `explain` is not an XDP program")
 }

@@ -7,14 +7,12 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::HashKey;
-use lb_common::maps::{self as names, Continuation};
+use lb_common::maps::{self as names, Continuation, Programs};
 
+use super::capture::Capturer;
 use super::explain::Explainer;
 use super::{Capacity, Maps, listeners};
 use crate::programs;
-
-/// The program that is attached.
-const BALANCER: &str = "balancer";
 
 /// The loaded balancer.
 pub struct DataPlane {
@@ -22,9 +20,10 @@ pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     /// What the program looks things up in.
     pub maps: Maps,
+    pub(super) explainer: Explainer,
+    pub(super) capturer: Capturer,
     /// The kernel empties a program array when nobody holds it any more.
     _continuations: ProgramArray<MapData>,
-    pub(super) explainer: Explainer,
 }
 
 impl DataPlane {
@@ -42,13 +41,14 @@ impl DataPlane {
         let mut ebpf = loader.load(programs::balancer()?).context(
             "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.11 or newer",
         )?;
-        load_program(&mut ebpf, BALANCER)?;
-        let continuations = load_continuations(&mut ebpf)?;
+        let mut continuations = continuations(&mut ebpf)?;
+        load_programs(&mut ebpf, &mut continuations, Programs::Live)?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
-        let explainer = Explainer::load(&mut ebpf)?;
+        let explainer = Explainer::load(&mut ebpf, &mut continuations)?;
+        let capturer = Capturer::load(&mut ebpf, &mut continuations)?;
         let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
-        Ok(DataPlane { ebpf, maps, _continuations: continuations, explainer })
+        Ok(DataPlane { ebpf, maps, explainer, capturer, _continuations: continuations })
     }
 
     /// The program, for calling it from another one.
@@ -56,7 +56,8 @@ impl DataPlane {
     /// # Errors
     /// If the object does not hold it, which loading has ruled out.
     pub fn balancer(&self) -> anyhow::Result<&Xdp> {
-        let program = self.ebpf.program(BALANCER).context("the object has no program `balancer`")?;
+        let program =
+            self.ebpf.program(Programs::Live.entry()).context("the object has no program `balancer`")?;
         program.try_into().context("the program `balancer` is not an XDP program")
     }
 
@@ -72,10 +73,11 @@ impl DataPlane {
 }
 
 pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
-    program(ebpf, BALANCER)
+    program(ebpf, Programs::Live.entry())
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+/// A program of the object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = ebpf.program_mut(name).with_context(|| format!("the object has no program `{name}`"))?;
     program.try_into().with_context(|| format!("the program `{name}` is not an XDP program"))
 }
@@ -89,23 +91,26 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     })
 }
 
-/// Loads the programs that rare packets go on in, and tells the others where they are. That the kernel refuses
-/// one that only explains keeps nothing else from working.
-fn load_continuations(ebpf: &mut Ebpf) -> anyhow::Result<ProgramArray<MapData>> {
-    for continuation in Continuation::ALL {
-        load_program(ebpf, continuation.program())?;
-    }
-    let explaining = Continuation::ALL.map(Continuation::explaining_program);
-    let explains = explaining.iter().all(|name| load_program(ebpf, name).is_ok());
+fn continuations(ebpf: &mut Ebpf) -> anyhow::Result<ProgramArray<MapData>> {
     let map = ebpf.take_map(names::CONTINUATIONS).context("the object has no map `CONTINUATIONS`")?;
-    let mut array = ProgramArray::try_from(map).context("the map `CONTINUATIONS` is of another type")?;
-    let live = Continuation::ALL.map(Continuation::program);
-    let all = live.into_iter().chain(explaining.into_iter().filter(|_| explains));
-    for (index, name) in (0..).zip(all) {
-        let descriptor = program(ebpf, name)?.fd().context("the program was just loaded")?;
-        array.set(index, descriptor, 0).context("telling the balancer of its other programs")?;
+    ProgramArray::try_from(map).context("the map `CONTINUATIONS` is of another type")
+}
+
+/// Loads a set of programs: those that rare packets are left to, and then the one that all begin with.
+pub(super) fn load_programs(
+    ebpf: &mut Ebpf,
+    continuations: &mut ProgramArray<MapData>,
+    programs: Programs,
+) -> anyhow::Result<()> {
+    for continuation in Continuation::ALL {
+        let name = continuation.program().replacen(Programs::Live.entry(), programs.entry(), 1);
+        load_program(ebpf, &name)?;
+        let descriptor = program(ebpf, &name)?.fd().context("the program was just loaded")?;
+        continuations
+            .set(programs.continuation(continuation), descriptor, 0)
+            .with_context(|| format!("telling the programs of `{name}`"))?;
     }
-    Ok(array)
+    load_program(ebpf, programs.entry())
 }
 
 fn entries(capacity: Capacity) -> [(&'static str, u32); 11] {

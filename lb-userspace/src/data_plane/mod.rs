@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod attach;
 pub mod capacity;
+mod capture;
 mod explain;
 mod listeners;
 pub mod load;

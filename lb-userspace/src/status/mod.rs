@@ -8,6 +8,6 @@ pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod server;
-mod socket_file;
+pub(crate) mod socket_file;
 
 pub use command::{Options, show};

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// A socket's file, removed when this is dropped, unless another has taken its place.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
@@ -30,8 +30,8 @@ impl Drop for SocketFile {
 /// The socket is bound under another name and renamed when its permissions are right, so that there is no
 /// moment in which others could connect, whatever the umask, and none without a socket while a stale one is
 /// replaced.
-pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile)> {
-    let about = || format!("the status socket {} can't be made", path.display());
+pub(crate) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile)> {
+    let about = || format!("the socket {} can't be made", path.display());
     make_directory(path).with_context(about)?;
     refuse_if_taken(path).await.with_context(about)?;
     let unready = unready_name(path);

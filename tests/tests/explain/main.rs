@@ -1,6 +1,7 @@
 //! `sluice explain` and `sluice capture` on a node of the lab: the installed commands, real connections.
 #![allow(missing_docs, reason = "a test binary has no users")]
 
+mod capture;
 mod explain;
 
 use std::time::Duration;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets};
-use lb_userspace::controller::OLDEST_KERNEL;
+use lb_common::maps::Programs;
+use lb_userspace::controller::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
 
 use super::kernels::{Kernel, Known};
 use super::measurement::Measurement;
@@ -119,14 +120,23 @@ fn complaints(program: &Measurement) -> Vec<String> {
     if program.stack > STACK {
         complaints.push(format!("{name}: its functions use {} of {STACK} bytes of stack", program.stack));
     }
-    let claimed = Kernel(OLDEST_KERNEL.0, OLDEST_KERNEL.1);
+    let (claimed, command) = claim(&program.program);
     if let Some(known) = oldest(program).filter(|known| known.kernel > claimed) {
         complaints.push(format!(
-            "{name} needs Linux {} for {}, but `sluice run` promises to work on {claimed}",
+            "{name} needs Linux {} for {}, but `sluice {command}` promises to work on {claimed}",
             known.kernel, known.name
         ));
     }
     complaints
+}
+
+/// The oldest kernel that a program is promised for, and by which command.
+fn claim(program: &str) -> (Kernel, &'static str) {
+    if program.starts_with(Programs::Capture.entry()) {
+        let (major, minor) = OLDEST_KERNEL_THAT_CAPTURES;
+        return (Kernel(major, minor), "capture");
+    }
+    (Kernel(OLDEST_KERNEL.0, OLDEST_KERNEL.1), "run")
 }
 
 impl fmt::Display for Report {
@@ -139,8 +149,13 @@ impl fmt::Display for Report {
             let programs: Vec<String> = programs.into_iter().collect();
             writeln!(f, "  {:<5} {:<34} {}", known.kernel.to_string(), known.name, programs.join(", "))?;
         }
-        if let Some(oldest) = self.programs.iter().filter_map(oldest).max() {
-            writeln!(f, "\nthe oldest kernel for all of them: {}, for {}", oldest.kernel, oldest.name)?;
+        let run = self.programs.iter().filter(|program| claim(&program.program).1 == "run");
+        if let Some(oldest) = run.filter_map(oldest).max() {
+            writeln!(
+                f,
+                "\nthe oldest kernel for all of them but those that capture: {}, for {}",
+                oldest.kernel, oldest.name
+            )?;
         }
         self.failures.iter().try_for_each(|failure| writeln!(f, "failed: {failure}"))
     }
@@ -168,7 +183,11 @@ mod tests {
         let mut report = Report::default();
         report.add(vec![measured(BUDGET, STACK, Kernel(5, 8))]);
         assert!(report.is_success(), "{report}");
-        assert!(report.to_string().contains("the oldest kernel for all of them: 5.8, for something"));
+        assert!(
+            report
+                .to_string()
+                .contains("the oldest kernel for all of them but those that capture: 5.8, for something")
+        );
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! The balancer while somebody captures. It forwards as the live programs do, and tells of
+//! the packets that are wanted through a ring buffer; where that is full it counts, and never waits.
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_common::{
+    capture::{CaptureEvent, CaptureHeader, SNAP},
+    packet::{Ipv4, Ipv6},
+};
+use lb_ebpf::packet_memory::XdpPacket;
+
+use crate::{answer, forward, forward_by_attributes, forward_quic, maps, mode::Captured, run};
+
+/// Takes the live program's place by an update of its links, and gives it back.
+#[xdp]
+pub fn capture(context: XdpContext) -> u32 {
+    begin(&context);
+    run::<Captured>(&context, forward::<Captured, Ipv4>, forward::<Captured, Ipv6>)
+}
+
+/// Goes on with packets of listeners with attributes.
+#[xdp]
+pub fn capture_attributes(context: XdpContext) -> u32 {
+    run::<Captured>(
+        &context,
+        forward_by_attributes::<Captured, Ipv4>,
+        forward_by_attributes::<Captured, Ipv6>,
+    )
+}
+
+/// Goes on with packets of QUIC listeners.
+#[xdp]
+pub fn capture_quic(context: XdpContext) -> u32 {
+    run::<Captured>(&context, forward_quic::<Captured, Ipv4>, forward_quic::<Captured, Ipv6>)
+}
+
+/// Goes on with ICMP.
+#[xdp]
+pub fn capture_icmp(context: XdpContext) -> u32 {
+    run::<Captured>(&context, answer::<Captured, Ipv4>, answer::<Captured, Ipv6>)
+}
+
+/// Clears the record and keeps the packet as it came, unless the sample leaves it out: then its length is zero.
+///
+/// Nothing is returned, so that the verifier need not go through all stages once for each outcome.
+#[inline(always)]
+fn begin(context: &XdpContext) {
+    let (Some(event), Some(filter)) = (maps::captured(), maps::capture_filter()) else { return };
+    event.header = CaptureHeader::default();
+    if filter.sample > 1 && maps::random() % filter.sample != 0 {
+        return;
+    }
+    let packet = XdpPacket::new(context);
+    event.header.time = maps::monotonic_nanoseconds();
+    event.header.trace.interface = packet.interface();
+    event.header.length_in = packet.length();
+    event.header.captured[0] = packet.copy_to::<SNAP, { 2 * SNAP }>(&mut event.bytes, 0) as u16;
+}
+
+/// Tells of the packet if it is wanted.
+#[inline(always)]
+pub fn finish(context: &XdpContext, action: u32) {
+    let (Some(event), Some(filter)) = (maps::captured(), maps::capture_filter()) else { return };
+    if event.header.length_in == 0 || !filter.admits(&event.header.trace) {
+        return;
+    }
+    event.header.action = action;
+    let packet = XdpPacket::new(context);
+    let kept = (event.header.captured[0] as usize).min(SNAP);
+    let mut left = 0;
+    if action == xdp_action::XDP_TX || action == xdp_action::XDP_REDIRECT {
+        event.header.length_out = packet.length();
+        left = packet.copy_to::<SNAP, { 2 * SNAP }>(&mut event.bytes, kept);
+        event.header.captured[1] = left as u16;
+    }
+    tell(event, kept + left);
+}
+
+#[inline(always)]
+fn tell(event: &CaptureEvent, bytes: usize) {
+    // The verifier must see that no more is read than the event holds.
+    let length = size_of::<CaptureHeader>() + bytes.min(2 * SNAP);
+    if !maps::tell_captured(event, length) {
+        maps::count_lost();
+    }
+}

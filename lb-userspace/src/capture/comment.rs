@@ -1,0 +1,72 @@
+//! What a captured packet's comment says.
+
+use lb_common::TargetId;
+use lb_common::listener::Listener;
+use lb_common::trace::{Step, Trace};
+use lb_common::{Slot, SlotState};
+
+use crate::controller::names::Names;
+
+/// The verdict, with reason, listener, slot and target as far as the packet got; one `key=value` for each, so that
+/// a display filter finds it: `frame.comment contains "target=10.0.0.3"`.
+pub(crate) fn comment(trace: &Trace, names: &Names) -> String {
+    let mut parts = vec![match trace.reason() {
+        Some(reason) => format!("verdict={} reason={}", reason.verdict().as_str(), reason.name()),
+        None => "verdict=forwarded".to_owned(),
+    }];
+    if trace.has(Step::Listener) {
+        let listener = names.listeners.get(&Listener::from_word(trace.listener).counter);
+        parts.push(listener.map_or_else(
+            || "listener=unknown".to_owned(),
+            |part| format!("listener={}:{}/{}", part.load_balancer, part.port, part.protocol),
+        ));
+    }
+    if trace.has(Step::Slot) {
+        let state = match Slot(trace.slot_word).state() {
+            SlotState::Stable => "stable",
+            SlotState::Changing => "changing",
+            SlotState::Exceptions => "exceptions",
+        };
+        parts.push(format!("slot={} ({state})", trace.slot));
+    }
+    if trace.has(Step::Target) {
+        let id = TargetId(trace.target);
+        let group = names.targets.get(&id).map(|key| format!(" target_group={}", key.target_group));
+        parts.push(format!("target={}{}", names.target(id), group.unwrap_or_default()));
+    }
+    if trace.has(Step::Exception) {
+        parts.push("exception: the flow began on this target".to_owned());
+    }
+    parts.join(" ")
+}
+
+/// Whether the names are older than something that the packet met.
+pub(crate) fn outdates(trace: &Trace, names: &Names) -> bool {
+    (trace.has(Step::Target) && !names.targets.contains_key(&TargetId(trace.target)))
+        || (trace.has(Step::Listener)
+            && !names.listeners.contains_key(&Listener::from_word(trace.listener).counter))
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::Reason;
+    use lb_common::encapsulation::Way;
+
+    use super::*;
+    use crate::model::TargetKey;
+
+    #[test]
+    fn a_comment_says_as_much_as_the_stages_saw() {
+        let mut names = Names::default();
+        let mut trace = Trace::default();
+        trace.ends(Reason::NotOurs as u8);
+        assert_eq!(comment(&trace, &names), "verdict=passed reason=not_ours");
+        let mut trace = Trace::default();
+        trace.target(TargetId(7), Way(0));
+        assert!(outdates(&trace, &names));
+        let key = TargetKey { target_group: "web".to_owned(), address: [10, 0, 0, 3].into() };
+        names.targets.insert(TargetId(7), key);
+        assert!(!outdates(&trace, &names));
+        assert_eq!(comment(&trace, &names), "verdict=forwarded target=10.0.0.3 target_group=web");
+    }
+}
