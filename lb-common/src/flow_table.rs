@@ -116,6 +116,18 @@ impl FlowSet {
         None
     }
 
+    /// As [`FlowSet::find`] would answer, and nothing is written: for packets that are no sign of life.
+    #[inline(always)]
+    pub fn peek(&self, sighting: Sighting, lives: impl Fn(TargetId) -> bool) -> Option<TargetId> {
+        for way in 0..WAYS {
+            let entry = self.entry(way);
+            if entry.tag() == sighting.hash.tag() && entry.is_living(sighting.now, sighting.idle) {
+                return Some(entry.target()).filter(|target| lives(*target));
+            }
+        }
+        None
+    }
+
     /// Remembers the flow on `target`; an older entry of it is replaced.
     #[inline(always)]
     pub fn remember(&self, sighting: Sighting, target: TargetId) {
@@ -280,6 +292,17 @@ mod tests {
         set.remember(sighting(3, 2), TargetId(3));
         assert_eq!(find(&set, 1, 2), None);
         assert_eq!((find(&set, 2, 2), find(&set, 3, 2)), (Some(TargetId(2)), Some(TargetId(3))));
+    }
+
+    #[test]
+    fn a_peek_finds_what_a_packet_would_and_writes_nothing() {
+        let set = empty();
+        set.remember(sighting(7, 100), TargetId(3));
+        let before = set.0.each_ref().map(Shared::<u64>::load);
+        let peek = |tag, now| set.peek(sighting(tag, now), |target| target == TargetId(3));
+        assert_eq!((peek(7, 100 + IDLE), peek(7, 101 + IDLE), peek(8, 100)), (Some(TargetId(3)), None, None));
+        assert_eq!(set.peek(sighting(7, 100), |_| false), None);
+        assert_eq!(set.0.each_ref().map(Shared::<u64>::load), before);
     }
 
     #[test]

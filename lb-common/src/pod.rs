@@ -17,7 +17,7 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for Workload {}
 
 const _: () = {
-    assert!(size_of::<Settings>() == 16 + 4 + 4);
+    assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Each stage is a file and returns what the next one needs, or the [`Reason`] why the packet goes no further;
-//! [`run`] turns that into a verdict and a count. Until `encapsulate` (or `echo`) writes its first byte the
-//! packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
+//! [`run`] turns that into a verdict and a count. Until `encapsulate` (or `echo`, or `too_big`) writes its
+//! first byte the packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
 #![no_std]
 #![no_main]
 
@@ -14,11 +14,13 @@ mod attributes;
 mod counters;
 mod echo;
 mod encapsulate;
+mod icmp_error;
 mod listener;
 mod maps;
 mod quic;
 mod slot;
 mod target;
+mod too_big;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{
@@ -74,7 +76,13 @@ pub fn balancer_quic(context: XdpContext) -> u32 {
 /// Goes on with ICMP.
 #[xdp]
 pub fn balancer_icmp(context: XdpContext) -> u32 {
-    run(&context, answer::<Ipv4>, answer::<Ipv6>)
+    run(&context, icmp_error::receive::<Ipv4>, icmp_error::receive::<Ipv6>)
+}
+
+/// Goes on with packets that are too big for the way to their target.
+#[xdp]
+pub fn balancer_too_big(context: XdpContext) -> u32 {
+    run(&context, too_big::answer::<Ipv4>, too_big::answer::<Ipv6>)
 }
 
 /// Runs the stages for the packet's version of IP, and returns the XDP action.
@@ -133,7 +141,7 @@ fn forward<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>
     }
     let hash: FlowHash = transport.flow.hash(line.hash_state());
     let id = slot::choose_target(&listener, settings, hash, hash, transport.segment)?;
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+    send::<V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -147,7 +155,7 @@ fn forward_by_attributes<V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     let id = attributes::choose_target(&flow, segment, &listener, settings, hash)?;
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
+    send::<V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -161,12 +169,7 @@ fn forward_quic<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addre
         Route::Target(id) => id,
         Route::Table(segment) => attributes::choose_target(&flow, segment, &listener, settings, hash)?,
     };
-    Ok(send::<V>(packet, datagram, &listener, hash, id)?)
-}
-
-#[inline(always)]
-fn answer<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Addresses>) -> Result<u32, Exit> {
-    Ok(echo::answer::<V>(packet, datagram)?)
+    send::<V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -176,9 +179,10 @@ fn send<V: Version>(
     listener: &Listener,
     hash: FlowHash,
     id: TargetId,
-) -> Stage<u32> {
+) -> Result<u32, Exit> {
     let target = target::find(id)?;
-    let action = encapsulate::send::<V>(packet, datagram, hash, target)?;
+    let action = encapsulate::send::<V>(packet, datagram, hash, target)
+        .map_err(|reason| too_big::exit(reason, target))?;
     counters::count_traffic(listener.counter, id, datagram.length);
     Ok(action)
 }

@@ -14,6 +14,7 @@ mod echo;
 mod exceptions;
 mod forwarded;
 mod fuzz;
+mod icmp_error;
 mod malformed;
 mod model;
 mod node;
@@ -22,6 +23,7 @@ mod program;
 mod quic;
 mod remote;
 mod table;
+mod too_big;
 
 use node::Node;
 
