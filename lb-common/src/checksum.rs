@@ -14,6 +14,16 @@ pub fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum()
 }
 
+/// The same fold for a sum of 32-bit words as they are in memory: the sum does not depend on the byte order but
+/// for the order of its own two bytes (RFC 1071, 2(B)).
+#[inline(always)]
+pub const fn fold_memory_words(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    u16::from_be(fold(sum as u32))
+}
+
 /// The checksum that replaces `checksum` when a 16-bit word changes from `old` to `new` (RFC 1624, eqn. 3).
 ///
 /// Never zero: that is written as 0xffff, its other form in ones' complement. Receivers take either, but for a
@@ -32,6 +42,14 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071_adds_up() {
         assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+    }
+
+    #[test]
+    fn words_of_memory_add_up_to_the_same() {
+        for bytes in [[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7], [0xff; 8], [0; 8]] {
+            let words = bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
+            assert_eq!(fold_memory_words(words.sum()), fold(sum(&bytes)));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The rules are those of the table in [`crate::slot`]; UDP has no SYN, so its datagrams follow the right
 //! column, and a target group may track its flows always or never.
 
-use crate::flow_table::{FlowSet, Sighting};
+use crate::flow_table::{FlowEntry, FlowSet, Sighting};
 use crate::listener::Listener;
 use crate::packet::Segment;
 use crate::slot::{Slot, SlotState};
@@ -68,6 +68,26 @@ pub fn choose(
         return Choice::Exception(slot.previous());
     }
     Choice::BySlot(slot.current())
+}
+
+/// The target of a flow's packets that do not begin it, as [`choose`] would say; nothing is remembered or
+/// refreshed. For ICMP errors: anybody can forge one, and none of them says that its flow lives.
+#[inline(always)]
+pub fn peek(
+    slot: Slot,
+    tracking: u32,
+    set: &FlowSet,
+    sighting: Sighting,
+    lives: impl Fn(TargetId) -> bool,
+) -> TargetId {
+    if slot.current().is_none() {
+        return TargetId::NONE;
+    }
+    if let Some(target) = set.peek(sighting).map(FlowEntry::target).filter(|target| lives(*target)) {
+        return target;
+    }
+    let is_changing = tracking != Listener::TRACK_ALWAYS && slot.state() == SlotState::Changing;
+    if is_changing && lives(slot.previous()) { slot.previous() } else { slot.current() }
 }
 
 #[inline(always)]
@@ -173,6 +193,34 @@ mod tests {
         assert_eq!(node.choose(Slot::stable(A), Segment::Ageless), Choice::BySlot(A));
         assert_eq!(node.choose(Slot::changing(B, A), Segment::Ageless), Choice::Exception(A));
         assert_eq!(node.choose(Slot::exceptions(B), Segment::Ageless), Choice::Exception(A));
+    }
+
+    #[test]
+    fn a_peek_agrees_with_the_next_packet_and_changes_nothing() {
+        let slots = [Slot::stable(A), Slot::changing(B, A), Slot::exceptions(B), Slot::exceptions(A)];
+        let slots = [slots.as_slice(), &[Slot::changing(TargetId::NONE, A), Slot::EMPTY]].concat();
+        for tracking in [Listener::TRACK_CHANGED, Listener::TRACK_ALWAYS] {
+            for (known, slot) in [None, Some(A), Some(B)]
+                .iter()
+                .flat_map(|known| slots.iter().map(move |slot| (*known, *slot)))
+            {
+                for dead in [TargetId::NONE, A, B] {
+                    let node = Node { dead, ..Node::new(tracking) };
+                    if let Some(known) = known {
+                        node.set.remember(FLOW, known);
+                    }
+                    let entries = || node.set.0.each_ref().map(Shared::<u64>::load);
+                    let before = entries();
+                    let peeked = peek(slot, tracking, &node.set, FLOW, |target| target != node.dead);
+                    assert_eq!(entries(), before);
+                    assert_eq!(
+                        peeked,
+                        node.choose(slot, Segment::Established).target(),
+                        "{known:?} {slot:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -138,6 +138,15 @@ impl Way {
         (self.0 >> 32) as u16
     }
 
+    /// Bytes of an IP packet that fit with their encapsulation; zero without a next hop.
+    #[inline(always)]
+    pub const fn inner_mtu(self) -> u16 {
+        match self.kind() {
+            Some(kind) => self.mtu().saturating_sub((kind.length() - ETHERNET) as u16),
+            None => 0,
+        }
+    }
+
     /// The template's kind, if there is one.
     #[inline(always)]
     pub const fn kind(self) -> Option<Kind> {

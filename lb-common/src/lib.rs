@@ -22,6 +22,7 @@ pub mod packet;
 #[cfg(feature = "user")]
 #[allow(unsafe_code)]
 pub mod pod;
+pub mod rate_limit;
 pub mod reason;
 #[allow(unsafe_code)]
 pub mod shared;

@@ -31,6 +31,8 @@ pub const INTERFACES: &str = "INTERFACES";
 pub const SETTINGS: &str = "SETTINGS";
 /// `PROG_ARRAY` by [`Continuation`]: the programs that a rare packet is left to.
 pub const CONTINUATIONS: &str = "CONTINUATIONS";
+/// `PERCPU_ARRAY<u64>` with one entry: the state of the limit of answers ([`crate::packet::too_big::ANSWERS`]).
+pub const ANSWER_LIMIT: &str = "ANSWER_LIMIT";
 /// `PERCPU_ARRAY<u64>` by reason.
 pub const REASON_COUNTERS: &str = "REASON_COUNTERS";
 /// `PERCPU_ARRAY<Traffic>` by the listener's counter.
@@ -67,11 +69,14 @@ pub enum Continuation {
     Attributes = 1,
     /// Packets of QUIC listeners.
     Quic = 2,
+    /// Packets that are too big for the way to their target.
+    TooBig = 3,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 3] = [Continuation::Icmp, Continuation::Attributes, Continuation::Quic];
+    pub const ALL: [Continuation; 4] =
+        [Continuation::Icmp, Continuation::Attributes, Continuation::Quic, Continuation::TooBig];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
     pub const fn program(self) -> &'static str {
@@ -79,6 +84,7 @@ impl Continuation {
             Continuation::Icmp => "balancer_icmp",
             Continuation::Attributes => "balancer_attributes",
             Continuation::Quic => "balancer_quic",
+            Continuation::TooBig => "balancer_too_big",
         }
     }
 }
@@ -132,4 +138,20 @@ pub struct Settings {
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.
     pub listener_mask: u32,
+    /// Bits: the constants of this type.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Settings {
+    /// Senders are told of packets that are too big although they would allow fragments (IPv4 without "don't
+    /// fragment").
+    pub const ANSWER_OVERSIZED: u32 = 1;
+
+    /// Whether [`Settings::ANSWER_OVERSIZED`] is set.
+    #[inline(always)]
+    pub const fn answers_oversized(&self) -> bool {
+        self.flags & Settings::ANSWER_OVERSIZED != 0
+    }
 }

@@ -39,7 +39,7 @@ impl<'a> Frame<'a> {
 
     /// `N` bytes at `offset`, if the frame has them.
     ///
-    /// `offset` must stay far under `usize::MAX` (the parsers' offsets are under 16 KiB): the verifier refuses
+    /// `offset` must stay far under `usize::MAX` (the parsers' offsets are under 32 KiB): the verifier refuses
     /// an unbounded one, and on the host the addition would overflow.
     #[inline(always)]
     pub fn view<const N: usize>(self, offset: usize) -> Option<View<'a, N>> {

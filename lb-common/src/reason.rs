@@ -22,8 +22,17 @@ impl Verdict {
     }
 }
 
+/// Which program gives a reason. The agent gives some of the node's reasons too: those of the parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The balancer, on a node.
+    Node,
+    /// The agent, on a target.
+    Target,
+}
+
 macro_rules! reasons {
-    ($($number:literal $variant:ident $name:literal $verdict:ident $description:literal)*) => {
+    ($($number:literal $variant:ident $name:literal $place:ident $verdict:ident $description:literal)*) => {
         /// Why a packet was not forwarded. The number is its index in the per-CPU counters.
         #[repr(u8)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +58,14 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => Verdict::$verdict,)* }
             }
 
+            /// Which program gives it.
+            pub const fn place(self) -> Place {
+                match self { $(Reason::$variant => Place::$place,)* }
+            }
+
             /// Whether the balancer can have it; the others are the agent's.
             pub const fn is_on_node(self) -> bool {
-                (self as u8) < Reason::AgentNotTunnelled as u8
-                    || self as u8 == Reason::AlreadyEncapsulated as u8
+                matches!(self.place(), Place::Node)
             }
 
             /// What it means, for people.
@@ -63,30 +76,35 @@ macro_rules! reasons {
     };
 }
 
+// New ones go to the end: a number that a counter once had keeps its meaning.
 reasons! {
-    0 NotIp "not_ip" Passed "The frame is neither IPv4 nor IPv6, such as ARP."
-    1 OtherMac "other_mac" Passed "The frame is for another MAC address, or for many."
-    2 NotOurs "not_ours" Passed "No listener has this address, protocol and port."
-    3 MalformedEthernet "malformed_ethernet" Passed "The frame ends inside its Ethernet or VLAN header."
-    4 MalformedIpv4 "malformed_ipv4" Passed "An IPv4 header that contradicts itself or the frame's length."
-    5 MalformedIpv6 "malformed_ipv6" Passed "An IPv6 or extension header that contradicts itself or the frame's length."
-    6 MalformedTransport "malformed_transport" Passed "The packet ends inside its TCP, UDP or ICMP header."
-    7 Fragment "fragment" Passed "A fragment of a datagram; fragments are not balanced yet."
-    8 ExtensionHeaders "extension_headers" Passed "More than six IPv6 extension headers."
-    9 EchoAnswered "echo_answered" Answered "An echo request (ping) for a VIP."
-    10 NoTarget "no_target" Dropped "The listener's target groups have no target that could take the flow."
-    11 NoNextHop "no_next_hop" Dropped "The target's route or neighbour is unknown; see its next hop in the status."
-    12 TooBig "too_big" Dropped "With its encapsulation the packet is bigger than the MTU towards the target."
-    13 NoHeadroom "no_headroom" Dropped "The driver left no room before the packet for the encapsulation."
-    14 NoTable "no_table" Dropped "The listener has no table: the controller is about to write it."
-    15 AgentNotTunnelled "not_tunnelled" Passed "On a target: not a tunnel packet for this host."
-    16 AgentMalformed "malformed_tunnel" Dropped "On a target: a tunnel packet whose inner packet is missing or contradicts itself."
-    17 AgentUnknownNode "unknown_node" Dropped "On a target: a tunnel packet from a source that is not a known node."
-    18 AgentUnknownVip "unknown_vip" Dropped "On a target: the inner packet is not for a VIP of this target."
-    19 AgentDecapsulated "decapsulated" Passed "On a target: the inner packet was delivered."
-    20 AgentNested "nested_tunnel" Dropped "On a target: the inner packet is a tunnel packet itself."
-    21 AgentNotEcnCapable "not_ecn_capable" Dropped "On a target: the network marked congestion on a tunnel packet whose inner packet cannot carry the mark (RFC 6040)."
-    22 AlreadyEncapsulated "already_encapsulated" Passed "A GUE packet (UDP port 6080) for a VIP: a listener of any port leaves it alone, or tunnels would be put into tunnels."
+    0 NotIp "not_ip" Node Passed "The frame is neither IPv4 nor IPv6, such as ARP."
+    1 OtherMac "other_mac" Node Passed "The frame is for another MAC address, or for many."
+    2 NotOurs "not_ours" Node Passed "No listener has this address, protocol and port."
+    3 MalformedEthernet "malformed_ethernet" Node Passed "The frame ends inside its Ethernet or VLAN header."
+    4 MalformedIpv4 "malformed_ipv4" Node Passed "An IPv4 header that contradicts itself or the frame's length."
+    5 MalformedIpv6 "malformed_ipv6" Node Passed "An IPv6 or extension header that contradicts itself or the frame's length."
+    6 MalformedTransport "malformed_transport" Node Passed "The packet ends inside its TCP, UDP or ICMP header."
+    7 Fragment "fragment" Node Passed "A fragment of a datagram; fragments are not balanced yet."
+    8 ExtensionHeaders "extension_headers" Node Passed "More than six IPv6 extension headers."
+    9 EchoAnswered "echo_answered" Node Answered "An echo request (ping) for a VIP."
+    10 NoTarget "no_target" Node Dropped "The listener's target groups have no target that could take the flow."
+    11 NoNextHop "no_next_hop" Node Dropped "The target's route or neighbour is unknown; see its next hop in the status."
+    12 TooBig "too_big" Node Dropped "With its encapsulation the packet is bigger than the MTU towards the target, and is not to be answered."
+    13 NoHeadroom "no_headroom" Node Dropped "The driver left no room before the packet for the encapsulation."
+    14 NoTable "no_table" Node Dropped "The listener has no table: the controller is about to write it."
+    15 AgentNotTunnelled "not_tunnelled" Target Passed "On a target: not a tunnel packet for this host."
+    16 AgentMalformed "malformed_tunnel" Target Dropped "On a target: a tunnel packet whose inner packet is missing or contradicts itself."
+    17 AgentUnknownNode "unknown_node" Target Dropped "On a target: a tunnel packet from a source that is not a known node."
+    18 AgentUnknownVip "unknown_vip" Target Dropped "On a target: the inner packet is not for a VIP of this target."
+    19 AgentDecapsulated "decapsulated" Target Passed "On a target: the inner packet was delivered."
+    20 AgentNested "nested_tunnel" Target Dropped "On a target: the inner packet is a tunnel packet itself."
+    21 AgentNotEcnCapable "not_ecn_capable" Target Dropped "On a target: the network marked congestion on a tunnel packet whose inner packet cannot carry the mark (RFC 6040)."
+    22 AlreadyEncapsulated "already_encapsulated" Node Passed "A GUE packet (UDP port 6080) for a VIP: a listener of any port leaves it alone, or tunnels would be put into tunnels."
+    23 MalformedQuote "malformed_quote" Node Passed "An ICMP error to a VIP whose quoted packet is cut short, a later fragment, or not the VIP's: nothing tells the flow."
+    24 TooBigAnswered "too_big_answered" Node Answered "Too big for the way to the target: the sender was told the size that fits."
+    25 TooBigLimited "too_big_limited" Node Dropped "Too big for the way to the target, and the limit of answers to such packets was reached."
+    26 AgentMssLowered "mss_lowered" Target Passed "On a target: the maximum segment size that a SYN or SYN-ACK from a VIP offers was lowered."
 }
 
 #[cfg(test)]

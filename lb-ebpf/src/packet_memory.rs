@@ -2,8 +2,10 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
-    programs::XdpContext,
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
+    programs::{TcContext, XdpContext},
 };
 use lb_common::memory::{Frame, ViewMut};
 
@@ -40,6 +42,25 @@ impl XdpPacket {
     pub fn move_start(&mut self, bytes: i32) -> bool {
         // SAFETY: the context is this run's; the helper checks the amount.
         unsafe { bpf_xdp_adjust_head(self.context, bytes) == 0 }
+    }
+
+    /// Cuts `bytes` from the packet's end. Returns whether the driver could.
+    #[inline(always)]
+    pub fn cut_end(&mut self, bytes: usize) -> bool {
+        // SAFETY: the context is this run's; the helper checks the amount.
+        unsafe { bpf_xdp_adjust_tail(self.context, -(bytes as i32)) == 0 }
+    }
+
+    /// `sum` and the 32-bit words, as they are in memory, of the `N` bytes at `offset`, if the packet has them;
+    /// `N` is a multiple of 4 and at most 512 (the helper's scratch space before Linux 6.12).
+    #[inline(always)]
+    pub fn add_words<const N: usize>(&self, offset: usize, sum: u32) -> Option<u32> {
+        const { assert!(N.is_multiple_of(4) && N <= 512) };
+        self.frame().view::<N>(offset)?;
+        let words = (self.start() + offset) as *mut u32;
+        // SAFETY: the frame has the N bytes, and the helper only reads them.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, words, N as u32, sum) };
+        Some(sum as u32)
     }
 
     /// The index of the interface that the packet came in by.
@@ -82,4 +103,19 @@ impl XdpPacket {
         // SAFETY: as in `interface`.
         unsafe { (*self.context).data_end as usize }
     }
+}
+
+/// The bytes of a packet in a socket buffer that are in one piece; the headers are, in what the host itself sends.
+#[inline(always)]
+pub fn linear_frame(context: &TcContext) -> Frame<'_> {
+    // SAFETY: the kernel guarantees data..data_end readable for the run of the program, until a helper changes the
+    // packet. The verifier checks each access again, and refuses one that is made after that.
+    unsafe { Frame::from_pointers(context.data(), context.data_end()) }
+}
+
+/// The index of the interface that the packet leaves by (or came in by).
+#[inline(always)]
+pub fn interface(context: &TcContext) -> u32 {
+    // SAFETY: the context is valid for the run of the program.
+    unsafe { (*context.skb.skb).ifindex }
 }

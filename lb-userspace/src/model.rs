@@ -32,6 +32,20 @@ pub struct Node {
     pub zone: String,
     /// The interfaces on which packets for the VIPs arrive (1 to 64 of them, no duplicates).
     pub interfaces: Vec<String>,
+    /// What becomes of packets that are too big for the way to their target although they may be fragmented.
+    pub oversized: Oversized,
+}
+
+/// What becomes of an IPv4 packet without "don't fragment" that is too big, with its encapsulation, for the way to
+/// its target. XDP can't make fragments, so it can't be forwarded. Packets that may not be fragmented (IPv6, and
+/// IPv4 with "don't fragment") are always answered with the size that fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Oversized {
+    /// Dropped and counted.
+    #[default]
+    Drop,
+    /// Answered with 'fragmentation needed' too: senders that heed it send smaller packets or fragments.
+    Answer,
 }
 
 /// A named set of listeners behind one or more VIPs.

@@ -167,6 +167,11 @@ impl Target {
 
     /// Starts the agent, and waits until it holds the VIPs.
     pub fn start_agent(&mut self, nodes: &[IpAddr], vips: &[IpAddr]) -> Result<()> {
+        self.start_agent_with(nodes, vips, &[])
+    }
+
+    /// The same with more options.
+    pub fn start_agent_with(&mut self, nodes: &[IpAddr], vips: &[IpAddr], options: &[&str]) -> Result<()> {
         let runtime = self.runtime_directory()?;
         let mut command = Command::new(binary("sluice")?);
         command.args(["agent", "--interface", "eth0"]);
@@ -176,7 +181,7 @@ impl Target {
         for vip in vips {
             command.args(["--vip", &vip.to_string()]);
         }
-        command.arg("--runtime-directory").arg(runtime);
+        command.args(options).arg("--runtime-directory").arg(runtime);
         self.agent = Some(self.host.spawn(&mut command, &format!("{}-agent.log", self.name))?);
         wait::until(&format!("the agent's VIPs on {}", self.name), START, || {
             self.agent.as_mut().context("the agent was not started")?.check_running()?;

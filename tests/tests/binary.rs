@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use lab::process::binary;
 
@@ -49,9 +50,19 @@ fn sluice() -> Command {
     Command::new(binary("sluice").unwrap())
 }
 
+/// A binary that was just copied is busy as long as a process that another test forks at this moment has
+/// inherited the descriptor by which it was written.
+fn output(command: &mut Command) -> Output {
+    lab::wait::until("a binary that is not busy", Duration::from_secs(10), || match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => Err(error.into()),
+        output => Ok(output.unwrap()),
+    })
+    .unwrap()
+}
+
 /// Exit code, standard output, standard error.
 fn run(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    let Output { status, stdout, stderr } = output(command.stdin(Stdio::null()));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().expect("no signal ends it"), text(stdout), text(stderr))
 }

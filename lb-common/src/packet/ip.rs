@@ -6,16 +6,16 @@ use crate::memory::{Frame, View, forget_value};
 use crate::reason::Reason;
 
 /// Extension headers that are walked; a packet with more is passed on as [`Reason::ExtensionHeaders`].
-const MAX_EXTENSION_HEADERS: usize = 6;
+pub(super) const MAX_EXTENSION_HEADERS: usize = 6;
 
 /// Above every offset of a transport header: 22 + 40 + 6 × 2048 bytes.
-const MAX_OFFSET: usize = 1 << 14;
+pub(super) const MAX_OFFSET: usize = 1 << 14;
 
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
+pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const ROUTING: u8 = 43;
+pub(super) const FRAGMENT: u8 = 44;
+pub(super) const AUTHENTICATION: u8 = 51;
+pub(super) const DESTINATION_OPTIONS: u8 = 60;
 
 /// One version of IP.
 pub trait Version {
@@ -126,7 +126,7 @@ impl Version for Ipv6 {
 }
 
 #[inline(always)]
-fn addresses(header: View<'_, 40>) -> Ipv6Addresses {
+pub(super) fn addresses(header: View<'_, 40>) -> Ipv6Addresses {
     Ipv6Addresses {
         both: [header.raw64::<8>(), header.raw64::<16>(), header.raw64::<24>(), header.raw64::<32>()],
     }

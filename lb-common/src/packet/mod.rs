@@ -4,8 +4,11 @@
 //! reasons pass the packet on untouched: before a listener is found nothing is known to be ours.
 
 mod ethernet;
+pub mod icmp_error;
 mod ip;
+pub mod mss;
 mod quic;
+pub mod too_big;
 mod transport;
 
 pub use ethernet::{Ethernet, MacAddress};

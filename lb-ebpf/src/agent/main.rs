@@ -11,6 +11,7 @@
 
 mod decapsulate;
 mod maps;
+mod mss;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{

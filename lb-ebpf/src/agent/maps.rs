@@ -13,6 +13,8 @@ static LOCALS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static AGENT_VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
 #[map]
+static MSS_LIMITS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+#[map]
 static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
 /// Whether a node sends from this address.
@@ -31,6 +33,13 @@ pub fn is_local(address: &[u32; 4]) -> bool {
 #[inline(always)]
 pub fn is_vip(address: &[u32; 4]) -> bool {
     has(&AGENT_VIPS, address)
+}
+
+/// The `MssLimits` of what leaves by this interface.
+#[inline(always)]
+pub fn mss_limits(interface: u32) -> Option<u32> {
+    // SAFETY: an element of a preallocated hash map stays readable for the run of the program.
+    unsafe { MSS_LIMITS.get(&interface) }.copied()
 }
 
 #[inline(always)]

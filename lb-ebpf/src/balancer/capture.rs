@@ -8,7 +8,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{answer, forward, forward_by_attributes, forward_quic, maps, mode::Captured, run};
+use crate::{forward, forward_by_attributes, forward_quic, icmp_error, maps, mode::Captured, run, too_big};
 
 /// Takes the live program's place by an update of its links, and gives it back.
 #[xdp]
@@ -36,7 +36,13 @@ pub fn capture_quic(context: XdpContext) -> u32 {
 /// Goes on with ICMP.
 #[xdp]
 pub fn capture_icmp(context: XdpContext) -> u32 {
-    run::<Captured>(&context, answer::<Captured, Ipv4>, answer::<Captured, Ipv6>)
+    run::<Captured>(&context, icmp_error::receive::<Captured, Ipv4>, icmp_error::receive::<Captured, Ipv6>)
+}
+
+/// Goes on with packets that are too big for the way to their target.
+#[xdp]
+pub fn capture_too_big(context: XdpContext) -> u32 {
+    run::<Captured>(&context, too_big::answer::<Captured, Ipv4>, too_big::answer::<Captured, Ipv6>)
 }
 
 /// Clears the record and keeps the packet as it came, unless the sample leaves it out: then its length is zero.

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_common::packet::{Ipv4, Ipv6};
 
-use crate::{answer, forward, forward_by_attributes, forward_quic, mode::Dry, run};
+use crate::{forward, forward_by_attributes, forward_quic, icmp_error, mode::Dry, run, too_big};
 
 /// The program that the controller runs, and that is never attached.
 #[xdp]
@@ -26,5 +26,11 @@ pub fn explain_quic(context: XdpContext) -> u32 {
 /// Goes on with ICMP.
 #[xdp]
 pub fn explain_icmp(context: XdpContext) -> u32 {
-    run::<Dry>(&context, answer::<Dry, Ipv4>, answer::<Dry, Ipv6>)
+    run::<Dry>(&context, icmp_error::receive::<Dry, Ipv4>, icmp_error::receive::<Dry, Ipv6>)
+}
+
+/// Goes on with packets that are too big for the way to their target.
+#[xdp]
+pub fn explain_too_big(context: XdpContext) -> u32 {
+    run::<Dry>(&context, too_big::answer::<Dry, Ipv4>, too_big::answer::<Dry, Ipv6>)
 }

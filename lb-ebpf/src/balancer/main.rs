@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Each stage is a file and returns what the next one needs, or the [`Reason`] why the packet goes no further;
-//! [`run`] turns that into a verdict and a count. Until `encapsulate` (or `echo`) writes its first byte the
-//! packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
+//! [`run`] turns that into a verdict and a count. Until `encapsulate` (or `echo`, or `too_big`) writes its
+//! first byte the packet is untouched, so whatever is not a listener's goes up the host's stack as it came.
 #![no_std]
 #![no_main]
 
@@ -16,18 +16,20 @@ mod counters;
 mod echo;
 mod encapsulate;
 mod explain;
+mod icmp_error;
 mod listener;
 mod maps;
 mod mode;
 mod quic;
 mod slot;
 mod target;
+mod too_big;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{
     flow::{FlowHash, Ipv4Addresses, Ipv6Addresses},
     listener::Listener,
-    maps::Continuation,
+    maps::{Continuation, Programs},
     memory::forget_value,
     packet::{
         Datagram, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, MacAddress, Route, Transport,
@@ -78,7 +80,13 @@ pub fn balancer_quic(context: XdpContext) -> u32 {
 /// Goes on with ICMP.
 #[xdp]
 pub fn balancer_icmp(context: XdpContext) -> u32 {
-    run::<Live>(&context, answer::<Live, Ipv4>, answer::<Live, Ipv6>)
+    run::<Live>(&context, icmp_error::receive::<Live, Ipv4>, icmp_error::receive::<Live, Ipv6>)
+}
+
+/// Goes on with packets that are too big for the way to their target.
+#[xdp]
+pub fn balancer_too_big(context: XdpContext) -> u32 {
+    run::<Live>(&context, too_big::answer::<Live, Ipv4>, too_big::answer::<Live, Ipv6>)
 }
 
 /// Runs the stages for the packet's version of IP, and returns the XDP action.
@@ -146,7 +154,7 @@ fn forward<M: Mode, V: Version>(
     let hash: FlowHash = transport.flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
     let id = slot::choose_target::<M>(&listener, settings, hash, hash, transport.segment)?;
-    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
+    send::<M, V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -163,7 +171,7 @@ fn forward_by_attributes<M: Mode, V: Version>(
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
     let id = attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?;
-    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
+    send::<M, V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -188,15 +196,7 @@ fn forward_quic<M: Mode, V: Version>(
             attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?
         }
     };
-    Ok(send::<M, V>(packet, datagram, &listener, hash, id)?)
-}
-
-#[inline(always)]
-fn answer<M: Mode, V: Version>(
-    packet: &mut XdpPacket,
-    datagram: &Datagram<V::Addresses>,
-) -> Result<u32, Exit> {
-    Ok(echo::answer::<V>(packet, datagram)?)
+    send::<M, V>(packet, datagram, &listener, hash, id)
 }
 
 #[inline(always)]
@@ -206,9 +206,10 @@ fn send<M: Mode, V: Version>(
     listener: &Listener,
     hash: FlowHash,
     id: TargetId,
-) -> Stage<u32> {
+) -> Result<u32, Exit> {
     let target = target::find::<M>(id)?;
-    let action = encapsulate::send::<V>(packet, datagram, hash, target)?;
+    let action = encapsulate::send::<V>(packet, datagram, hash, target)
+        .map_err(|reason| too_big::exit(reason, target))?;
     counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)
 }
@@ -219,7 +220,9 @@ fn end<M: Mode>(context: &XdpContext, reason: Reason) -> u32 {
     // From here on the verifier need not tell the reasons apart.
     let interface = XdpPacket::new(context).interface();
     let number = forget_value::<{ Reason::COUNTERS }>(reason as usize, interface as usize) as u32;
-    trace(context, number);
+    if matches!(M::PROGRAMS, Programs::Live) {
+        trace(context, number);
+    }
     counters::count_reason::<M>(number);
     action
 }

@@ -15,6 +15,7 @@ use lb_common::{
     flow_table::FlowSet,
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
     maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, Programs, SLOTS_PER_LINE, Settings, SlotLine},
+    packet::too_big::ANSWERS,
     reason::Reason,
     shared::Shared,
     slot::Slot,
@@ -62,6 +63,10 @@ static CAPTURE_FILTER: Array<CaptureFilter> = Array::with_max_entries(1, 0);
 static CAPTURE_RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static CAPTURE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static ANSWER_LIMIT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static INNER_MTU: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Leaves the packet to another program; returns only if that is not there.
 #[inline(always)]
@@ -133,6 +138,37 @@ pub fn add_reason(number: u32) {
         // SAFETY: the value is this processor's own, and XDP programs do not interrupt each other on it.
         unsafe { *count += 1 };
     }
+}
+
+/// Whether this processor may answer one more packet that is too big, `now` nanoseconds after some moment.
+#[inline(always)]
+pub fn may_answer(now: u64) -> bool {
+    let Some(state) = ANSWER_LIMIT.get_ptr_mut(0) else { return false };
+    // SAFETY: as in `add_reason`.
+    unsafe {
+        match ANSWERS.admit(*state, now) {
+            Some(next) => {
+                *state = next;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Notes for the program that goes on with this packet how many bytes of it would fit.
+#[inline(always)]
+pub fn note_inner_mtu(bytes: u16) {
+    if let Some(noted) = INNER_MTU.get_ptr_mut(0) {
+        // SAFETY: as in `add_reason`.
+        unsafe { *noted = bytes as u64 };
+    }
+}
+
+/// What [`note_inner_mtu`] was given.
+#[inline(always)]
+pub fn inner_mtu() -> u16 {
+    INNER_MTU.get(0).map_or(0, |noted| *noted as u16)
 }
 
 #[inline(always)]

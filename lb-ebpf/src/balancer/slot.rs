@@ -39,6 +39,29 @@ pub fn choose_target<M: Mode>(
     if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
 }
 
+/// The target of an established flow's packets; nothing is remembered, refreshed or marked.
+#[inline(always)]
+pub fn peek_target(
+    listener: &Listener,
+    settings: &Settings,
+    place: FlowHash,
+    hash: FlowHash,
+) -> Stage<TargetId> {
+    let forward = maps::forward(listener.forward);
+    if forward.is_none() {
+        return Err(Reason::NoTable);
+    }
+    let slot = maps::slot(forward.first() + place.slot(forward.log2()));
+    let id = match maps::flow_set(hash.set() & settings.flow_set_mask) {
+        Some(set) if choice::needs_flow_table(slot, listener.tracking) => {
+            let sighting = Sighting { hash, now: now(), idle: listener.idle };
+            choice::peek(slot, listener.tracking, set, sighting, keeps_flows)
+        }
+        _ => slot.current(),
+    };
+    if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
+}
+
 /// A function of its own, so that the common path stays short; its cost is paid in changed slots only.
 #[inline(always)]
 fn consult_flow_table<M: Mode>(
@@ -61,14 +84,18 @@ fn consult_flow_table<M: Mode>(
         copy = set.copied();
         &copy
     };
-    let lives = |id| maps::target(id).is_some_and(|target| target.way.keeps_flows());
-    match choice::choose(slot, listener.tracking, segment, set, sighting, lives) {
+    match choice::choose(slot, listener.tracking, segment, set, sighting, keeps_flows) {
         Choice::BySlot(id) => id,
         Choice::Exception(id) => {
             mark_exception::<M>(index, sighting.now);
             id
         }
     }
+}
+
+#[inline(always)]
+fn keeps_flows(id: TargetId) -> bool {
+    maps::target(id).is_some_and(|target| target.way.keeps_flows())
 }
 
 /// User space keeps a slot in the state 'has exceptions' while its mark is recent. Zero means never, so tick 0
@@ -89,6 +116,12 @@ fn mark_exception<M: Mode>(index: u32, now: Tick) {
 
 #[inline(always)]
 fn now() -> Tick {
+    Tick::from_nanoseconds(nanoseconds())
+}
+
+/// The monotonic clock as of the last timer interrupt, in nanoseconds.
+#[inline(always)]
+pub fn nanoseconds() -> u64 {
     // SAFETY: the helper (Linux 5.11) has no preconditions.
-    Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+    unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -25,6 +25,8 @@ pub(super) struct Link {
     pub(super) is_loopback: bool,
     /// Whether it is administratively up.
     pub(super) is_up: bool,
+    /// Bytes of an IP packet that it carries.
+    pub(super) mtu: u32,
     /// The id of the XDP program that is attached to it.
     pub(super) xdp_program: Option<u32>,
 }
@@ -114,11 +116,13 @@ fn link(message: &LinkMessage) -> Link {
         name: String::new(),
         is_loopback: message.header.flags.contains(LinkFlags::Loopback),
         is_up: message.header.flags.contains(LinkFlags::Up),
+        mtu: 0,
         xdp_program: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Xdp(attributes) => link.xdp_program = crate::xdp::occupant(attributes),
             _ => {}
         }

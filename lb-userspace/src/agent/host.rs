@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn link(index: u32, name: &str, is_loopback: bool, is_up: bool) -> Link {
-        Link { index, name: name.into(), is_loopback, is_up, xdp_program: None }
+        Link { index, name: name.into(), is_loopback, is_up, mtu: 1500, xdp_program: None }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The agent on a target (`sluice agent`): takes clients' packets out of the nodes' tunnels.
+//! The agent on a target (`sluice agent`): takes clients' packets out of the nodes' tunnels,
+//! and lowers the TCP segments that servers offer to take to what fits into the tunnels.
 //!
 //! ```text
 //!   options → privileges → directory (lock, journal) → host (VIPs on lo, ARP, rp_filter) → program (XDP) → status
@@ -11,6 +12,7 @@
 mod addresses;
 mod directory;
 mod host;
+mod mss;
 mod options;
 mod privileges;
 mod program;
@@ -25,11 +27,13 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
+pub use mss::MssClamp;
 pub use options::{Configuration, Options};
 pub use report::{InterfaceReport, Report, XdpMode};
 
 use addresses::{AddressChanges, Netlink};
 use directory::RuntimeDirectory;
+use mss::Segments;
 use program::{Locals, Program};
 use report::Reporter;
 
@@ -82,21 +86,42 @@ async fn serve(
     let claim = host::prepare(configuration, &links, directory, netlink).await?;
     locals.refresh(netlink, configuration).await?;
     let attached = interfaces.iter().map(|link| program.attach(link)).collect::<anyhow::Result<Vec<_>>>()?;
+    let segments = program.segments(configuration.mss_clamp, &interfaces)?;
+    let mut host = Host { netlink, locals, segments };
     claim.hold(netlink).await?;
     let reporter = Arc::new(Reporter::new(configuration, attached, program.counters()?));
     let _status = reporter.serve(directory)?;
     info!("agent ready: {}", reporter.summary());
-    follow(configuration, netlink, &mut changes, &mut locals, &reporter, shutdown).await?;
+    follow(configuration, &mut host, &mut changes, &reporter, shutdown).await?;
     info!("agent ends: {}", reporter.counted());
     Ok(())
 }
 
-/// Keeps the tunnels' ends as the host's addresses are, until `shutdown` is over.
+/// What the program is told of the host.
+struct Host<'a> {
+    netlink: &'a Netlink,
+    locals: Locals,
+    segments: Segments,
+}
+
+impl Host<'_> {
+    /// Tells it anew.
+    async fn refresh(&mut self, configuration: &Configuration) {
+        if let Err(error) = self.locals.refresh(self.netlink, configuration).await {
+            error!("the tunnels' ends stay as they were: {error:#}");
+        }
+        let links = self.netlink.links().await;
+        if let Err(error) = links.and_then(|links| self.segments.refresh(&links)) {
+            error!("the limits of TCP segments stay as they were: {error:#}");
+        }
+    }
+}
+
+/// Keeps what the program knows of the host current, until `shutdown` is over.
 async fn follow(
     configuration: &Configuration,
-    netlink: &Netlink,
+    host: &mut Host<'_>,
     changes: &mut AddressChanges,
-    locals: &mut Locals,
     reporter: &Reporter,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -113,9 +138,7 @@ async fn follow(
             () = changes.changed() => {}
             _ = resync.tick() => {}
         }
-        if let Err(error) = locals.refresh(netlink, configuration).await {
-            error!("the tunnels' ends stay as they were: {error:#}");
-        }
+        host.refresh(configuration).await;
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
+use super::mss::MssClamp;
+
 /// The options of `sluice agent`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -19,8 +21,12 @@ pub struct Options {
     /// VIP that this target serves (repeatable).
     #[arg(long = "vip", value_name = "ADDRESS", required_unless_present = "config")]
     pub vips: Vec<IpAddr>,
-    /// JSON file with the same: {"interfaces": […], "nodes": […], "vips": […]}.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["interfaces", "nodes", "vips"])]
+    /// The largest TCP segment that servers may offer to clients for a VIP: `auto` (so that it fits the interface's
+    /// MTU in the largest encapsulation), `off`, or bytes.
+    #[arg(long, value_name = "auto|off|BYTES", default_value_t)]
+    pub mss_clamp: MssClamp,
+    /// JSON file with the same: {"interfaces": […], "nodes": […], "vips": […], "mss_clamp": "auto"}.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["interfaces", "nodes", "vips", "mss_clamp"])]
     pub config: Option<PathBuf>,
     /// Directory of the agent's lock, journal and status socket.
     #[arg(long, value_name = "DIRECTORY", default_value = "/run/sluice-agent")]
@@ -36,6 +42,8 @@ pub struct Configuration {
     pub nodes: BTreeSet<IpAddr>,
     /// The VIPs that this target serves; at least one, none of them a node.
     pub vips: BTreeSet<IpAddr>,
+    /// What becomes of the maximum segment sizes that servers offer.
+    pub mss_clamp: MssClamp,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +52,8 @@ struct File {
     interfaces: Vec<String>,
     nodes: Vec<IpAddr>,
     vips: Vec<IpAddr>,
+    #[serde(default)]
+    mss_clamp: MssClamp,
 }
 
 impl Options {
@@ -54,7 +64,7 @@ impl Options {
     pub(super) fn resolve(self) -> anyhow::Result<(Configuration, PathBuf)> {
         let configuration = match &self.config {
             Some(path) => from_file(path)?,
-            None => Configuration::new(self.interfaces, self.nodes, self.vips)?,
+            None => Configuration::new(self.interfaces, self.nodes, self.vips, self.mss_clamp)?,
         };
         Ok((configuration, self.runtime_directory))
     }
@@ -70,11 +80,16 @@ fn parse(text: &str) -> anyhow::Result<Configuration> {
     let mut json = serde_json::Deserializer::from_str(text);
     let file: File = serde_path_to_error::deserialize(&mut json)?;
     json.end()?;
-    Configuration::new(file.interfaces, file.nodes, file.vips)
+    Configuration::new(file.interfaces, file.nodes, file.vips, file.mss_clamp)
 }
 
 impl Configuration {
-    fn new(interfaces: Vec<String>, nodes: Vec<IpAddr>, vips: Vec<IpAddr>) -> anyhow::Result<Configuration> {
+    fn new(
+        interfaces: Vec<String>,
+        nodes: Vec<IpAddr>,
+        vips: Vec<IpAddr>,
+        mss_clamp: MssClamp,
+    ) -> anyhow::Result<Configuration> {
         ensure!(!interfaces.is_empty(), "no interface is named: on which one do tunnel packets arrive?");
         ensure!(!nodes.is_empty(), "no node is named: from which addresses do tunnel packets come?");
         ensure!(!vips.is_empty(), "no VIP is named: which addresses does this target serve?");
@@ -89,7 +104,7 @@ impl Configuration {
                 "{address} is named as a node and as a VIP; a node's tunnels start at an address of its own"
             );
         }
-        Ok(Configuration { interfaces, nodes, vips })
+        Ok(Configuration { interfaces, nodes, vips, mss_clamp })
     }
 }
 
@@ -129,6 +144,7 @@ mod tests {
             vec!["eth0".into()],
             vec!["fc00::1".parse().unwrap(), "10.0.0.1".parse().unwrap()],
             vec!["192.0.2.7".parse().unwrap()],
+            MssClamp::Auto,
         );
         assert_eq!(parsed.unwrap(), told.unwrap());
     }
@@ -138,7 +154,7 @@ mod tests {
         for (text, expected) in [
             (
                 r#"{"interface":["eth0"]}"#,
-                "unknown field `interface`, expected one of `interfaces`, `nodes`, `vips`",
+                "unknown field `interface`, expected one of `interfaces`, `nodes`, `vips`, `mss_clamp`",
             ),
             (r#"{"interfaces":["eth0"],"nodes":["10.0.0.1"]}"#, "missing field `vips`"),
             (
@@ -146,6 +162,10 @@ mod tests {
                 "nodes[1]: invalid IP address syntax",
             ),
             (r#"{"interfaces":["eth0"],"nodes":["10.0.0.1"],"vips":[]}"#, "no VIP is named"),
+            (
+                r#"{"interfaces":["a"],"nodes":["10.0.0.1"],"vips":["10.0.0.2"],"mss_clamp":"87"}"#,
+                "mss_clamp: expected `auto`, `off`, or bytes from 88 to 65535, found `87`",
+            ),
             (r#"{"interfaces":[],"nodes":["10.0.0.1"],"vips":["10.0.0.2"]}"#, "no interface is named"),
             (r#"{"interfaces":["lo"],"nodes":["10.0.0.1"],"vips":["10.0.0.2"]}"#, "interface lo"),
             (

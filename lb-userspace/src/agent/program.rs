@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::addresses::{Link, Netlink};
+use super::mss::{MssClamp, Segments};
 use super::options::Configuration;
 use super::report::{InterfaceReport, XdpMode};
 use crate::programs;
@@ -63,6 +64,11 @@ impl Program {
         let program_id = xdp.info().context("asking for the program's id")?.id();
         info!("{}: {mode} XDP, program {program_id}", link.name);
         Ok(InterfaceReport { name: link.name.clone(), mode, program_id })
+    }
+
+    /// The limits of the segments that servers offer, to be kept current.
+    pub(super) fn segments(&mut self, clamp: MssClamp, links: &[&Link]) -> anyhow::Result<Segments> {
+        Segments::attach(&mut self.ebpf, clamp, links)
     }
 
     /// The ends of tunnels, to be kept current.

@@ -2,7 +2,7 @@
 
 use super::cursor::At;
 use super::name;
-use crate::model::Node;
+use crate::model::{Node, Oversized};
 
 /// Interfaces that a node can have; the data plane's map of them has that many entries.
 const MAX_INTERFACES: usize = 64;
@@ -17,13 +17,17 @@ pub(super) struct ReadNode {
 }
 
 pub(super) fn read(at: &At) -> ReadNode {
-    let Some(fields) = at.fields(&["name", "zone", "interfaces"]) else {
+    let Some(fields) = at.fields(&["name", "zone", "interfaces", "oversized"]) else {
         return ReadNode::default();
     };
     let node_name = name::label(&fields.at("name"));
     let zone = name::label(&fields.at("zone"));
     let interfaces = interfaces(&fields.at("interfaces"));
-    let complete = |zone| Some(Node { name: node_name?, zone, interfaces: interfaces? });
+    let oversized = fields.optional("oversized").map_or(Some(Oversized::default()), |at| {
+        at.choice(&[("drop", Oversized::Drop), ("answer", Oversized::Answer)], &[])
+    });
+    let complete =
+        |zone| Some(Node { name: node_name?, zone, interfaces: interfaces?, oversized: oversized? });
     ReadNode { node: zone.clone().and_then(complete), zone }
 }
 

@@ -228,6 +228,7 @@ impl Node {
         let begun = Instant::now();
         let contents = self.reconciler.contents();
         let leaving = self.reconciler.leaving().clone();
+        self.data_plane.maps.set_oversized(self.reconciler.desired().node.oversized)?;
         let written = self.writer.write(&mut self.data_plane.maps, &contents, &leaving)?;
         self.reconciler.released(&written.released);
         self.publications.tables += written.tables as u64;

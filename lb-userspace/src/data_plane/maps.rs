@@ -21,15 +21,21 @@ use super::Capacity;
 use super::arena::{Arena, Block};
 use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
+use crate::model::Oversized;
 
 /// All maps of the balancer.
 pub struct Maps {
+    settings_map: Array<MapData, Settings>,
+    /// What is in it.
+    settings: Settings,
     listeners: Listeners,
     listener_lines: MappedArray<ListenerLine>,
     hash_key: HashKey,
     vips: HashMap<MapData, [u32; 4], u32>,
     quic_servers: HashMap<MapData, QuicServerKey, u32>,
     interfaces: Array<MapData, u64>,
+    answer_limit: PerCpuArray<MapData, u64>,
+    processors: usize,
     reason_counters: PerCpuArray<MapData, u64>,
     listener_counters: PerCpuArray<MapData, Traffic>,
     target_counters: PerCpuArray<MapData, Traffic>,
@@ -51,16 +57,20 @@ impl Maps {
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
-        let settings = Settings { hash_key, flow_set_mask, listener_mask: places - 1 };
+        let settings = Settings { hash_key, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
+            settings_map,
+            settings,
             listeners: Listeners::default(),
             listener_lines: maps.mapped(names::LISTENERS, places)?,
             hash_key,
             vips: maps.get(names::VIPS)?,
             quic_servers: maps.get(names::QUIC_SERVERS)?,
             interfaces: maps.get(names::INTERFACES)?,
+            answer_limit: maps.get(names::ANSWER_LIMIT)?,
+            processors: processors()?,
             reason_counters: maps.get(names::REASON_COUNTERS)?,
             listener_counters: maps.get(names::LISTENER_COUNTERS)?,
             target_counters: maps.get(names::TARGET_COUNTERS)?,
@@ -79,6 +89,32 @@ impl Maps {
     /// How big the maps are.
     pub fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Sets what becomes of packets that are too big although their senders would allow fragments.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_oversized(&mut self, oversized: Oversized) -> anyhow::Result<()> {
+        let flags = match oversized {
+            Oversized::Drop => self.settings.flags & !Settings::ANSWER_OVERSIZED,
+            Oversized::Answer => self.settings.flags | Settings::ANSWER_OVERSIZED,
+        };
+        if flags != self.settings.flags {
+            let settings = Settings { flags, ..self.settings };
+            self.settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
+            self.settings = settings;
+        }
+        Ok(())
+    }
+
+    /// Lets every processor answer as if it had not answered any packet yet.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn lift_answer_limit(&mut self) -> anyhow::Result<()> {
+        let none = PerCpuValues::try_from(vec![0; self.processors])?;
+        self.answer_limit.set(0, none, 0).context("lifting the limit of answers")
     }
 
     /// Sets the MAC address whose frames the balancer takes on an interface.
@@ -372,10 +408,13 @@ fn total(values: &PerCpuValues<Traffic>) -> Traffic {
 }
 
 fn zeros() -> anyhow::Result<PerCpuValues<Traffic>> {
-    let processors = aya::util::nr_cpus().map_err(|(file, error)| {
+    Ok(PerCpuValues::try_from(vec![Traffic::default(); processors()?])?)
+}
+
+fn processors() -> anyhow::Result<usize> {
+    aya::util::nr_cpus().map_err(|(file, error)| {
         anyhow::Error::new(error).context(format!("reading the number of processors from {file}"))
-    })?;
-    Ok(PerCpuValues::try_from(vec![Traffic::default(); processors])?)
+    })
 }
 
 /// Takes maps by name out of a loaded object.

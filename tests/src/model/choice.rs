@@ -47,3 +47,14 @@ pub(super) fn choose(
     }
     Ok(current)
 }
+
+/// The target of the flow's packets that do not begin it, without any change: what an ICMP error about it follows.
+pub(super) fn peek(
+    node: &Node,
+    slot: Slot,
+    tracking: Tracking,
+    sighting: Sighting,
+) -> Result<TargetId, Reason> {
+    let mut copy = node.clone();
+    choose(&mut copy, slot, tracking, false, sighting)
+}

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   packet (parse) → node (listener, verdict) → choice (slot, flow table) → encapsulation
-//!                                             ↘ echo
+//!                                             ↘ echo, quote, too_big
 //! ```
 
 mod choice;
@@ -17,7 +17,9 @@ pub mod flow_table;
 mod hash;
 pub mod node;
 pub mod packet;
+mod quote;
 pub mod target;
+mod too_big;
 
 pub use flow_table::{FlowTable, Remembered, Tick};
 pub use node::{Action, Affinity, Counters, Listener, Node, Outcome, Table, Tracking};

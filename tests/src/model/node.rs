@@ -8,8 +8,9 @@ use lb_common::{Reason, Slot, TargetId, Verdict};
 
 use super::flow_table::{FlowTable, Sighting, Tick};
 use super::packet::{Packet, Ports, TCP, Transport, UDP};
+use super::quote::Flow;
 use super::target::Target;
-use super::{choice, echo, encapsulation, hash};
+use super::{choice, echo, encapsulation, hash, quote, too_big};
 
 /// A node with all that it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Node {
     pub targets: BTreeMap<TargetId, Target>,
     /// Flows that are remembered.
     pub flows: FlowTable,
+    /// Whether senders are told of packets that are too big although they may be fragmented.
+    pub answers_oversized: bool,
     /// What was counted.
     pub counters: Counters,
 }
@@ -78,6 +81,17 @@ pub struct Table {
     pub slots: Vec<Slot>,
     /// When a packet last went elsewhere than its slot says: by slot, zero for never.
     pub marks: Vec<Tick>,
+}
+
+impl Table {
+    /// Which slot a hash chooses.
+    fn at(&self, place: u64) -> usize {
+        (place >> (u64::BITS - self.slots.len().ilog2())) as usize
+    }
+
+    fn slot(&self, place: u64) -> Slot {
+        self.slots[self.at(place)]
+    }
 }
 
 /// What a node counts.
@@ -139,31 +153,78 @@ impl Node {
         let (protocol, ports, begins) = match packet.transport {
             Transport::Tcp(ports, begins) => (TCP, ports, begins),
             Transport::Udp(ports) => (UDP, ports, false),
+            Transport::Icmp(kind, _) if quote::is_error(&packet, kind) => {
+                return Ok(self.error(frame, &packet, now)?);
+            }
             Transport::Icmp(kind, code) => return Err(self.ping(frame, &packet, kind, code)),
         };
-        let listener = self.listener(&packet, protocol, ports).ok_or(Reason::NotOurs)?;
-        if listener.leaves_tunnels && (protocol, ports.destination) == (UDP, encapsulation::GUE) {
-            return Err(Reason::AlreadyEncapsulated.into());
+        let flow = Flow { client: packet.source, protocol, ports };
+        let (listener, place, hash) = self.place(&packet, &flow)?;
+        let id = self.target(listener, place, hash, begins, now)?;
+        self.send(frame, &packet, listener, hash, id).map_err(|reason| match reason {
+            Reason::TooBig => self.too_big(frame, &packet, id),
+            reason => reason.into(),
+        })
+    }
+
+    /// An error goes where the flow that it speaks of goes; it is no sign of that flow's life.
+    fn error(&mut self, frame: &[u8], packet: &Packet, now: Tick) -> Result<(Action, Vec<u8>), Reason> {
+        if !self.vips.contains(&packet.destination) {
+            return Err(Reason::NotOurs);
         }
-        let hash_of =
-            |ports, protocol| hash::flow(self.key, packet.source, packet.destination, ports, protocol);
+        let flow = quote::flow(frame, packet)?;
+        let (listener, place, hash) = self.place(packet, &flow)?;
+        let slot = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?.slot(place);
+        let sighting = Sighting { hash, now, idle: listener.idle };
+        let id = choice::peek(self, slot, listener.tracking, sighting)?;
+        self.send(frame, packet, listener, hash, id)
+    }
+
+    /// A flow's listener, what chooses its slot, and its hash.
+    fn place(&self, packet: &Packet, flow: &Flow) -> Result<(Listener, u64, u64), Reason> {
+        let Flow { client, protocol, ports } = *flow;
+        let listener = self.listener(packet, protocol, ports).ok_or(Reason::NotOurs)?;
+        if listener.leaves_tunnels && (protocol, ports.destination) == (UDP, encapsulation::GUE) {
+            return Err(Reason::AlreadyEncapsulated);
+        }
+        let hash_of = |ports, protocol| hash::flow(self.key, client, packet.destination, ports, protocol);
         let hash = hash_of([ports.source, ports.destination], protocol);
         let place = match listener.affinity {
             Affinity::Flow => hash,
             Affinity::Client => hash_of([0, 0], 0),
         };
-        let id = self.target(listener, place, hash, begins, now)?;
+        Ok((listener, place, hash))
+    }
+
+    fn send(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+        listener: Listener,
+        hash: u64,
+        id: TargetId,
+    ) -> Result<(Action, Vec<u8>), Reason> {
         let target = self.targets.get(&id).filter(|target| target.next_hop.is_some());
         let target = target.ok_or(Reason::NoNextHop)?;
         if packet.length + target.overhead() > usize::from(target.mtu) {
-            return Err(Reason::TooBig.into());
+            return Err(Reason::TooBig);
         }
         let next_hop = target.next_hop.expect("targets without a next hop are sorted out");
-        let frame = encapsulation::encapsulate(frame, &packet, hash, target, next_hop);
+        let frame = encapsulation::encapsulate(frame, packet, hash, target, next_hop);
         count(self.counters.listeners.entry(listener.counter).or_default(), packet.length);
         count(self.counters.targets.entry(id.0).or_default(), packet.length);
         let action = if next_hop.interface == self.interface { Action::Tx } else { Action::Redirect };
         Ok((action, frame))
+    }
+
+    /// The limit of answers is not the model's: it answers all that are owed one.
+    fn too_big(&self, frame: &[u8], packet: &Packet, id: TargetId) -> Refusal {
+        let target = &self.targets[&id];
+        let fits = usize::from(target.mtu).saturating_sub(target.overhead());
+        match too_big::answer(frame, packet, fits, self.answers_oversized) {
+            Some(answer) => Refusal { reason: Reason::TooBigAnswered, answer: Some(answer) },
+            None => Reason::TooBig.into(),
+        }
     }
 
     fn ping(&self, frame: &[u8], packet: &Packet, kind: u8, code: u8) -> Refusal {
@@ -189,8 +250,7 @@ impl Node {
         now: Tick,
     ) -> Result<TargetId, Reason> {
         let table = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?;
-        let at = (place >> (u64::BITS - table.slots.len().ilog2())) as usize;
-        let slot = table.slots[at];
+        let (at, slot) = (table.at(place), table.slot(place));
         let sighting = Sighting { hash, now, idle: listener.idle };
         let target = choice::choose(self, slot, listener.tracking, begins, sighting)?;
         if target != slot.current() {

@@ -18,7 +18,7 @@ const TAGS: [u16; 2] = [0x8100, 0x88a8];
 /// VLAN tags that are read.
 const MOST_TAGS: usize = 2;
 /// IPv6 extension headers that are walked (RFC 8200, 4).
-const MOST_EXTENSIONS: usize = 6;
+pub(super) const MOST_EXTENSIONS: usize = 6;
 
 /// A whole IP packet that TCP, UDP or ICMP follows, in a frame for the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +154,7 @@ fn ipv6(bytes: &[u8]) -> Result<Datagram, Reason> {
     })
 }
 
-fn ipv6_address(bytes: &[u8]) -> Ipv6Addr {
+pub(super) fn ipv6_address(bytes: &[u8]) -> Ipv6Addr {
     let octets: [u8; 16] = bytes.try_into().expect("the slice has sixteen bytes");
     Ipv6Addr::from(octets)
 }

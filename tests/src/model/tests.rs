@@ -35,6 +35,7 @@ fn node(slot: Slot) -> Node {
         tables: BTreeMap::from([(1, Table { slots: vec![slot; 2], marks: vec![0; 2] })]),
         targets: BTreeMap::from([(A, target(1)), (B, target(2))]),
         flows: FlowTable::new(2),
+        answers_oversized: false,
         counters: Counters::default(),
     }
 }

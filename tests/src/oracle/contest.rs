@@ -58,7 +58,7 @@ pub(super) fn play(subject: &mut Subject, epoch: &Epoch, totals: Totals) -> Resu
 
 /// A frame through both. The program reads the clock somewhere between our two readings.
 fn frame_differs(
-    subject: &Subject,
+    subject: &mut Subject,
     node: &mut Node,
     frame: &[u8],
     room: &mut [u8],

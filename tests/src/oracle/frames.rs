@@ -54,6 +54,7 @@ pub(super) fn frame(random: &mut Rng, node: &Node, flows: &[Flow]) -> Vec<u8> {
     };
     let (protocol, segment) = match random.u8(..20) {
         0 => icmp(random, flow),
+        2 => error(random, flow),
         1 if random.u8(..4) == 0 => (random.u8(..), payload(random)),
         _ if flow.protocol == TCP => (TCP, tcp(random, flow.ports)),
         _ => (UDP, udp(random, flow.ports)),
@@ -201,6 +202,31 @@ fn icmp(random: &mut Rng, flow: Flow) -> (u8, Vec<u8>) {
     message.extend(payload(random));
     // The other family's protocol number now and then.
     let protocol = if random.u8(..16) == 0 { ICMP + ICMPV6 - protocol } else { protocol };
+    (protocol, message)
+}
+
+/// An error about a packet from the flow's destination to its source, quoted more or less whole.
+fn error(random: &mut Rng, flow: Flow) -> (u8, Vec<u8>) {
+    let ports = (flow.ports.1, flow.ports.0);
+    let segment = if flow.protocol == TCP { tcp(random, ports) } else { udp(random, ports) };
+    let (protocol, kinds, mut quote) = match (flow.destination, flow.source) {
+        (IpAddr::V4(vip), IpAddr::V4(client)) => {
+            let quote = ipv4(random, flow.protocol, [vip.octets(), client.octets()], &segment);
+            (ICMP, [3, 3, 11, 12], quote)
+        }
+        (IpAddr::V6(vip), IpAddr::V6(client)) => {
+            let quote = ipv6(random, flow.protocol, [vip.octets(), client.octets()], &segment);
+            (ICMPV6, [1, 2, 3, 4], quote)
+        }
+        _ => unreachable!("both ends of a flow are of one family"),
+    };
+    if random.bool() {
+        quote.truncate(random.usize(..120));
+    }
+    let mut message = vec![kinds[random.usize(..4)], random.u8(..)];
+    message.extend(random.u16(..).to_be_bytes());
+    message.extend(random.u32(..).to_be_bytes());
+    message.extend(quote);
     (protocol, message)
 }
 

@@ -15,6 +15,7 @@ use lb_common::packet::MacAddress;
 use lb_common::{Reason, Slot, TargetId, maps};
 use lb_userspace::data_plane::mapped::MappedArray;
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
+use lb_userspace::model::Oversized;
 
 use super::epoch::Change;
 use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, TARGETS};
@@ -26,6 +27,8 @@ pub(super) const ROOM: usize = 8192;
 /// Binary logarithm of the slots of all tables: room for many versions of them. Freeing old ones waits for every
 /// processor, and clears the marks of stable slots; so it is done between epochs, and seldom.
 const SLOTS_LOG2: u8 = 18;
+/// No frame of so many bytes is answered for being too big: Ethernet, and the smallest size that can be told.
+const SHORTEST_TOO_BIG: usize = 14 + 68;
 
 /// The loaded balancer.
 pub(super) struct Subject {
@@ -81,6 +84,7 @@ impl Subject {
         }
         self.vips.drain(..).try_for_each(|vip| maps.remove_vip(vip))?;
         maps.set_interface(node.interface, MacAddress::new(node.mac))?;
+        maps.set_oversized(if node.answers_oversized { Oversized::Answer } else { Oversized::Drop })?;
         for vip in &node.vips {
             maps.add_vip(words(*vip))?;
             self.vips.push(words(*vip));
@@ -115,8 +119,12 @@ impl Subject {
     }
 
     /// Runs the balancer on a frame of 14 bytes or more, which the kernel lets come in by the loopback interface.
+    /// The limit of answers is never reached.
     /// The frame afterwards is in `room`, with the length that is returned.
-    pub(super) fn run(&self, frame: &[u8], room: &mut [u8]) -> Result<(Action, usize)> {
+    pub(super) fn run(&mut self, frame: &[u8], room: &mut [u8]) -> Result<(Action, usize)> {
+        if frame.len() > SHORTEST_TOO_BIG {
+            self.data_plane.maps.lift_answer_limit()?;
+        }
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(room), ..TestRunOptions::default() };
         let run = self.data_plane.balancer()?.test_run(options).context("running the balancer")?;

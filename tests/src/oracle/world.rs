@@ -66,6 +66,7 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
         tables,
         targets: targets(random),
         flows: FlowTable::new(FLOW_SETS_LOG2),
+        answers_oversized: random.bool(),
         counters: Counters::default(),
     }
 }

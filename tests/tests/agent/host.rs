@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use lab::link::{self, End};
 use lab::{Host, Lease, wait};
-use lb_userspace::agent::{self, Options};
+use lb_userspace::agent::{self, MssClamp, Options};
 use rustix::net::{AddressFamily, SendFlags, SocketType, bind, ipproto, sendto, socket};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -228,6 +228,7 @@ impl Lab {
             interfaces: vec![interface.into()],
             nodes: vec![NODE.into(), NODE_6.into()],
             vips: vec![VIP.into(), VIP_6.into()],
+            mss_clamp: MssClamp::Auto,
             config: None,
             runtime_directory: self.directory(),
         }

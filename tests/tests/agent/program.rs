@@ -127,6 +127,31 @@ fn congestion_on_the_way_is_marked_inside() {
 }
 
 #[test]
+fn routers_errors_about_answers_are_delivered() {
+    let Some(agent) = Agent::load() else { return };
+    for (version, protocol) in [(4, 4), (6, 41)] {
+        let error = router_error(version);
+        let (run, reason) = agent.run(&[ethernet(0, 4), ip(4, protocol, &error)].concat());
+        assert_eq!((run.action, reason), (PASS, Reason::AgentDecapsulated));
+        assert_eq!(run.packet, [ethernet(0, version), error].concat());
+    }
+}
+
+/// A router's error to the VIP that quotes 28 (or 48) bytes of a packet.
+fn router_error(version: u8) -> Vec<u8> {
+    let (quote, mut packet) = (datagram(version), Vec::new());
+    if version == 4 {
+        let needed = etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 };
+        let message = etherparse::Icmpv4Type::DestinationUnreachable(needed);
+        PacketBuilder::ipv4([10, 9, 9, 9], VIP, 60).icmpv4(message).write(&mut packet, &quote[..28]).unwrap();
+    } else {
+        let message = etherparse::Icmpv6Type::PacketTooBig { mtu: 1400 };
+        PacketBuilder::ipv6([9; 16], VIP_6, 60).icmpv6(message).write(&mut packet, &quote[..48]).unwrap();
+    }
+    packet
+}
+
+#[test]
 fn bytes_behind_the_outer_packet_are_left_to_the_stack() {
     let Some(agent) = Agent::load() else { return };
     let frame = [ethernet(0, 4), ip(4, 4, &datagram(4)), vec![0; 9]].concat();

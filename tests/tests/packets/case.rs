@@ -8,7 +8,7 @@ use crate::client::Packet;
 use crate::difference::difference;
 use crate::node::{Counts, Node, SLOTS, growth};
 use crate::program::{Action, Outcome};
-use crate::remote::{NODE_INTERFACE, Remote};
+use crate::remote::{Inner, NODE_INTERFACE, Remote};
 
 /// What happens on the node before the case's packet comes.
 #[derive(Debug, Clone)]
@@ -57,16 +57,36 @@ impl Case {
         listener: u16,
         to: Remote,
     ) -> Case {
+        let frame = packet.frame();
+        let inner = Inner {
+            family: packet.family,
+            traffic_class: packet.traffic_class,
+            hash: packet.hash(),
+            length: packet.inner_length(),
+            bytes: &frame[packet.offset()..],
+        };
+        Case::encapsulated(name, slot, (frame.clone(), packet.padding), &inner, listener, to)
+    }
+
+    /// A frame, with its padding's length, whose inner packet is encapsulated to `to` and counted for `listener`.
+    pub fn encapsulated(
+        name: impl Into<String>,
+        slot: Slot,
+        (frame, padding): (Vec<u8>, usize),
+        inner: &Inner<'_>,
+        listener: u16,
+        to: Remote,
+    ) -> Case {
         let action = if to.interface() == NODE_INTERFACE { Action::Tx } else { Action::Redirect };
-        let (bytes, id) = (packet.inner_length() as u64, to.id().0);
+        let (bytes, id) = (inner.length as u64, to.id().0);
         let counts = [
             (format!("listener {listener} packets"), 1),
             (format!("listener {listener} bytes"), bytes),
             (format!("target {id} packets"), 1),
             (format!("target {id} bytes"), bytes),
         ];
-        let expected = Expected { action, packet: Some(to.encapsulated(packet)), counts: counts.into() };
-        Case::new(name.into(), slot, packet.frame(), packet.padding, expected)
+        let expected = Expected { action, packet: Some(to.frame(inner)), counts: counts.into() };
+        Case::new(name.into(), slot, frame, padding, expected)
     }
 
     /// The packet goes no further, for a reason; passed on, it is unchanged.
@@ -85,6 +105,18 @@ impl Case {
         let expected =
             Expected { action: Action::Tx, packet: Some(answer), counts: count(Reason::EchoAnswered) };
         Case::new(name.into(), Slot::EMPTY, packet, padding, expected)
+    }
+
+    /// The packet becomes its answer for this reason.
+    pub fn answered_for(reason: Reason, name: String, packet: Vec<u8>, answer: Vec<u8>) -> Case {
+        let expected = Expected { action: Action::Tx, packet: Some(answer), counts: count(reason) };
+        Case::new(name, Slot::EMPTY, packet, 0, expected)
+    }
+
+    /// With this in every slot of the table.
+    pub fn on(mut self, slot: Slot) -> Case {
+        self.slot = slot;
+        self
     }
 
     fn new(name: String, slot: Slot, packet: Vec<u8>, padding: usize, expected: Expected) -> Case {

@@ -124,9 +124,9 @@ fn not_answered(family: Family) -> Vec<Case> {
     };
     let mut other_mac = plain.request();
     other_mac[5] ^= 1;
-    let errors: [u8; 3] = match family {
-        Family::V4 => [icmpv4::TYPE_DEST_UNREACH, icmpv4::TYPE_TIME_EXCEEDED, icmpv4::TYPE_REDIRECT],
-        Family::V6 => [icmpv6::TYPE_DST_UNREACH, icmpv6::TYPE_PACKET_TOO_BIG, icmpv6::TYPE_TIME_EXCEEDED],
+    let errors: [u8; 2] = match family {
+        Family::V4 => [icmpv4::TYPE_DEST_UNREACH, icmpv4::TYPE_TIME_EXCEEDED],
+        Family::V6 => [icmpv6::TYPE_DST_UNREACH, icmpv6::TYPE_TIME_EXCEEDED],
     };
     let mut cases = vec![
         case("an echo request for no VIP", Message { vip: 3, ..plain.clone() }.request(), Reason::NotOurs),
@@ -138,8 +138,9 @@ fn not_answered(family: Family) -> Vec<Case> {
         case("an echo request for another MAC", other_mac, Reason::OtherMac),
         case("seven bytes of a message", seven_bytes(&plain), Reason::MalformedTransport),
     ];
-    cases
-        .extend(errors.map(|number| case(&format!("error {number}"), with(&[(0, number)]), Reason::NotOurs)));
+    cases.extend(errors.map(|number| {
+        case(&format!("error {number} that quotes no packet"), with(&[(0, number)]), Reason::MalformedQuote)
+    }));
     cases.extend(
         discovery(family).map(|number| {
             case(&format!("neighbour discovery {number}"), with(&[(0, number)]), Reason::NotOurs)

@@ -98,11 +98,11 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Targets of all kinds, one of them unreachable and one with a small MTU.
+/// Targets of all kinds, one of them unreachable and one with an MTU so small that no sender can be told of it.
 fn targets() -> Vec<Remote> {
     let mut targets = table::distinct_targets();
     targets[5] = Remote::new(Outer::ALL[1], Role::Unreachable);
-    targets[9].mtu = 100;
+    targets[9].mtu = 99;
     targets
 }
 

@@ -15,6 +15,7 @@ mod exceptions;
 mod explained;
 mod forwarded;
 mod fuzz;
+mod icmp_error;
 mod malformed;
 mod model;
 mod node;
@@ -23,6 +24,7 @@ mod program;
 mod quic;
 mod remote;
 mod table;
+mod too_big;
 
 use node::Node;
 

@@ -20,7 +20,8 @@ pub enum Fate {
 pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
     let Some(datagram) = datagram(frame) else { return Fate::Passed };
     if datagram.protocol == datagram.icmp() {
-        return echo(frame, &datagram);
+        return quoted(&datagram)
+            .map_or_else(|| echo(frame, &datagram), |flow| error(frame, &datagram, &flow, table));
     }
     let needed = match datagram.protocol {
         6 => 20,
@@ -176,6 +177,70 @@ fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
         Some(_) => datagram.protocol == 6,
         None => false,
     }
+}
+
+/// The client's flow that an ICMP error speaks of.
+struct Flow<'a> {
+    client: &'a [u8],
+    protocol: u8,
+    client_port: u16,
+    port: u16,
+}
+
+/// The flow of the packet that an error quotes: its tuple turned.
+fn quoted<'a>(datagram: &Datagram<'a>) -> Option<Flow<'a>> {
+    let (message_type, quote) = (datagram.transport.first()?, datagram.transport.get(8..)?);
+    let (source, client, protocol, transport) = match datagram.family {
+        Family::V4 if matches!(message_type, 3 | 11 | 12) => {
+            let words = (quote.first()? & 15) as usize;
+            let header = quote.get(..20)?;
+            let whole = header[0] >> 4 == 4 && words >= 5 && number(header, 6) & 0x1fff == 0;
+            (&header[12..16], &header[16..20], header[9], quote.get(words * 4..).filter(|_| whole)?)
+        }
+        Family::V6 if matches!(message_type, 1..=4) => {
+            let header = quote.get(..40)?;
+            let (protocol, transport) = behind_quoted_extensions(header[6], &quote[40..])?;
+            let whole = header[0] >> 4 == 6 && !is_mapped(&header[8..24]) && !is_mapped(&header[24..40]);
+            (&header[8..24], &header[24..40], protocol, Some(transport).filter(|_| whole)?)
+        }
+        _ => return None,
+    };
+    let known = source == datagram.destination && matches!(protocol, 6 | 17);
+    let ports = transport.get(..8).filter(|_| known)?;
+    Some(Flow { client, protocol, client_port: number(ports, 2), port: number(ports, 0) })
+}
+
+/// Whether an address is IPv4 in IPv6's clothes.
+fn is_mapped(address: &[u8]) -> bool {
+    address[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
+}
+
+fn behind_quoted_extensions(mut protocol: u8, mut rest: &[u8]) -> Option<(u8, &[u8])> {
+    for _ in 0..6 {
+        let unit = match protocol {
+            0 | 43 | 60 => 8,
+            51 => 4,
+            44 if number(rest.get(..4)?, 2) >> 3 == 0 => 0,
+            44 => return None,
+            _ => break,
+        };
+        protocol = *rest.get(..4)?.first()?;
+        rest = rest.get(8 + rest[1] as usize * unit..)?;
+    }
+    Some((protocol, rest))
+}
+
+fn error(frame: &[u8], datagram: &Datagram<'_>, flow: &Flow<'_>, table: &[Remote]) -> Fate {
+    let of_flow = Datagram { protocol: flow.protocol, ..*datagram };
+    if !is_listener(&of_flow, flow.port) {
+        return Fate::Passed;
+    }
+    if vip(datagram) == Some(1) && (flow.protocol, flow.port) == (6, 90) {
+        return Fate::Dropped;
+    }
+    let hash = flow_hash(flow.client, datagram.destination, flow.client_port, flow.port, flow.protocol);
+    let slot = hash >> (u64::BITS - table.len().ilog2());
+    forward(frame, datagram, hash, table[slot as usize])
 }
 
 fn forward(frame: &[u8], datagram: &Datagram<'_>, hash: u64, remote: Remote) -> Fate {

@@ -7,6 +7,7 @@ use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
 use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
+use lb_userspace::model::Oversized;
 
 use crate::client::{Family, KEY, NODE_MAC};
 use crate::program::{Outcome, Program};
@@ -136,6 +137,11 @@ impl Node {
     /// Writes what is in `TARGETS` for an id.
     pub fn set_entry(&self, id: TargetId, entry: &Target) {
         self.data_plane.maps.set_target(id, entry);
+    }
+
+    /// Sets what becomes of packets that are too big although they may be fragmented.
+    pub fn set_oversized(&mut self, oversized: Oversized) {
+        self.data_plane.maps.set_oversized(oversized).expect("the setting is written");
     }
 
     /// Runs the balancer on a frame.

@@ -9,7 +9,7 @@ use crate::client::{Family, Kind, Packet};
 use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
-use crate::{attributes, echo, exceptions, forwarded, malformed, node, not_ours, quic};
+use crate::{attributes, echo, exceptions, forwarded, icmp_error, malformed, node, not_ours, quic, too_big};
 use lb_common::Slot;
 
 /// Every case.
@@ -22,6 +22,8 @@ pub fn cases() -> Vec<Case> {
         echo::cases(),
         quic::cases(),
         attributes::cases(),
+        icmp_error::cases(),
+        too_big::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

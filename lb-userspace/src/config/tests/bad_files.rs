@@ -139,7 +139,7 @@ fn a_file_of_another_kind_says_what_belongs_there() {
     );
     assert_eq!(
         said_about("{}"),
-        "bad.json: node: missing; expected an object with name, zone, interfaces\n\
+        "bad.json: node: missing; expected an object with name, zone, interfaces, oversized\n\
          bad.json: target_groups: missing; expected a list of target groups\n\
          bad.json: load_balancers: missing; expected a list of load balancers"
     );
@@ -182,7 +182,7 @@ const BAD_FILES: &[BadFile] = &[
         "an unknown field like none",
         r#""name": "lb1","#,
         r#""name": "lb1", "color": "red","#,
-        &["node.color: unknown field; the fields here are name, zone, interfaces"],
+        &["node.color: unknown field; the fields here are name, zone, interfaces, oversized"],
     ),
     bad(
         "a field without its unit",
@@ -206,7 +206,7 @@ const BAD_FILES: &[BadFile] = &[
         "a field name that is no word",
         r#""zone": "a""#,
         "\"zone\": \"a\", \"\\u001b[31m\": 1",
-        &[r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces"#],
+        &[r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces, oversized"#],
     ),
     bad(
         "a field given twice",
@@ -358,6 +358,12 @@ const BAD_FILES: &[BadFile] = &[
         &[
             r#"node.interfaces[1]: "ethernet12345678" is 16 bytes long; an interface name of Linux has at most 15"#,
         ],
+    ),
+    bad(
+        "another policy for packets that are too big",
+        r#""zone": "a", "interfaces""#,
+        r#""zone": "a", "oversized": "fragment", "interfaces""#,
+        &[r#"node.oversized: expected "drop" or "answer", found the string "fragment""#],
     ),
     bad(
         "a metrics address without a port",

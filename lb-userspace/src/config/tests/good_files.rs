@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Node, Probe,
-    Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup, UdpTracking, WeightedTargetGroup,
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Node,
+    Oversized, Probe, Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup, UdpTracking,
+    WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -27,7 +28,19 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn node() -> Node {
-    Node { name: "lb1".into(), zone: "a".into(), interfaces: vec!["eth0".into()] }
+    Node { name: "lb1".into(), zone: "a".into(), interfaces: vec!["eth0".into()], oversized: Oversized::Drop }
+}
+
+#[test]
+fn packets_that_are_too_big_are_dropped_or_answered() {
+    for (field, expected) in [("drop", Oversized::Drop), ("answer", Oversized::Answer)] {
+        let text = PROMISED.replace(
+            r#""zone": "a", "interfaces""#,
+            &format!(r#""zone": "a", "oversized": "{field}", "interfaces""#),
+        );
+        let desired = parse("f", &text).map_err(|error| error.to_string()).unwrap();
+        assert_eq!(desired.node, Node { oversized: expected, ..node() });
+    }
 }
 
 /// A file with one target group that gives only `fields`.

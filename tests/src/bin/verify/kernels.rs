@@ -80,7 +80,7 @@ pub(crate) fn known(feature: Feature) -> Option<Known> {
 }
 
 /// From the kernel's history: `git describe --contains` of the commit that brought each.
-const KNOWN: [(Feature, &str, Kernel); 58] = [
+const KNOWN: [(Feature, &str, Kernel); 60] = [
     (Feature::Helper(1), "bpf_map_lookup_elem", Kernel(3, 19)),
     (Feature::Helper(2), "bpf_map_update_elem", Kernel(3, 19)),
     (Feature::Helper(3), "bpf_map_delete_elem", Kernel(3, 19)),
@@ -88,6 +88,8 @@ const KNOWN: [(Feature, &str, Kernel); 58] = [
     (Feature::Helper(6), "bpf_trace_printk", Kernel(4, 1)),
     (Feature::Helper(7), "bpf_get_prandom_u32", Kernel(4, 1)),
     (Feature::Helper(8), "bpf_get_smp_processor_id", Kernel(4, 1)),
+    (Feature::Helper(9), "bpf_skb_store_bytes", Kernel(4, 1)),
+    (Feature::Helper(11), "bpf_l4_csum_replace", Kernel(4, 1)),
     (Feature::Helper(12), "bpf_tail_call", Kernel(4, 2)),
     // Older in traffic control; XDP got it then.
     (Feature::Helper(23), "bpf_redirect", Kernel(4, 14)),
