@@ -31,7 +31,7 @@ pub fn choose_target<M: Mode, A: Addresses>(
 /// The target of an established flow's packets, for an ICMP error about it: nothing is written. What a server
 /// sends by QUIC names its client, not its target, so errors about it go by the table.
 #[inline(always)]
-pub fn peek_target<A: Addresses>(
+pub fn peek_target<M: Mode, A: Addresses>(
     flow: &Flow<A>,
     listener: &Listener,
     settings: &Settings,
@@ -40,7 +40,7 @@ pub fn peek_target<A: Addresses>(
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
         return Err(Reason::AlreadyEncapsulated);
     }
-    slot::peek_target(listener, settings, place(listener, settings, flow, hash), hash)
+    slot::peek_target::<M>(listener, settings, place(listener, settings, flow, hash), hash)
 }
 
 /// The hash whose top bits choose the flow's slot: the flow's own, or its client's.

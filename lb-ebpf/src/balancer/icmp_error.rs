@@ -4,7 +4,7 @@
 use lb_common::{
     flow::Addresses,
     packet::{
-        Datagram,
+        Datagram, Segment, Transport,
         icmp_error::{ErrorVersion, is_error, quoted_flow},
     },
     reason::Reason,
@@ -37,11 +37,13 @@ fn forward<M: Mode, V: ErrorVersion>(
         return Err(Reason::NotOurs);
     }
     let flow = quoted_flow::<V>(packet.frame(), datagram)?;
+    M::note(|trace| trace.flow(&Transport { flow, segment: Segment::Established }));
     let settings = maps::settings()?;
     let line = listener::find(&flow, settings)?;
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
-    let id = attributes::peek_target(&flow, &listener, settings, hash)?;
+    M::note(|trace| trace.listener(&listener, hash));
+    let id = attributes::peek_target::<M, _>(&flow, &listener, settings, hash)?;
     let action = encapsulate::send::<V>(packet, datagram, hash, target::find::<M>(id)?)?;
     counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)

@@ -209,7 +209,7 @@ fn send<M: Mode, V: Version>(
 ) -> Result<u32, Exit> {
     let target = target::find::<M>(id)?;
     let action = encapsulate::send::<V>(packet, datagram, hash, target)
-        .map_err(|reason| too_big::exit(reason, target))?;
+        .map_err(|reason| too_big::exit::<M>(reason, target))?;
     counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)
 }

@@ -23,7 +23,7 @@ use lb_common::{
     trace::Trace,
 };
 
-use crate::Stage;
+use crate::{Stage, mode::Mode};
 
 #[map]
 static LISTENERS: Array<ListenerLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
@@ -66,7 +66,7 @@ static CAPTURE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ANSWER_LIMIT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static INNER_MTU: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static INNER_MTU: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
 /// Leaves the packet to another program; returns only if that is not there.
 #[inline(always)]
@@ -156,10 +156,11 @@ pub fn may_answer(now: u64) -> bool {
     }
 }
 
-/// Notes for the program that goes on with this packet how many bytes of it would fit.
+/// Notes for the program that goes on with this packet how many bytes of it would fit. A packet that is explained
+/// has a place of its own: on older kernels one from the network may come between its two programs.
 #[inline(always)]
-pub fn note_inner_mtu(bytes: u16) {
-    if let Some(noted) = INNER_MTU.get_ptr_mut(0) {
+pub fn note_inner_mtu<M: Mode>(bytes: u16) {
+    if let Some(noted) = INNER_MTU.get_ptr_mut(M::LASTS as u32) {
         // SAFETY: as in `add_reason`.
         unsafe { *noted = bytes as u64 };
     }
@@ -167,8 +168,8 @@ pub fn note_inner_mtu(bytes: u16) {
 
 /// What [`note_inner_mtu`] was given.
 #[inline(always)]
-pub fn inner_mtu() -> u16 {
-    INNER_MTU.get(0).map_or(0, |noted| *noted as u16)
+pub fn inner_mtu<M: Mode>() -> u16 {
+    INNER_MTU.get(M::LASTS as u32).map_or(0, |noted| *noted as u16)
 }
 
 #[inline(always)]

@@ -41,7 +41,7 @@ pub fn choose_target<M: Mode>(
 
 /// The target of an established flow's packets; nothing is remembered, refreshed or marked.
 #[inline(always)]
-pub fn peek_target(
+pub fn peek_target<M: Mode>(
     listener: &Listener,
     settings: &Settings,
     place: FlowHash,
@@ -52,9 +52,11 @@ pub fn peek_target(
         return Err(Reason::NoTable);
     }
     let slot = maps::slot(forward.first() + place.slot(forward.log2()));
+    M::note(|trace| trace.slot(forward, place.slot(forward.log2()), slot));
     let id = match maps::flow_set(hash.set() & settings.flow_set_mask) {
         Some(set) if choice::needs_flow_table(slot, listener.tracking) => {
             let sighting = Sighting { hash, now: now(), idle: listener.idle };
+            M::note(|trace| trace.flow_table(sighting.now, set.peek(sighting)));
             choice::peek(slot, listener.tracking, set, sighting, keeps_flows)
         }
         _ => slot.current(),

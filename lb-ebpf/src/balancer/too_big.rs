@@ -43,11 +43,11 @@ const DONT_FRAGMENT: u16 = 0x4000;
 /// What becomes of a packet that could not be sent to `target`: one that is too big goes on in a program of its own.
 /// ICMP errors do not come here: an error gets no answer (RFC 1122, 3.2.2).
 #[inline(always)]
-pub fn exit(reason: Reason, target: &Target) -> Exit {
+pub fn exit<M: Mode>(reason: Reason, target: &Target) -> Exit {
     if reason != Reason::TooBig {
         return reason.into();
     }
-    maps::note_inner_mtu(target.way.inner_mtu());
+    maps::note_inner_mtu::<M>(target.way.inner_mtu());
     Exit::Continue(Continuation::TooBig)
 }
 
@@ -57,7 +57,7 @@ pub fn answer<M: Mode, V: IcmpVersion>(
     packet: &mut XdpPacket,
     datagram: &Datagram<V::Addresses>,
 ) -> Result<u32, Exit> {
-    Ok(try_answer::<M, V>(packet, datagram, maps::inner_mtu())?)
+    Ok(try_answer::<M, V>(packet, datagram, maps::inner_mtu::<M>())?)
 }
 
 #[inline(always)]
