@@ -18,16 +18,23 @@ pub(crate) struct Build {
     /// Build user space with optimizations (the eBPF programs always are)
     #[arg(long)]
     release: bool,
+    /// Let the balancer log each packet that it does not forward; for finding a fault, never for production
+    #[arg(long)]
+    trace: bool,
 }
 
 impl Build {
     /// Builds the eBPF programs and `sluice`.
     pub(crate) fn run(&self, workspace: &Workspace) -> Result<()> {
-        ebpf(workspace)?;
+        let features = if self.trace { vec![TRACE.to_string()] } else { Vec::new() };
+        ebpf_with(workspace, &features, &workspace.bpf_objects())?;
         let profile = if self.release { Profile::Release } else { Profile::Debug };
-        user_space(workspace, profile, &["lb-userspace"])
+        user_space_with(workspace, profile, &["lb-userspace"], &features)
     }
 }
+
+/// The feature of programs and user space that logs packets.
+const TRACE: &str = "trace";
 
 /// How user space is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +57,15 @@ impl Profile {
 
 /// Builds every binary of `packages`.
 pub(crate) fn user_space(workspace: &Workspace, profile: Profile, packages: &[&str]) -> Result<()> {
+    user_space_with(workspace, profile, packages, &[])
+}
+
+fn user_space_with(
+    workspace: &Workspace,
+    profile: Profile,
+    packages: &[&str],
+    features: &[String],
+) -> Result<()> {
     say(format_args!("building {} ({})", packages.join(", "), profile.directory()));
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["build", "--bins"]);
@@ -58,6 +74,9 @@ pub(crate) fn user_space(workspace: &Workspace, profile: Profile, packages: &[&s
     }
     if profile == Profile::Release {
         command.arg("--release");
+    }
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
     }
     succeed(&mut command)
 }
