@@ -7,7 +7,7 @@ use aya_ebpf::{
     },
     programs::{TcContext, XdpContext},
 };
-use lb_common::memory::{Frame, ViewMut};
+use lb_common::memory::{Frame, ViewMut, forget_value};
 
 /// An XDP packet. Methods that move it take `&mut self`, so no view of the old memory survives them.
 pub struct XdpPacket {
@@ -82,10 +82,12 @@ impl XdpPacket {
     #[inline(always)]
     pub fn copy_to<const MOST: usize, const SIZE: usize>(&self, memory: &mut [u8; SIZE], at: usize) -> usize {
         let length = (self.length() as usize).min(MOST);
-        // The verifier must see both bounds, and that the helper is not asked for nothing.
+        // The verifier must see both bounds, and that the helper is not asked for nothing; that of Linux 6.1 forgets
+        // the latter, if it is not arithmetic.
         if length == 0 || at > SIZE - MOST {
             return 0;
         }
+        let length = forget_value::<MOST>(length - 1, self.interface() as usize) + 1;
         // SAFETY: `at + length` is at most `SIZE`, as just seen; the context is this run's.
         let copied =
             unsafe { bpf_xdp_load_bytes(self.context, 0, memory.as_mut_ptr().add(at).cast(), length as u32) };

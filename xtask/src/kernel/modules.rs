@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Cables, switches, and the tunnels that targets have in place of Sluice's agent.
-const WANTED: [&str; 6] = ["veth", "bridge", "ipip", "sit", "ip6_tunnel", "fou"];
+const WANTED: [&str; 8] = ["veth", "bridge", "ipip", "sit", "ip6_tunnel", "fou", "sch_ingress", "cls_bpf"];
 
 /// The files of all modules below `modules` (`lib/modules/RELEASE`) that are needed, dependencies first.
 pub(super) fn needed(modules: &Path) -> Result<Vec<PathBuf>> {
