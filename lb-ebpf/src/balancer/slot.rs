@@ -64,7 +64,7 @@ pub fn peek_target<M: Mode>(
     if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
 }
 
-/// A function of its own, so that the common path stays short; its cost is paid in changed slots only.
+/// What the flow table says of the packet: paid in changed slots, and by flows that are always tracked, only.
 #[inline(always)]
 fn consult_flow_table<M: Mode>(
     listener: &Listener,
