@@ -8,8 +8,7 @@
 //!                                       the tag's low 14 bits are the outer entropy too
 //! ```
 
-use crate::hash::{HashKey, SipHash13};
-use crate::listener::ListenerKey;
+use crate::hash::HashState;
 
 /// IANA protocol number of ICMP (RFC 792).
 pub const ICMP: u8 = 1;
@@ -22,8 +21,10 @@ pub const ICMPV6: u8 = 58;
 
 /// Source and destination address of a packet, as they are in its header.
 pub trait Addresses: Copy {
-    /// Feeds the source address and both ports to the hash.
-    fn hash(&self, ports: u32, state: &mut SipHash13);
+    /// The hash of the source address and both ports.
+    fn hash(&self, ports: u32, state: &HashState) -> u64;
+    /// The hash of source and destination address.
+    fn hash_both(&self, state: &HashState) -> u64;
     /// The source, in the same form as the destination.
     fn source(&self) -> [u32; 4];
     /// The destination as a key: IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2), bytes as on the wire.
@@ -57,8 +58,13 @@ impl Ipv6Addresses {
 
 impl Addresses for Ipv4Addresses {
     #[inline(always)]
-    fn hash(&self, ports: u32, state: &mut SipHash13) {
-        state.word(u64::from_le(self.both) & 0xffff_ffff | (u32::from_le(ports) as u64) << 32);
+    fn hash(&self, ports: u32, state: &HashState) -> u64 {
+        state.of_word(u64::from_le(self.both) & 0xffff_ffff | (u32::from_le(ports) as u64) << 32)
+    }
+
+    #[inline(always)]
+    fn hash_both(&self, state: &HashState) -> u64 {
+        state.of_word(u64::from_le(self.both))
     }
 
     #[inline(always)]
@@ -74,10 +80,15 @@ impl Addresses for Ipv4Addresses {
 
 impl Addresses for Ipv6Addresses {
     #[inline(always)]
-    fn hash(&self, ports: u32, state: &mut SipHash13) {
-        state.word(u64::from_le(self.both[0]));
-        state.word(u64::from_le(self.both[1]));
-        state.word(u32::from_le(ports) as u64);
+    fn hash(&self, ports: u32, state: &HashState) -> u64 {
+        let [high, low, ..] = self.both.map(u64::from_le);
+        state.of_words([high, low], u32::from_le(ports) as u64)
+    }
+
+    #[inline(always)]
+    fn hash_both(&self, state: &HashState) -> u64 {
+        let [source_high, source_low, destination_high, destination_low] = self.both.map(u64::from_le);
+        state.of_words([source_high, source_low], state.of_words([destination_high, destination_low], 0))
     }
 
     #[inline(always)]
@@ -121,29 +132,25 @@ impl<A: Addresses> Flow<A> {
         if cfg!(target_endian = "little") { (self.ports >> 16) as u16 } else { self.ports as u16 }
     }
 
-    /// SipHash-1-3 (without the length, see [`SipHash13::finish`]) of these bytes, as they are on the wire:
+    /// The flow's hash, of these bytes as they are on the wire, read as little-endian words:
     ///
     /// ```text
-    ///   VIP (16, IPv4 mapped into IPv6) | protocol | 7 zeros | source address (4 or 16) | source port
-    ///   | destination port | IPv6: 4 zeros
+    ///   IPv4: | source address (4) | source port | destination port |            HashState::of_word
+    ///   IPv6: | source address (16) | source port | destination port | 4 zeros | HashState::of_words
     /// ```
     ///
-    /// `listener` is the state after the first 24 ([`crate::listener::ListenerKey::hash_state`]): only one or
-    /// three words are left to each packet.
+    /// VIP and protocol are in `listener` ([`crate::listener::ListenerKey::hash_state`]).
     #[inline(always)]
-    pub fn hash(&self, listener: SipHash13) -> FlowHash {
-        let mut state = listener;
-        self.addresses.hash(self.ports, &mut state);
-        FlowHash(state.finish())
+    pub fn hash(&self, listener: HashState) -> FlowHash {
+        FlowHash(self.addresses.hash(self.ports, &listener))
     }
 
-    /// The same with protocol and ports zero: equal for all flows between a client and a VIP. It chooses the slot
-    /// where a client's connections belong together.
+    /// A hash of both addresses alone, equal for all flows between a client and a VIP: it chooses the slot where a
+    /// client's connections belong together. `clients` is the state for that purpose
+    /// ([`crate::listener::clients_hash_state`]).
     #[inline(always)]
-    pub fn client_hash(&self, key: HashKey) -> FlowHash {
-        let mut state = ListenerKey::new(self.addresses.destination(), 0, 0).hash_state(key);
-        self.addresses.hash(0, &mut state);
-        FlowHash(state.finish())
+    pub fn client_hash(&self, clients: HashState) -> FlowHash {
+        FlowHash(self.addresses.hash_both(&clients))
     }
 }
 
@@ -176,35 +183,28 @@ impl FlowHash {
 mod tests {
     use super::*;
 
-    const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
-
-    fn after(vip: [u32; 4], protocol: u8, client: &[u64]) -> u64 {
-        let half = |at: usize| u64::from(u32::from_le(vip[at])) | u64::from(u32::from_le(vip[at + 1])) << 32;
-        let mut state = SipHash13::new(KEY);
-        [half(0), half(2), protocol.into()].iter().chain(client).for_each(|word| state.word(*word));
-        state.finish()
-    }
+    const STATE: HashState = HashState([11, 13, 17, 19]);
 
     proptest::proptest! {
         #[test]
-        fn an_ipv4_flow_hashes_as_its_listener_and_its_client(source: u32, vip: u32, ports: u32, protocol: u8) {
-            let addresses = Ipv4Addresses { both: (source.to_le() as u64) | (vip.to_le() as u64) << 32 };
-            let flow = Flow { addresses, ports, protocol };
-            let vip = addresses.destination();
-            let hash = flow.hash(ListenerKey::new(vip, flow.destination_port(), protocol).hash_state(KEY));
-            let client = source as u64 | (u32::from_le(ports) as u64) << 32;
-            proptest::prop_assert_eq!(hash.0, after(vip, protocol, &[client]));
-            proptest::prop_assert_eq!(flow.client_hash(KEY).0, after(vip, 0, &[source.into()]));
+        fn an_ipv4_flow_is_hashed_as_its_bytes_read_as_little_endian_words(source: [u8; 4], vip: [u8; 4], ports: [u8; 4]) {
+            let word = |bytes: [[u8; 4]; 2]| bytes.concat().try_into().expect("eight bytes");
+            let addresses = Ipv4Addresses { both: u64::from_ne_bytes(word([source, vip])) };
+            let flow = Flow { addresses, ports: u32::from_ne_bytes(ports), protocol: TCP };
+            proptest::prop_assert_eq!(flow.hash(STATE).0, STATE.of_word(u64::from_le_bytes(word([source, ports]))));
+            let both = u64::from_le_bytes(word([source, vip]));
+            proptest::prop_assert_eq!(flow.client_hash(STATE).0, STATE.of_word(both));
         }
 
         #[test]
-        fn an_ipv6_flow_hashes_as_its_listener_and_its_client(both: [u64; 4], ports: u32, protocol: u8) {
-            let flow = Flow { addresses: Ipv6Addresses { both }, ports, protocol };
-            let vip = flow.addresses.destination();
-            let hash = flow.hash(ListenerKey::new(vip, 0, protocol).hash_state(KEY));
-            let client = [u64::from_le(both[0]), u64::from_le(both[1]), u32::from_le(ports) as u64];
-            proptest::prop_assert_eq!(hash.0, after(vip, protocol, &client));
-            proptest::prop_assert_eq!(flow.client_hash(KEY).0, after(vip, 0, &[client[0], client[1], 0]));
+        fn an_ipv6_flow_is_hashed_as_its_bytes_read_as_little_endian_words(both: [[u8; 8]; 4], ports: [u8; 4]) {
+            let addresses = Ipv6Addresses { both: both.map(u64::from_ne_bytes) };
+            let flow = Flow { addresses, ports: u32::from_ne_bytes(ports), protocol: TCP };
+            let [first, second, third, fourth] = both.map(u64::from_le_bytes);
+            let ports = u32::from_le_bytes(ports).into();
+            proptest::prop_assert_eq!(flow.hash(STATE).0, STATE.of_words([first, second], ports));
+            let vip = STATE.of_words([third, fourth], 0);
+            proptest::prop_assert_eq!(flow.client_hash(STATE).0, STATE.of_words([first, second], vip));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Listeners and the tables behind them, as the maps hold them.
 
-use crate::hash::{HashKey, SipHash13};
+use crate::hash::{HashKey, HashState};
 use crate::packet::ServerId;
 use crate::shared::Shared;
 
@@ -50,18 +50,18 @@ impl ListenerKey {
         ((mixed ^ mixed >> 29).wrapping_mul(ODD) >> 32) as u32
     }
 
-    /// The state of the flows' hash after VIP and protocol: the same for every packet of the listener, so it is
-    /// computed once. The port is not in it, so that a flow has one hash whether its port has a listener of its
-    /// own or not.
-    #[inline(always)]
-    pub fn hash_state(self, key: HashKey) -> SipHash13 {
-        let mut state = SipHash13::new(key);
+    /// The state of the hash of the listener's flows: another one for each VIP and protocol. The port is not in
+    /// it, so that a flow has one hash whether its port has a listener of its own or not.
+    pub fn hash_state(self, key: HashKey) -> HashState {
         let [first, second, third] = self.words();
-        [u64::from_le(first), u64::from_le(second), third >> 16]
-            .into_iter()
-            .for_each(|word| state.word(word));
-        state
+        HashState::derive(key, [u64::from_le(first), u64::from_le(second), third >> 16])
     }
+}
+
+/// The state of the hash of clients ([`crate::flow::Flow::client_hash`]): derived as if for a protocol and a VIP that
+/// no listener has.
+pub fn clients_hash_state(key: HashKey) -> HashState {
+    HashState::derive(key, [0; 3])
 }
 
 /// An entry of `LISTENERS`: one cache line with all that a packet needs of its listener.
@@ -70,7 +70,7 @@ impl ListenerKey {
 ///   word 0, 1   the VIP
 ///   word 2      port and protocol; zero: never used, so a look-up ends here
 ///   word 3      the listener
-///   word 4–7    the state of the flows' hash after VIP and protocol
+///   word 4–7    the state of the flows' hash
 /// ```
 ///
 /// An entry is at its key's home or, if that was taken, one of the next [`MAX_PROBES`] places. The third word is
@@ -102,10 +102,10 @@ impl ListenerLine {
         Listener::from_word(self.0[3].load())
     }
 
-    /// The state of the flows' hash after VIP and protocol.
+    /// The state of the flows' hash.
     #[inline(always)]
-    pub fn hash_state(&self) -> SipHash13 {
-        SipHash13::resume([self.0[4].load(), self.0[5].load(), self.0[6].load(), self.0[7].load()])
+    pub fn hash_state(&self) -> HashState {
+        HashState([self.0[4].load(), self.0[5].load(), self.0[6].load(), self.0[7].load()])
     }
 }
 

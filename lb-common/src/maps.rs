@@ -6,7 +6,7 @@
 //!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
-use crate::hash::HashKey;
+use crate::hash::HashState;
 use crate::shared::Shared;
 
 /// `ARRAY<ListenerLine>`, memory-mapped: a hash table with open addressing; a power of two of entries.
@@ -132,8 +132,8 @@ pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The key of the flows' hash: of use where more than a listener's own state is to be hashed.
-    pub hash_key: HashKey,
+    /// The state of the hash of clients.
+    pub clients: HashState,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.

@@ -33,7 +33,7 @@ pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4);
+    assert!(size_of::<Settings>() == 4 * 8 + 4 + 4 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);

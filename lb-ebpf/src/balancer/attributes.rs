@@ -51,7 +51,7 @@ pub fn place<A: Addresses>(
     flow: &Flow<A>,
     hash: FlowHash,
 ) -> FlowHash {
-    if listener.has(Listener::FLAG_SOURCE_AFFINITY) { flow.client_hash(settings.hash_key) } else { hash }
+    if listener.has(Listener::FLAG_SOURCE_AFFINITY) { flow.client_hash(settings.clients) } else { hash }
 }
 
 /// GUE is what a node would send. IP in IP has no ports, so no listener takes it.

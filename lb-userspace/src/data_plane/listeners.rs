@@ -58,8 +58,8 @@ impl Listeners {
 
 fn write(line: &ListenerLine, key: ListenerKey, listener: Listener, hash_key: HashKey) {
     let [first, second, third] = key.words();
-    let [v0, v1, v2, v3] = key.hash_state(hash_key).words();
-    for (at, word) in [(0, first), (1, second), (3, listener.word()), (4, v0), (5, v1), (6, v2), (7, v3)] {
+    let [a, b, c, d] = key.hash_state(hash_key).0;
+    for (at, word) in [(0, first), (1, second), (3, listener.word()), (4, a), (5, b), (6, c), (7, d)] {
         line.0[at].store(word);
     }
     line.0[2].store(third);

@@ -8,7 +8,9 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
 use lb_common::hash::HashKey;
-use lb_common::listener::{Forward, Listener, ListenerKey, ListenerLine, QuicServerKey, Traffic};
+use lb_common::listener::{
+    Forward, Listener, ListenerKey, ListenerLine, QuicServerKey, Traffic, clients_hash_state,
+};
 use lb_common::maps::{
     self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
 };
@@ -57,7 +59,8 @@ impl Maps {
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
-        let settings = Settings { hash_key, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
+        let clients = clients_hash_state(hash_key);
+        let settings = Settings { clients, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {

@@ -1,23 +1,61 @@
-//! The keyed hash of a flow: SipHash-1-3 (Aumasson and Bernstein, 2012) of the words of a flow, without the word
-//! that would hold the message's length: a flow's words tell by themselves how many they are.
+//! The keyed hash of a flow. A purpose (a VIP and a protocol; or all clients) has four odd numbers of its own, made of
+//! the key by SipHash-1-3 (Aumasson and Bernstein, 2012) without the word that would hold the message's length. IPv4's
+//! eight bytes are hashed as one word, IPv6's by MULTILINEAR-HM (Lemire and Kaser, 2014), and both are mixed.
 
 use std::net::IpAddr;
 
-/// The hash of a flow: the VIP as 16 bytes, the protocol as a word, the client's address and both ports.
+/// The hash of a flow.
 pub(super) fn flow(key: [u64; 2], client: IpAddr, vip: IpAddr, ports: [u16; 2], protocol: u8) -> u64 {
-    let mut message = match vip {
-        IpAddr::V4(vip) => vip.to_ipv6_mapped().octets(),
-        IpAddr::V6(vip) => vip.octets(),
-    }
-    .to_vec();
-    message.extend(u64::from(protocol).to_le_bytes());
+    let numbers = numbers(key, octets(vip), protocol);
+    let ports = ports.map(u16::to_be_bytes).concat();
     match client {
-        IpAddr::V4(client) => message.extend(client.octets()),
-        IpAddr::V6(client) => message.extend(client.octets()),
+        IpAddr::V4(client) => one_word(numbers, &[&client.octets(), &ports[..]].concat()),
+        IpAddr::V6(client) => two_words(numbers, &client.octets(), word(&[&ports[..], &[0; 4]].concat())),
     }
-    message.extend(ports.map(u16::to_be_bytes).concat());
-    message.resize(message.len().next_multiple_of(8), 0);
-    sip_1_3(key, &message)
+}
+
+/// The hash of all flows between a client and a VIP, where it chooses their slot.
+pub(super) fn client(key: [u64; 2], client: IpAddr, vip: IpAddr) -> u64 {
+    let numbers = numbers(key, [0; 16], 0);
+    match (client, vip) {
+        (IpAddr::V4(client), IpAddr::V4(vip)) => one_word(numbers, &[client.octets(), vip.octets()].concat()),
+        (client, vip) => two_words(numbers, &octets(client), two_words(numbers, &octets(vip), 0)),
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn numbers(key: [u64; 2], vip: [u8; 16], protocol: u8) -> [u64; 4] {
+    [0, 1, 2, 3].map(|number: u8| {
+        let message = [&vip[..], &[protocol, 0, 0, 0, number, 0, 0, 0]].concat();
+        sip_1_3(key, &message) | 1
+    })
+}
+
+fn one_word(numbers: [u64; 4], bytes: &[u8]) -> u64 {
+    mix(numbers, word(bytes) ^ numbers[0])
+}
+
+fn two_words(numbers: [u64; 4], bytes: &[u8; 16], more: u64) -> u64 {
+    let halves =
+        bytes.chunks(4).map(|half| u64::from(u32::from_le_bytes(half.try_into().expect("four bytes"))));
+    let sums: Vec<u64> = halves.zip(numbers).map(|(half, number)| half.wrapping_add(number)).collect();
+    let products = sums.chunks(2).map(|pair| pair[0].wrapping_mul(pair[1]));
+    mix(numbers, products.fold(more, u64::wrapping_add))
+}
+
+fn mix(numbers: [u64; 4], word: u64) -> u64 {
+    let shifted = |word: u64| word ^ (word >> 32);
+    numbers[1..3].iter().fold(shifted(word), |word, number| shifted(word.wrapping_mul(*number)))
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
 }
 
 /// SipHash-1-3 of whole words.
@@ -29,7 +67,7 @@ fn sip_1_3(key: [u64; 2], message: &[u8]) -> u64 {
         v3: key[1] ^ 0x7465_6462_7974_6573,
     };
     for word in message.chunks_exact(8) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let word = self::word(word);
         state.v3 ^= word;
         state.round();
         state.v0 ^= word;

@@ -187,11 +187,11 @@ impl Node {
         if listener.leaves_tunnels && (protocol, ports.destination) == (UDP, encapsulation::GUE) {
             return Err(Reason::AlreadyEncapsulated);
         }
-        let hash_of = |ports, protocol| hash::flow(self.key, client, packet.destination, ports, protocol);
-        let hash = hash_of([ports.source, ports.destination], protocol);
+        let vip = packet.destination;
+        let hash = hash::flow(self.key, client, vip, [ports.source, ports.destination], protocol);
         let place = match listener.affinity {
             Affinity::Flow => hash,
-            Affinity::Client => hash_of([0, 0], 0),
+            Affinity::Client => hash::client(self.key, client, vip),
         };
         Ok((listener, place, hash))
     }

@@ -1,5 +1,7 @@
 //! Clients' packets, made by etherparse, and what is true of their flows by definition.
 
+use std::num::Wrapping;
+
 use etherparse::{
     IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder,
     TcpHeader, VlanId,
@@ -172,10 +174,10 @@ impl Packet {
         )
     }
 
-    /// The hash that chooses the flow's slot: where clients stay on one target, that of protocol and ports zero.
+    /// The hash that chooses the flow's slot: where clients stay on one target, that of client and VIP.
     pub fn place(&self) -> u64 {
         if (self.vip, self.port) == (7, 80) {
-            flow_hash(&self.family.host(self.host), &self.family.vip(self.vip), 0, 0, 0)
+            client_hash(&self.family.host(self.host), &self.family.vip(self.vip))
         } else {
             self.hash()
         }
@@ -229,9 +231,41 @@ pub fn flow_hash(source: &[u8], destination: &[u8], source_port: u16, port: u16,
     let mapped: &[u8] =
         if destination.len() == 4 { &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] } else { &[] };
     let ports = [source_port.to_be_bytes(), port.to_be_bytes()].concat();
-    let mut message = [mapped, destination, &[protocol, 0, 0, 0, 0, 0, 0, 0], source, &ports].concat();
-    message.resize(message.len().next_multiple_of(8), 0);
-    sip_1_3(&message)
+    scramble(secrets(&[mapped, destination].concat(), protocol), &[source, &ports].concat(), 0)
+}
+
+/// The hash of a client and a VIP, likewise.
+pub fn client_hash(source: &[u8], destination: &[u8]) -> u64 {
+    let secrets = secrets(&[0; 16], 0);
+    match source.len() {
+        4 => scramble(secrets, &[source, destination].concat(), 0),
+        _ => scramble(secrets, source, scramble(secrets, destination, 0)),
+    }
+}
+
+/// What the flows of a VIP (16 bytes) and a protocol are hashed with.
+fn secrets(vip: &[u8], protocol: u8) -> [Wrapping<u64>; 4] {
+    [0, 1, 2, 3].map(|at| Wrapping(sip_1_3(&[vip, &[protocol, 0, 0, 0, at, 0, 0, 0]].concat()) | 1))
+}
+
+/// `bytes` are an IPv4 address and four bytes more, or an IPv6 address and four bytes more or none.
+fn scramble(secrets: [Wrapping<u64>; 4], bytes: &[u8], more: u64) -> u64 {
+    let parts: Vec<_> =
+        bytes.chunks(4).map(|part| Wrapping(u32::from_le_bytes(array(part)).into())).collect();
+    let [a, b, c, d] = secrets;
+    let mut state = match parts[..] {
+        [low, high] => Wrapping(low.0 | high.0 << 32) ^ a,
+        [p, q, r, s, ref rest @ ..] => {
+            (p + a) * (q + b) + (r + c) * (s + d) + rest.iter().sum::<Wrapping<u64>>() + Wrapping(more)
+        }
+        _ => panic!("{} bytes are no flow", bytes.len()),
+    };
+    state ^= state >> 32;
+    for secret in [b, c] {
+        state *= secret;
+        state ^= state >> 32;
+    }
+    state.0
 }
 
 /// SipHash-1-3 as in the paper's section 2, without the word that would hold the message's length.

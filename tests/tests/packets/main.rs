@@ -1,8 +1,8 @@
 //! The datapath's table of cases, run through the loaded balancer under `BPF_PROG_TEST_RUN`.
 //!
 //! A case is a node's state, a packet in, and what must come of it: verdict, counters, flow table, marks, and the
-//! packet out with every byte compared. Packets in and out are made by etherparse and hashes by another SipHash, never
-//! by the code under test. Needs root; without it the tests say that they are skipped, or fail if
+//! packet out with every byte compared. Packets in and out are made by etherparse and hashes by another implementation,
+//! never by the code under test. Needs root; without it the tests say that they are skipped, or fail if
 //! `SLUICE_TEST_PRIVILEGED` is `required`.
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
 

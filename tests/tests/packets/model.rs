@@ -1,6 +1,6 @@
 //! What must become of any frame on a node whose slots are all stable: from the RFCs, over plain slices.
 
-use crate::client::{Family, NODE_MAC, flow_hash};
+use crate::client::{Family, NODE_MAC, client_hash, flow_hash};
 use crate::program::Action;
 use crate::remote::{Inner, NODE_INTERFACE, Remote, Role};
 
@@ -45,7 +45,7 @@ pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
         return forward(frame, &datagram, hash, remote);
     }
     let place = match (vip(&datagram), port) {
-        (Some(7), 80) => flow_hash(datagram.source, datagram.destination, 0, 0, 0),
+        (Some(7), 80) => client_hash(datagram.source, datagram.destination),
         _ => hash,
     };
     let slot = place >> (u64::BITS - table.len().ilog2());
