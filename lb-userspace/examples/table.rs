@@ -13,12 +13,15 @@ type Table = Vec<Option<MemberIndex>>;
 const IDLE: Duration = Duration::from_secs(350);
 
 fn main() {
-    println!("disruption: slots of the other members that change hands, mean and worst of 20 members\n");
+    println!(
+        "disruption: slots of the other members that change hands, mean and worst of 20 members or more\n"
+    );
     println!("{:>8} {:>7} {:>9} {:>20} {:>20}", "members", "slots", "max/mean", "one removed", "one added");
-    for count in [2, 10, 32, 33, 100, 500, 1000, 2000] {
+    for count in [2, 3, 4, 5, 10, 32, 33, 100, 256, 257, 500, 1000, 2000] {
         let slots = TableSize::for_weights(vec![1; count]).slots();
         evenness_and_disruption(count, slots);
     }
+    [512, 1024, 4096].into_iter().for_each(|slots| evenness_and_disruption(4, slots));
     [16384, 65536, 65537].into_iter().for_each(|slots| evenness_and_disruption(100, slots));
     doubling();
     println!("\ntime, median of 15\n");
@@ -28,31 +31,43 @@ fn main() {
 }
 
 fn members(weights: &[u64]) -> Vec<Member> {
-    let address = |at: usize| [10, 0, (at >> 8) as u8, at as u8].into();
+    members_in(0, weights)
+}
+
+/// Members with addresses in a network of their own.
+fn members_in(network: u8, weights: &[u64]) -> Vec<Member> {
+    let address = |at: usize| [10, network, (at >> 8) as u8, at as u8].into();
     let member = |(at, &weight)| Member { identity: member::identity("web", address(at)), weight, group: 0 };
     weights.iter().enumerate().map(member).collect()
 }
 
+/// Of few members there are several sets.
 fn evenness_and_disruption(count: usize, slots: usize) {
-    let all = members(&vec![1; count]);
-    let table = maglev::build(&all, slots);
-    let mut held = vec![0_usize; count];
-    table.iter().flatten().for_each(|owner| held[owner.at()] += 1);
-    let most = *held.iter().max().expect("there are members");
-    let gone: HashSet<usize> = (0..20).map(|trial| trial * count / 20).collect();
-    let (mut removed, mut added) = (Vec::new(), Vec::new());
-    for gone in gone {
-        let mut fewer = all.clone();
-        fewer[gone].weight = 0;
-        let without = maglev::build(&fewer, slots);
-        let not_its_own =
-            table.iter().zip(&without).filter(|(owner, _)| owner.map(MemberIndex::at) != Some(gone));
-        let moved = not_its_own.filter(|(with, without)| with != without).count() as f64;
-        removed.push(moved / (slots - held[gone]) as f64);
-        added.push(moved / slots as f64);
+    let (mut removed, mut added, mut most) = (Vec::new(), Vec::new(), 0);
+    for network in 0..20_usize.div_ceil(count) as u8 {
+        let all = members_in(network, &vec![1; count]);
+        let table = maglev::build(&all, slots);
+        let mut held = vec![0_usize; count];
+        table.iter().flatten().for_each(|owner| held[owner.at()] += 1);
+        most = most.max(*held.iter().max().expect("there are members"));
+        let gone: HashSet<usize> = (0..20).map(|trial| trial * count / 20).collect();
+        for gone in gone {
+            let moved = moved_by_removal(&all, &table, gone) as f64;
+            removed.push(moved / (slots - held[gone]) as f64);
+            added.push(moved / slots as f64);
+        }
     }
     let evenness = (most * count) as f64 / slots as f64;
     println!("{count:>8} {slots:>7} {evenness:>9.4} {:>20} {:>20}", summary(&removed), summary(&added));
+}
+
+fn moved_by_removal(all: &[Member], table: &Table, gone: usize) -> usize {
+    let mut fewer = all.to_vec();
+    fewer[gone].weight = 0;
+    let without = maglev::build(&fewer, table.len());
+    let not_its_own =
+        table.iter().zip(&without).filter(|(owner, _)| owner.map(MemberIndex::at) != Some(gone));
+    not_its_own.filter(|(with, without)| with != without).count()
 }
 
 fn summary(parts: &[f64]) -> String {
@@ -63,10 +78,10 @@ fn summary(parts: &[f64]) -> String {
 
 fn doubling() {
     let members = members(&[1; 100]);
-    let (small, large) = (maglev::build(&members, 16384), maglev::build(&members, 32768));
-    let moved = large.iter().enumerate().filter(|(slot, owner)| small[slot / 2] != **owner).count();
+    let (small, large) = (maglev::build(&members, 4096), maglev::build(&members, 32768));
+    let moved = large.iter().enumerate().filter(|(slot, owner)| small[slot / 8] != **owner).count();
     println!(
-        "\nanother size (16384 to 32768 slots, 100 members): {:.1} % change hands",
+        "\nanother size (4096 to 32768 slots, 100 members): {:.1} % change hands",
         moved as f64 / 327.68
     );
 }

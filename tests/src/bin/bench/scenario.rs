@@ -2,6 +2,7 @@
 
 use lb_common::Reason;
 use lb_common::listener::Listener;
+use lb_userspace::table::TableSize;
 
 /// The family of a packet, inner or outer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// A row of the main table: one listener, 256 targets, 65,536 slots.
+    /// A row of the main table: one listener, 256 targets, a table of the size that the controller chooses.
     fn new(family: Family, kind: Kind, slots: Slots, flows: u64) -> Scenario {
         Scenario {
             name: format!("{family:?} {kind:?} {slots:?} {}", count(flows)),
@@ -82,7 +83,7 @@ impl Scenario {
             flows,
             groups: 1,
             targets: 256,
-            slots_log2: 16,
+            slots_log2: chosen_log2(256),
             slots,
             tracking: Listener::TRACK_CHANGED,
             ends: None,
@@ -102,6 +103,11 @@ impl Scenario {
     pub(crate) fn all_targets(&self) -> u16 {
         self.groups as u16 * self.targets
     }
+}
+
+/// The size of the table of so many equal targets.
+fn chosen_log2(targets: u16) -> u8 {
+    TableSize::for_weights((0..targets).map(|_| 1)).log2()
 }
 
 /// Rows that belong together.
@@ -158,7 +164,7 @@ fn other_loads() -> Vec<Scenario> {
     let many = |groups, targets| Scenario {
         groups,
         targets,
-        slots_log2: 12,
+        slots_log2: chosen_log2(targets),
         ..Scenario::named("", Ipv4, Kind::Tcp, MILLION)
     };
     let aim = Aim::Nanoseconds;
@@ -167,12 +173,7 @@ fn other_loads() -> Vec<Scenario> {
         Scenario { aim: aim(34.0), ..Scenario::named("IPv6, 1 Mi flows", Ipv6, Kind::Tcp, MILLION) },
         Scenario { name: "64 listeners of 16 targets".into(), aim: aim(40.0), ..many(64, 16) },
         Scenario { name: "1,000 listeners of 4 targets".into(), aim: aim(50.0), ..many(1000, 4) },
-        Scenario {
-            name: "1,000 listeners, tables of 256 slots".into(),
-            slots_log2: 8,
-            aim: aim(50.0),
-            ..many(1000, 4)
-        },
+        Scenario { name: "1,000 listeners, tables of 512 slots".into(), slots_log2: 9, ..many(1000, 4) },
         Scenario {
             name: "every slot changing, 1 Mi flows".into(),
             aim: aim(110.0),
