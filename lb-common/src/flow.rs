@@ -27,6 +27,11 @@ pub trait Addresses: Copy {
     fn hash_both(&self, state: &HashState) -> u64;
     /// The source, in the same form as the destination.
     fn source(&self) -> [u32; 4];
+    /// Whether the source is martian: no host that could be answered sends from it (RFC 1122, 3.2.1.3; RFC 4291,
+    /// 2.4 and 2.5.2 to 2.5.5; RFC 6890). Of IPv4 that is 0/8, 127/8 and 224/3 (groups, the reserved block and the
+    /// broadcast address); of IPv6 ::/64 (the unspecified address, loopback, IPv4 in IPv6's clothes) and ff00::/8; of
+    /// both the destination itself.
+    fn is_martian(&self) -> bool;
     /// The destination as a key: IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2), bytes as on the wire.
     fn destination(&self) -> [u32; 4];
 }
@@ -50,10 +55,21 @@ impl Ipv6Addresses {
     /// addresses do not belong on the wire (RFC 5156, 2.2); as keys of the maps they stand for IPv4.
     #[inline(always)]
     pub fn has_mapped_ipv4(&self) -> bool {
-        let [source_high, source_low, destination_high, destination_low] = self.both;
-        let is_mapped = |high: u64, low: u64| high == 0 && first_half(low) == 0xffff_u32.to_be();
-        is_mapped(source_high, source_low) || is_mapped(destination_high, destination_low)
+        let [source_high, source_low, ..] = self.both;
+        is_mapped_ipv4(source_high, source_low) || self.has_mapped_destination()
     }
+
+    /// Whether the destination is one.
+    #[inline(always)]
+    pub fn has_mapped_destination(&self) -> bool {
+        let [_, _, high, low] = self.both;
+        is_mapped_ipv4(high, low)
+    }
+}
+
+#[inline(always)]
+fn is_mapped_ipv4(high: u64, low: u64) -> bool {
+    high == 0 && first_half(low) == 0xffff_u32.to_be()
 }
 
 impl Addresses for Ipv4Addresses {
@@ -70,6 +86,13 @@ impl Addresses for Ipv4Addresses {
     #[inline(always)]
     fn source(&self) -> [u32; 4] {
         [0, 0, 0xffff_u32.to_be(), first_half(self.both)]
+    }
+
+    #[inline(always)]
+    fn is_martian(&self) -> bool {
+        let first = self.both.to_ne_bytes()[0];
+        // The first two in one comparison: 0 wraps around.
+        first.wrapping_sub(1) >= 223 || first == 127 || first_half(self.both) == second_half(self.both)
     }
 
     #[inline(always)]
@@ -95,6 +118,13 @@ impl Addresses for Ipv6Addresses {
     fn source(&self) -> [u32; 4] {
         let [high, low, _, _] = self.both;
         [first_half(high), second_half(high), first_half(low), second_half(low)]
+    }
+
+    #[inline(always)]
+    fn is_martian(&self) -> bool {
+        let [source_high, source_low, high, low] = self.both;
+        let is_group = source_high.to_ne_bytes()[0] == 0xff;
+        source_high == 0 || is_group || (source_low == low && source_high == high)
     }
 
     #[inline(always)]
@@ -213,6 +243,40 @@ mod tests {
         let hash = FlowHash(0xdead_beef_1234_5678);
         assert_eq!(hash.slot(17) >> 1, hash.slot(16));
         assert_eq!(hash.slot(8), 0xde);
+    }
+
+    fn ipv4(source: [u8; 4], destination: [u8; 4]) -> Ipv4Addresses {
+        let [a, b, c, d] = source;
+        let [e, f, g, h] = destination;
+        Ipv4Addresses { both: u64::from_ne_bytes([a, b, c, d, e, f, g, h]) }
+    }
+
+    #[test]
+    fn the_first_byte_of_an_ipv4_address_tells_whether_it_is_martian() {
+        let vip = [192, 0, 2, 7];
+        let martian = |first: u8| matches!(first, 0 | 127 | 224..);
+        for first in 0..=255 {
+            assert_eq!(ipv4([first, 0, 2, 7], [203, 0, 113, 9]).is_martian(), martian(first), "{first}");
+        }
+        assert!(ipv4(vip, vip).is_martian());
+        assert!(!ipv4([192, 0, 2, 8], vip).is_martian());
+    }
+
+    #[test]
+    fn ipv6_addresses_without_a_prefix_groups_and_the_destination_are_martian() {
+        let vip = "2001:db8::1";
+        let martian = ["::", "::1", "::ffff:192.0.2.1", "::192.0.2.1", "ff02::1", "ff0e::1", vip];
+        let others = ["2001:db8::2", "2001:db9::1", "fe80::1", "64:ff9b::192.0.2.1", "fec0::1", "1::"];
+        let of = |source: &str| {
+            let words = |text: &str| {
+                let bytes = text.parse::<core::net::Ipv6Addr>().unwrap().octets();
+                [0, 8].map(|at| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap()))
+            };
+            let ([a, b], [c, d]) = (words(source), words(vip));
+            Ipv6Addresses { both: [a, b, c, d] }.is_martian()
+        };
+        assert!(martian.into_iter().all(of));
+        assert!(!others.into_iter().any(of));
     }
 
     #[test]

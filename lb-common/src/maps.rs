@@ -52,6 +52,10 @@ pub const CAPTURE_RING: &str = "CAPTURE_RING";
 /// `PERCPU_ARRAY<u64>` with one entry: packets that found the ring buffer full.
 pub const CAPTURE_LOST: &str = "CAPTURE_LOST";
 
+/// A variable that the loader sets, `u32`: zero where packets have one buffer only, because the kernel is older than
+/// Linux 5.18.
+pub const SEVERAL_BUFFERS: &str = "SEVERAL_BUFFERS";
+
 /// Slots in one value of `SLOTS`. An array map rounds each value up to 8 bytes, so slots are packed by line.
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.

@@ -1,9 +1,10 @@
 //! Packet memory: the only place of this crate that reads and writes through raw pointers.
 //!
-//! A [`Frame`] is the memory between a packet's first byte and its end. [`Frame::view`] proves once that N
-//! bytes are there; the accessors of the [`View`] that it returns are then checked at compile time. The same
-//! code runs over a slice on the host and over `xdp_md`'s packet pointers in the kernel, where the comparison
-//! in `view` is what the verifier must see between computing a pointer and using it.
+//! A [`Frame`] is the memory between a packet's first byte and its end, or the end of its first buffer if a driver
+//! needs several for it (a jumbo frame). [`Frame::view`] proves once that N bytes are there; the accessors of the
+//! [`View`] that it returns are then checked at compile time. The same code runs over a slice on the host and over
+//! `xdp_md`'s packet pointers in the kernel, where the comparison in `view` is what the verifier must see between
+//! computing a pointer and using it.
 
 use core::marker::PhantomData;
 
@@ -12,6 +13,9 @@ use core::marker::PhantomData;
 pub struct Frame<'a> {
     start: usize,
     end: usize,
+    /// Tells from `context` how many bytes the frame has in all its buffers.
+    whole_length: fn(usize) -> usize,
+    context: usize,
     memory: PhantomData<&'a [u8]>,
 }
 
@@ -19,7 +23,8 @@ impl<'a> Frame<'a> {
     /// The frame in `bytes`.
     pub fn new(bytes: &'a [u8]) -> Frame<'a> {
         let start = bytes.as_ptr() as usize;
-        Frame { start, end: start + bytes.len(), memory: PhantomData }
+        // SAFETY: the slice is borrowed for as long as the frame.
+        unsafe { Frame::from_pointers(start, start + bytes.len()) }
     }
 
     /// The frame between two packet pointers.
@@ -28,13 +33,41 @@ impl<'a> Frame<'a> {
     /// All memory in `start..end` is readable for `'a`, and is not written while a view of it is used.
     #[inline(always)]
     pub unsafe fn from_pointers(start: usize, end: usize) -> Frame<'a> {
-        Frame { start, end, memory: PhantomData }
+        // SAFETY: the caller's.
+        unsafe { Frame::from_first_buffer(start, end, end - start, |length| length) }
     }
 
-    /// Bytes from `offset` to the end; zero if the frame ends before it.
+    /// The frame whose first buffer is between two packet pointers. `whole_length` is called with `context` where a
+    /// header announces more than that buffer has; it tells how many bytes all buffers have.
+    ///
+    /// # Safety
+    /// As for [`Frame::from_pointers`].
+    #[inline(always)]
+    pub unsafe fn from_first_buffer(
+        start: usize,
+        end: usize,
+        context: usize,
+        whole_length: fn(usize) -> usize,
+    ) -> Frame<'a> {
+        Frame { start, end, whole_length, context, memory: PhantomData }
+    }
+
+    /// Bytes of the first buffer from `offset` on; zero if it ends before it.
     #[inline(always)]
     pub fn length_from(self, offset: usize) -> usize {
         (self.end - self.start).saturating_sub(offset)
+    }
+
+    /// Bytes of all buffers together.
+    #[inline(always)]
+    pub fn whole_length(self) -> usize {
+        (self.whole_length)(self.context)
+    }
+
+    /// Whether the frame has `length` bytes from `offset` on, those in further buffers included.
+    #[inline(always)]
+    pub fn has(self, length: usize, offset: usize) -> bool {
+        length <= self.length_from(offset) || length + offset <= self.whole_length()
     }
 
     /// `N` bytes at `offset`, if the frame has them.
@@ -239,6 +272,18 @@ mod tests {
         assert!(frame.view::<4>(1).is_none());
         assert!(frame.view::<1>(4).is_none());
         assert_eq!((frame.length_from(3), frame.length_from(9)), (1, 0));
+    }
+
+    #[test]
+    fn a_frame_may_go_on_behind_its_first_buffer() {
+        let bytes = [1, 2, 3, 4];
+        let start = bytes.as_ptr() as usize;
+        // SAFETY: the frame is used while the array is.
+        let frame = unsafe { Frame::from_first_buffer(start, start + 4, 90, |context| context / 10) };
+        assert_eq!((frame.length_from(1), frame.whole_length()), (3, 9));
+        assert!(frame.has(3, 1) && frame.has(8, 1) && !frame.has(9, 1));
+        assert!(frame.view::<5>(0).is_none());
+        assert!(Frame::new(&bytes).has(4, 0) && !Frame::new(&bytes).has(4, 1));
     }
 
     #[test]

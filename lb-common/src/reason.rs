@@ -105,6 +105,8 @@ reasons! {
     24 TooBigAnswered "too_big_answered" Node Answered "Too big for the way to the target: the sender was told the size that fits."
     25 TooBigLimited "too_big_limited" Node Dropped "Too big for the way to the target, and the limit of answers to such packets was reached."
     26 AgentMssLowered "mss_lowered" Target Passed "On a target: the maximum segment size that a SYN or SYN-ACK from a VIP offers was lowered."
+    27 MartianSource "martian_source" Node Dropped "A listener's packet, or a ping of a VIP, from a source that no answer may go to: an unspecified, loopback, group, reserved or IPv4-mapped address, or the VIP itself; where it would be answered, also a group's MAC address."
+    28 SplitHeaders "split_headers" Node Passed "A frame in several of the driver's buffers (a jumbo frame), the first of which does not hold all headers, or whose headers contradict themselves."
 }
 
 #[cfg(test)]

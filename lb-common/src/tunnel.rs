@@ -152,7 +152,7 @@ pub fn outer<V: TunnelVersion>(frame: Frame<'_>, offset: usize) -> Parsed<Outer<
     let header = V::header(frame, offset).ok_or(Reason::AgentNotTunnelled)?;
     is_tunnel(frame, header.protocol, header.payload)?;
     // Nodes never fragment (don't-fragment is set), and an unpacked fragment would escape the checks.
-    if !header.is_fragment && header.length > frame.length_from(offset) {
+    if !header.is_fragment && !frame.has(header.length, offset) {
         return Err(Reason::AgentNotTunnelled);
     }
     Ok(Outer {

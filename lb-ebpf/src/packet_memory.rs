@@ -1,6 +1,7 @@
 //! The packet of an XDP context, as views that can't outlive a change of its memory.
 
 use aya_ebpf::{
+    Global,
     bindings::xdp_md,
     helpers::generated::{
         bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
@@ -8,6 +9,12 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use lb_common::memory::{Frame, ViewMut, forget_value};
+
+/// Whether a packet can have more than one buffer, which user space denies to kernels before Linux 5.18. The verifier
+/// knows the value, and there skips the helper that those kernels lack. Read where a packet is longer than its first
+/// buffer only.
+#[unsafe(no_mangle)]
+static SEVERAL_BUFFERS: Global<u32> = Global::new(1);
 
 /// An XDP packet. Methods that move it take `&mut self`, so no view of the old memory survives them.
 pub struct XdpPacket {
@@ -21,12 +28,18 @@ impl XdpPacket {
         XdpPacket { context: context.ctx }
     }
 
-    /// The packet's bytes.
+    /// The packet's bytes: those of its first buffer, which all headers are in, and the length of all.
     #[inline(always)]
     pub fn frame(&self) -> Frame<'_> {
         // SAFETY: the kernel guarantees data..data_end readable for the run of the program, until the packet is
         // moved, which needs `&mut self`. The verifier checks each access again.
-        unsafe { Frame::from_pointers(self.start(), self.end()) }
+        unsafe { Frame::from_first_buffer(self.start(), self.end(), self.context as usize, whole_length) }
+    }
+
+    /// Whether there are bytes behind the first buffer.
+    #[inline(always)]
+    pub fn has_several_buffers(&self) -> bool {
+        SEVERAL_BUFFERS.load() != 0 && self.length() as usize > self.end() - self.start()
     }
 
     /// `N` bytes at `offset`, to be written, if the packet has them.
@@ -105,6 +118,13 @@ impl XdpPacket {
         // SAFETY: as in `interface`.
         unsafe { (*self.context).data_end as usize }
     }
+}
+
+/// The bytes of all buffers of the packet of `context`.
+#[inline(always)]
+fn whole_length(context: usize) -> usize {
+    let packet = XdpPacket { context: context as *mut xdp_md };
+    if SEVERAL_BUFFERS.load() != 0 { packet.length() as usize } else { packet.end() - packet.start() }
 }
 
 /// The bytes of a packet in a socket buffer that are in one piece; the headers are, in what the host itself sends.

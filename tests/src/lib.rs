@@ -23,7 +23,7 @@ pub mod limits;
 pub mod link;
 pub mod model;
 #[allow(unsafe_code)]
-mod offload;
+pub mod offload;
 pub mod oracle;
 pub mod peer;
 pub mod process;

@@ -1,4 +1,4 @@
-//! The two veth features that matter to XDP, set by the `SIOCETHTOOL` ioctl (so that no `ethtool` is needed).
+//! What of a veth matters to XDP (two features, and how many queues it has), set by the `SIOCETHTOOL` ioctl (so that no `ethtool` is needed).
 //!
 //! The only unsafe code of the lab: an ioctl that takes a pointer.
 
@@ -15,6 +15,8 @@ const SIOCETHTOOL: Opcode = 0x8946;
 /// `ETHTOOL_STXCSUM`, `ETHTOOL_SGRO` of linux/ethtool.h.
 const SET_TX_CHECKSUM: u32 = 0x17;
 const SET_GRO: u32 = 0x2c;
+/// `ETHTOOL_SCHANNELS`.
+const SET_CHANNELS: u32 = 0x3d;
 
 /// `IFNAMSIZ`: an interface's name with its final zero.
 const NAME_SIZE: usize = 16;
@@ -34,38 +36,48 @@ pub(crate) fn fit_for_xdp(host: &Host, interface: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes an interface transmit by `queues` queues and receive by one. A veth refuses a native XDP program where the
+/// other end transmits by more queues than it receives by.
+///
+/// # Errors
+/// If the machine has fewer processors than that, or the other end has a native XDP program.
+pub fn set_transmit_queues(host: &Host, interface: &str, queues: u32) -> Result<()> {
+    // struct ethtool_channels: command, four maxima, then receive, transmit, other and combined.
+    let channels = [SET_CHANNELS, 0, 0, 0, 0, 1, queues, 0, 0];
+    host.enter(|| ask(interface, channels))
+        .with_context(|| format!("giving {interface} on {} {queues} queues", host.name()))
+}
+
 fn set(interface: &str, command: u32, value: u32) -> rustix::io::Result<()> {
+    // struct ethtool_value.
+    ask(interface, [command, value])
+}
+
+fn ask<const N: usize>(interface: &str, mut words: [u32; N]) -> rustix::io::Result<()> {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let mut name = [0; NAME_SIZE];
     name[..interface.len()].copy_from_slice(interface.as_bytes());
-    let mut ethtool = EthtoolValue { command, value };
-    let request = Request { name, data: &raw mut ethtool, rest: [0; 2] };
-    // SAFETY: `SetFeature` is exactly what SIOCETHTOOL takes, and `ethtool` outlives the call.
-    unsafe { ioctl(socket, SetFeature { request }) }
-}
-
-/// `struct ethtool_value`.
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    value: u32,
+    let request = Request { name, data: words.as_mut_ptr(), rest: [0; 2] };
+    // SAFETY: `Ethtool` is exactly what SIOCETHTOOL takes; the words are the structure that the command in the first
+    // of them wants, and outlive the call.
+    unsafe { ioctl(socket, Ethtool { request }) }
 }
 
 /// `struct ifreq`: 40 bytes, of which the union's first member in use is the pointer.
 #[repr(C)]
 struct Request {
     name: [u8; NAME_SIZE],
-    data: *mut EthtoolValue,
+    data: *mut u32,
     rest: [u64; 2],
 }
 
-struct SetFeature {
+struct Ethtool {
     request: Request,
 }
 
 // SAFETY: the opcode takes a pointer to a `struct ifreq`, whose layout `Request` has and whose data points to
-// a `struct ethtool_value`; it returns nothing but success.
-unsafe impl Ioctl for SetFeature {
+// the structure that its command wants; it returns nothing but success.
+unsafe impl Ioctl for Ethtool {
     type Output = ();
 
     const IS_MUTATING: bool = true;

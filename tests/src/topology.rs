@@ -23,11 +23,14 @@ pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
 /// The client's IPv6 address.
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 2);
 
-/// What the client's network carries, in bytes of an IP packet.
+/// What the client's network carries, in bytes of an IP packet, unless told otherwise.
 const CLIENT_MTU: u16 = 1500;
 
-/// What the inner networks carry: room for IPv6, UDP and GUE headers (52 bytes) around a client's packet.
-const INNER_MTU: u16 = 1600;
+/// What a network of jumbo frames carries.
+const JUMBO_MTU: u16 = 9000;
+
+/// How much more the inner networks carry: room for IPv6, UDP and GUE headers (52 bytes) around a client's packet.
+const INNER_ROOM: u16 = 100;
 
 /// The last byte of the first node's and the first target's address.
 const FIRST_HOST: u8 = 11;
@@ -116,6 +119,8 @@ pub struct Lab {
     pub router: Host,
     /// The VIPs that agents and servers take packets for.
     pub vips: Vec<IpAddr>,
+    /// What the networks between router, nodes and targets carry, in bytes of an IP packet.
+    pub inner_mtu: u16,
     /// The lab's number and directory.
     pub lease: Arc<Lease>,
 }
@@ -126,13 +131,15 @@ pub struct Builder {
     nodes: u8,
     targets: u8,
     far_targets: u8,
+    client_mtu: u16,
     vips: Vec<IpAddr>,
 }
 
 impl Lab {
     /// One node, three targets, one VIP of each family.
     pub fn builder() -> Builder {
-        Builder { nodes: 1, targets: 3, far_targets: 0, vips: vec![VIP4.into(), VIP6.into()] }
+        let vips = vec![VIP4.into(), VIP6.into()];
+        Builder { nodes: 1, targets: 3, far_targets: 0, client_mtu: CLIENT_MTU, vips }
     }
 }
 
@@ -155,6 +162,12 @@ impl Builder {
         self
     }
 
+    /// All networks carry jumbo frames.
+    pub fn jumbo(mut self) -> Builder {
+        self.client_mtu = JUMBO_MTU;
+        self
+    }
+
     /// VIPs in 10.200.0.0/16 and fc00::/16, which the router sends to the nodes.
     pub fn vips(mut self, vips: &[IpAddr]) -> Builder {
         self.vips = vips.to_vec();
@@ -171,11 +184,12 @@ impl Builder {
         let lease = Lease::take()?;
         let router = router(&lease)?;
         let client = Host::new(&lease, "client")?;
-        connect_to_router(&router, &client, "client", CLIENT_MTU)?;
+        connect_to_router(&router, &client, "client", self.client_mtu)?;
         addresses(&router, "client", CLIENTS.both(1))?;
         addresses(&client, "eth0", CLIENTS.both(2))?;
         default_routes(&client, CLIENTS)?;
-        let mut lab = Lab { nodes: vec![], targets: vec![], client, router, vips: self.vips.clone(), lease };
+        let (vips, inner_mtu) = (self.vips.clone(), self.client_mtu + INNER_ROOM);
+        let mut lab = Lab { nodes: vec![], targets: vec![], client, router, vips, inner_mtu, lease };
         self.add_nodes(&mut lab)?;
         self.add_targets(&mut lab)?;
         route_vips(&lab)?;
@@ -183,9 +197,9 @@ impl Builder {
     }
 
     fn add_nodes(&self, lab: &mut Lab) -> Result<()> {
-        switch(&lab.router, "nodes", NODES)?;
+        switch(lab, "nodes", NODES)?;
         if self.far_targets > 0 {
-            switch(&lab.router, "far", FAR)?;
+            switch(lab, "far", FAR)?;
         }
         for number in 0..self.nodes {
             let node = node(lab, number, self.far_targets > 0)?;
@@ -195,7 +209,7 @@ impl Builder {
     }
 
     fn add_targets(&self, lab: &mut Lab) -> Result<()> {
-        switch(&lab.router, "targets", TARGETS)?;
+        switch(lab, "targets", TARGETS)?;
         let near = (0..self.targets).map(|number| (number, number, "targets", TARGETS));
         let far = (0..self.far_targets).map(|number| (number, self.targets + number, "far", FAR));
         for (on_network, number, bridge, network) in near.chain(far) {
@@ -225,9 +239,9 @@ fn accept_any_source(host: &Host) -> Result<()> {
 }
 
 /// A bridge of the router, with the router's own addresses on it.
-fn switch(router: &Host, name: &str, network: Network) -> Result<()> {
-    link::bridge(router, name, INNER_MTU)?;
-    addresses(router, name, network.both(1))
+fn switch(lab: &Lab, name: &str, network: Network) -> Result<()> {
+    link::bridge(&lab.router, name, lab.inner_mtu)?;
+    addresses(&lab.router, name, network.both(1))
 }
 
 fn node(lab: &Lab, number: u8, has_far_targets: bool) -> Result<Node> {
@@ -261,7 +275,7 @@ fn target(lab: &Lab, name: String, address: u8, bridge: &str, network: Network) 
 
 /// Plugs a host's interface into a bridge of the router, where the port is called `port`.
 fn attach(lab: &Lab, host: &Host, port: &str, interface: &str, bridge: &str, own: [IpAddr; 2]) -> Result<()> {
-    link::connect(End { host, interface }, End { host: &lab.router, interface: port }, INNER_MTU)?;
+    link::connect(End { host, interface }, End { host: &lab.router, interface: port }, lab.inner_mtu)?;
     link::plug(&lab.router, port, bridge)?;
     addresses(host, interface, own)
 }
@@ -364,7 +378,7 @@ mod tests {
         lab.start_servers().unwrap();
         for node in &lab.nodes {
             for target in &lab.targets {
-                // INNER_MTU less the IP and UDP headers; Linux sets "don't fragment".
+                // The inner networks' 1600 less the IP and UDP headers; Linux sets "don't fragment".
                 for (own, size) in [(target.v4.into(), 1572), (target.v6.into(), 1552)] {
                     let to = SocketAddr::new(own, echo::PORT);
                     let answer = node.host.enter(|| ask_echo(to, &vec![b'x'; size]));

@@ -73,7 +73,7 @@ impl Version for Ipv4 {
         if header.u8::<0>() >> 4 != 4
             || header_length < 20
             || (length as usize) < header_length
-            || length as usize > frame.length_from(offset)
+            || !frame.has(length as usize, offset)
         {
             return Err(Reason::MalformedIpv4);
         }
@@ -104,11 +104,12 @@ impl Version for Ipv6 {
         let header = frame.view::<40>(offset).ok_or(Reason::MalformedIpv6)?;
         // A jumbogram (RFC 2675) has a payload length of zero and is longer than any frame that XDP sees whole.
         let length = header.be16::<4>().checked_add(40).ok_or(Reason::MalformedIpv6)?;
-        if header.u8::<0>() >> 4 != 6 || length as usize > frame.length_from(offset) {
+        if header.u8::<0>() >> 4 != 6 || !frame.has(length as usize, offset) {
             return Err(Reason::MalformedIpv6);
         }
         let addresses = addresses(header);
-        if addresses.has_mapped_ipv4() {
+        // A listener's key of that kind is IPv4's.
+        if addresses.has_mapped_destination() {
             return Err(Reason::NotOurs);
         }
         let mut datagram = Datagram {

@@ -27,10 +27,6 @@ pub trait TooBigVersion: Version {
     const SHORT_QUOTE: usize;
     /// The smallest size that a sender may be told. A way that carries less can't be described to it.
     const SMALLEST: u16;
-
-    /// Whether answers may go to the source: not to a group, the host itself or nobody (RFC 1122, 3.2.2;
-    /// RFC 4443, 2.4 (e)).
-    fn is_answerable(addresses: &Self::Addresses) -> bool;
 }
 
 /// Bytes to quote of a packet of `length` bytes if `fits` bytes would fit; none if that can't be told.
@@ -58,12 +54,6 @@ impl TooBigVersion for Ipv4 {
     const SHORT_QUOTE: usize = 60 + 8;
     /// RFC 791, 3.2.
     const SMALLEST: u16 = 68;
-
-    #[inline(always)]
-    fn is_answerable(addresses: &Ipv4Addresses) -> bool {
-        let first = addresses.both.to_ne_bytes()[0];
-        first != 0 && first != 127 && first < 224
-    }
 }
 
 impl TooBigVersion for Ipv6 {
@@ -74,13 +64,6 @@ impl TooBigVersion for Ipv6 {
     const SHORT_QUOTE: usize = Self::QUOTE;
     /// RFC 8200, 5: no sender goes below.
     const SMALLEST: u16 = 1280;
-
-    #[inline(always)]
-    fn is_answerable(addresses: &Ipv6Addresses) -> bool {
-        let [high, low, ..] = addresses.both;
-        // Neither a group, nor :: and ::1 and what else has no prefix.
-        high.to_ne_bytes()[0] != 0xff && (high != 0 || low.to_ne_bytes()[0] != 0)
-    }
 }
 
 const HOP_LIMIT: u8 = 64;

@@ -26,7 +26,7 @@ use lb_ebpf::packet_memory::XdpPacket;
 type Stage<T> = Result<T, Reason>;
 
 /// The program that is attached to the target's interfaces.
-#[xdp]
+#[xdp(frags)]
 pub fn agent(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&context);
     let reason = receive(&mut packet).err().unwrap_or(Reason::AgentDecapsulated);

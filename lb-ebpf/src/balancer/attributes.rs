@@ -11,7 +11,7 @@ use lb_common::{
     target_id::TargetId,
 };
 
-use crate::{Stage, mode::Mode, slot};
+use crate::{Stage, martian, mode::Mode, slot};
 
 /// The target of a packet whose flow has the hash `hash`. `segment` is what the packet says of its flow's age.
 #[inline(always)]
@@ -25,14 +25,16 @@ pub fn choose_target<M: Mode, A: Addresses>(
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
         return Err(Reason::AlreadyEncapsulated);
     }
+    martian::refuse(&flow.addresses)?;
     slot::choose_target::<M>(listener, settings, place(listener, settings, flow, hash), hash, segment)
 }
 
-/// The target of an established flow's packets, for an ICMP error about it: nothing is written. What a server
+/// The target of an established flow's packets, for an ICMP error about it from `reporter`: nothing is written. What a server
 /// sends by QUIC names its client, not its target, so errors about it go by the table.
 #[inline(always)]
 pub fn peek_target<M: Mode, A: Addresses>(
     flow: &Flow<A>,
+    reporter: &A,
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
@@ -40,6 +42,7 @@ pub fn peek_target<M: Mode, A: Addresses>(
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
         return Err(Reason::AlreadyEncapsulated);
     }
+    martian::refuse(reporter)?;
     slot::peek_target::<M>(listener, settings, place(listener, settings, flow, hash), hash)
 }
 

@@ -11,14 +11,14 @@ use lb_ebpf::packet_memory::XdpPacket;
 use crate::{forward, forward_by_attributes, forward_quic, icmp_error, maps, mode::Captured, run, too_big};
 
 /// Takes the live program's place by an update of its links, and gives it back.
-#[xdp]
+#[xdp(frags)]
 pub fn capture(context: XdpContext) -> u32 {
     begin(&context);
     run::<Captured>(&context, forward::<Captured, Ipv4>, forward::<Captured, Ipv6>)
 }
 
 /// Goes on with packets of listeners with attributes.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_attributes(context: XdpContext) -> u32 {
     run::<Captured>(
         &context,
@@ -28,19 +28,19 @@ pub fn capture_attributes(context: XdpContext) -> u32 {
 }
 
 /// Goes on with packets of QUIC listeners.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_quic(context: XdpContext) -> u32 {
     run::<Captured>(&context, forward_quic::<Captured, Ipv4>, forward_quic::<Captured, Ipv6>)
 }
 
 /// Goes on with ICMP.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_icmp(context: XdpContext) -> u32 {
     run::<Captured>(&context, icmp_error::receive::<Captured, Ipv4>, icmp_error::receive::<Captured, Ipv6>)
 }
 
 /// Goes on with packets that are too big for the way to their target.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_too_big(context: XdpContext) -> u32 {
     run::<Captured>(&context, too_big::answer::<Captured, Ipv4>, too_big::answer::<Captured, Ipv6>)
 }

@@ -9,7 +9,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{Stage, maps};
+use crate::{Stage, maps, martian};
 
 /// Answers the echo request, or says why not. The reply leaves by the interface that the request came by; its
 /// time to live is the request's, which a client on the Internet sees as the balancer being half as far.
@@ -19,6 +19,8 @@ pub fn answer<V: Version>(packet: &mut XdpPacket, datagram: &Datagram<V::Address
     if !maps::is_vip(&datagram.addresses.destination()) {
         return Err(Reason::NotOurs);
     }
+    martian::refuse(&datagram.addresses)?;
+    martian::refuse_link(packet)?;
     turn_link(packet)?;
     if V::PROTOCOL == 4 {
         turn_ipv4(packet, datagram.offset)?

@@ -43,7 +43,7 @@ fn forward<M: Mode, V: ErrorVersion>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
-    let id = attributes::peek_target::<M, _>(&flow, &listener, settings, hash)?;
+    let id = attributes::peek_target::<M, _>(&flow, &datagram.addresses, &listener, settings, hash)?;
     let action = encapsulate::send::<V>(packet, datagram, hash, target::find::<M>(id)?)?;
     counters::count_traffic::<M>(listener.counter, id, datagram.length);
     Ok(action)

@@ -19,6 +19,7 @@ mod explain;
 mod icmp_error;
 mod listener;
 mod maps;
+mod martian;
 mod mode;
 mod quic;
 mod slot;
@@ -60,31 +61,31 @@ impl From<Reason> for Exit {
 }
 
 /// The program that is attached to the node's interfaces: packets of listeners without attributes.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer(context: XdpContext) -> u32 {
     run::<Live>(&context, forward::<Live, Ipv4>, forward::<Live, Ipv6>)
 }
 
 /// Goes on with packets of listeners with attributes.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_attributes(context: XdpContext) -> u32 {
     run::<Live>(&context, forward_by_attributes::<Live, Ipv4>, forward_by_attributes::<Live, Ipv6>)
 }
 
 /// Goes on with packets of QUIC listeners.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_quic(context: XdpContext) -> u32 {
     run::<Live>(&context, forward_quic::<Live, Ipv4>, forward_quic::<Live, Ipv6>)
 }
 
 /// Goes on with ICMP.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_icmp(context: XdpContext) -> u32 {
     run::<Live>(&context, icmp_error::receive::<Live, Ipv4>, icmp_error::receive::<Live, Ipv6>)
 }
 
 /// Goes on with packets that are too big for the way to their target.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_too_big(context: XdpContext) -> u32 {
     run::<Live>(&context, too_big::answer::<Live, Ipv4>, too_big::answer::<Live, Ipv6>)
 }
@@ -153,6 +154,7 @@ fn forward<M: Mode, V: Version>(
     }
     let hash: FlowHash = transport.flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
+    martian::refuse(&datagram.addresses)?;
     let id = slot::choose_target::<M>(&listener, settings, hash, hash, transport.segment)?;
     send::<M, V>(packet, datagram, &listener, hash, id)
 }
@@ -189,6 +191,7 @@ fn forward_quic<M: Mode, V: Version>(
     M::note(|trace| trace.listener(&listener, hash));
     let id = match quic::route::<V>(packet.frame(), &listener) {
         Route::Target(id) => {
+            martian::refuse(&datagram.addresses)?;
             M::note(|trace| trace.server_id());
             id
         }
@@ -218,13 +221,24 @@ fn send<M: Mode, V: Version>(
 fn end<M: Mode>(context: &XdpContext, reason: Reason) -> u32 {
     let action = action(reason.verdict());
     // From here on the verifier need not tell the reasons apart.
-    let interface = XdpPacket::new(context).interface();
-    let number = forget_value::<{ Reason::COUNTERS }>(reason as usize, interface as usize) as u32;
+    let packet = XdpPacket::new(context);
+    let number = forget_value::<{ Reason::COUNTERS }>(reason as usize, packet.interface() as usize) as u32;
+    let number = unless_split(&packet, number);
     if matches!(M::PROGRAMS, Programs::Live) {
         trace(context, number);
     }
     counters::count_reason::<M>(number);
     action
+}
+
+/// The reason's number, or that of [`Reason::SplitHeaders`]: the parser sees the first buffer only, and takes headers
+/// that it does not find there for missing. All of these reasons pass the packet on.
+#[inline(always)]
+fn unless_split(packet: &XdpPacket, number: u32) -> u32 {
+    const FIRST: u32 = Reason::MalformedEthernet as u32;
+    const LAST: u32 = Reason::MalformedTransport as u32;
+    let is_malformed = matches!(number, FIRST..=LAST) || number == Reason::MalformedQuote as u32;
+    if is_malformed && packet.has_several_buffers() { Reason::SplitHeaders as u32 } else { number }
 }
 
 #[inline(always)]

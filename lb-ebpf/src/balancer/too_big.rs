@@ -1,6 +1,6 @@
 //! Packets that are too big for the way to their target: the sender is told which size fits.
 //!
-//! The answer is made of the packet itself: its tail is cut behind the quote, and the answer's headers go between
+//! The answer is made of the packet itself: its tail, with all further buffers, is cut behind the quote, and the answer's headers go between
 //! the link-layer header, which is turned, and the quoted packet.
 
 use lb_common::{
@@ -15,7 +15,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{Exit, Stage, maps, mode::Mode, slot};
+use crate::{Exit, Stage, maps, martian, mode::Mode, slot};
 
 /// A version of IP whose packets can be turned into answers.
 pub trait IcmpVersion: TooBigVersion {
@@ -68,16 +68,17 @@ fn try_answer<M: Mode, V: IcmpVersion>(
 ) -> Stage<u32> {
     let offset = datagram.offset;
     let quoted = quoted::<V>(datagram.length, fits).ok_or(Reason::TooBig)?;
-    if !V::is_answerable(&datagram.addresses) || !V::wants_answer(packet, offset) {
+    if !V::wants_answer(packet, offset) {
         return Err(Reason::TooBig);
     }
+    martian::refuse_link(packet)?;
     if M::LASTS && !maps::may_answer(slot::nanoseconds()) {
         return Err(Reason::TooBigLimited);
     }
     let addresses = datagram.addresses;
     let link = packet.frame().view::<LINK>(0).ok_or(Reason::TooBig)?;
     let link = [link.raw64::<0>(), link.raw64::<8>(), link.raw64::<14>()];
-    let surplus = packet.frame().length_from(offset + quoted);
+    let surplus = packet.frame().whole_length() - (offset + quoted);
     if !packet.move_start(-(V::HEADERS as i32)) {
         return Err(Reason::NoHeadroom);
     }

@@ -51,31 +51,31 @@ static WORKLOAD: Array<Workload> = Array::with_max_entries(1, 0);
 static TARGET: Array<Target> = Array::with_max_entries(1, 0);
 
 /// The wrapper for IPv4.
-#[xdp]
+#[xdp(frags)]
 pub fn wrapper_ipv4(context: XdpContext) -> u32 {
     wrap::<Ipv4>(&context)
 }
 
 /// The wrapper for IPv6.
-#[xdp]
+#[xdp(frags)]
 pub fn wrapper_ipv6(context: XdpContext) -> u32 {
     wrap::<Ipv6>(&context)
 }
 
 /// The floor under every program that sends.
-#[xdp]
+#[xdp(frags)]
 pub fn transmit(_context: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
 /// The floor under every program that encapsulates IPv4.
-#[xdp]
+#[xdp(frags)]
 pub fn encapsulate_ipv4(context: XdpContext) -> u32 {
     encapsulate_only::<Ipv4>(&context)
 }
 
 /// The floor under every program that encapsulates IPv6.
-#[xdp]
+#[xdp(frags)]
 pub fn encapsulate_ipv6(context: XdpContext) -> u32 {
     encapsulate_only::<Ipv6>(&context)
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_ebpf as _;
 
 /// Passes the frame.
-#[xdp]
+#[xdp(frags)]
 pub fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }

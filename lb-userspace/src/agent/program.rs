@@ -16,7 +16,7 @@ use super::addresses::{Link, Netlink};
 use super::mss::{MssClamp, Segments};
 use super::options::Configuration;
 use super::report::{InterfaceReport, XdpMode};
-use crate::programs;
+use crate::programs::{self, Buffers};
 
 /// The loaded program.
 pub(super) struct Program {
@@ -26,11 +26,15 @@ pub(super) struct Program {
 impl Program {
     /// Loads the program for these nodes and VIPs.
     pub(super) fn load(configuration: &Configuration) -> anyhow::Result<Program> {
+        programs::with_best_buffers(|buffers| Program::load_for(configuration, buffers))
+    }
+
+    fn load_for(configuration: &Configuration, buffers: Buffers) -> anyhow::Result<Program> {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(tunnel::NODES, at_least(1, configuration.nodes.len()));
         loader.map_max_entries(tunnel::AGENT_VIPS, at_least(1, configuration.vips.len()));
-        let mut program =
-            Program { ebpf: loader.load(programs::agent()?).context("loading the agent's maps")? };
+        let ebpf = programs::load_maps(&mut loader, programs::agent()?, buffers);
+        let mut program = Program { ebpf: ebpf.context("loading the agent's maps")? };
         program.fill(tunnel::NODES, &configuration.nodes)?;
         program.fill(tunnel::AGENT_VIPS, &configuration.vips)?;
         program.xdp()?.load().context("loading the agent's program")?;

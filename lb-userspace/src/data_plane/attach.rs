@@ -3,7 +3,7 @@
 use anyhow::Context;
 use aya::Ebpf;
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{Xdp, XdpMode};
 use lb_common::maps::Programs;
 use lb_common::packet::MacAddress;
 
@@ -22,6 +22,7 @@ pub struct Attachment {
     program: Programs,
     /// The interface's index.
     pub interface: u32,
+    mtu: u16,
     /// Why it is not native, if it is not: the kernel's words.
     pub fallback_reason: Option<String>,
     /// The kernel's id of the program.
@@ -60,7 +61,7 @@ impl Attachment {
     fn attach_anew(&mut self, ebpf: &mut Ebpf) -> anyhow::Result<()> {
         let program = balancer(ebpf)?;
         let (link, fallback_reason) =
-            attach_in_best_mode(program, self.interface).context("attaching the balancer anew")?;
+            attach_in_best_mode(program, self.interface, self.mtu).context("attaching the balancer anew")?;
         self.program_id = program.info().context("reading the balancer's id")?.id();
         (self.link, self.program, self.fallback_reason) = (Some(link), Programs::Live, fallback_reason);
         Ok(())
@@ -73,18 +74,19 @@ impl DataPlane {
     /// # Errors
     /// If the interface is no Ethernet, has an XDP program already, or the kernel refuses both modes.
     pub fn attach(&mut self, interface: &Interface) -> anyhow::Result<Attachment> {
-        let Interface { name, index, xdp_program, .. } = interface;
+        let Interface { name, index, mtu, xdp_program, .. } = interface;
         let mac = interface.mac.with_context(|| format!("{name} has no MAC address: it is no Ethernet"))?;
         xdp::expect_free(name, *xdp_program)?;
         self.maps.set_interface(*index, MacAddress::new(mac))?;
         let program = balancer(&mut self.ebpf)?;
-        let (link, fallback_reason) = attach_in_best_mode(program, *index)
+        let (link, fallback_reason) = attach_in_best_mode(program, *index, *mtu)
             .with_context(|| format!("attaching the balancer to {name}"))?;
         let program_id = program.info().context("reading the balancer's id")?.id();
         Ok(Attachment {
             link: Some(link),
             program: Programs::Live,
             interface: *index,
+            mtu: *mtu,
             fallback_reason,
             program_id,
         })
@@ -102,17 +104,36 @@ impl DataPlane {
     }
 }
 
+/// The largest MTU that one buffer holds: a page without the room before a packet (256 bytes), the kernel's own data
+/// behind it (320), and a link-layer header with two tags (22). Drivers' limits are this or a little less.
+const ONE_BUFFER: u16 = 4096 - 256 - 320 - 22;
+
 fn attach_in_best_mode(
     program: &mut Xdp,
     interface: u32,
-) -> Result<(XdpLinkId, Option<String>), ProgramError> {
+    mtu: u16,
+) -> anyhow::Result<(XdpLinkId, Option<String>)> {
     match program.attach_to_if_index(interface, XdpMode::Driver) {
         Ok(link) => Ok((link, None)),
         Err(native) => {
-            let link = program.attach_to_if_index(interface, XdpMode::Skb)?;
-            Ok((link, Some(words(&native))))
+            let why = words(&native) + &remedy(mtu);
+            let link = program
+                .attach_to_if_index(interface, XdpMode::Skb)
+                .with_context(|| format!("the kernel refuses native XDP ({why}), and generic XDP"))?;
+            Ok((link, Some(why)))
         }
     }
+}
+
+/// What lets an interface with a large MTU have native XDP: most often it is the MTU that the driver refuses.
+fn remedy(mtu: u16) -> String {
+    if mtu <= ONE_BUFFER {
+        return String::new();
+    }
+    format!(
+        ": its MTU is {mtu}, and above {ONE_BUFFER} native XDP needs Linux 5.18 and a driver that gives XDP packets \
+         of several buffers; `ip link set mtu {ONE_BUFFER} dev …` does without"
+    )
 }
 
 /// An error with its causes on one line.

@@ -9,9 +9,12 @@ use lb_common::trace::Trace;
 
 use super::capture::first_line;
 use super::{DataPlane, load};
+use crate::programs::Buffers;
 
 /// The longest frame that one page holds between the room before it and the kernel's own data behind it.
-const LONGEST_FRAME: usize = 3_500;
+const LONGEST_OF_ONE_BUFFER: usize = 3_500;
+/// The longest IP packet in two VLAN tags.
+const LONGEST_FRAME: usize = 65_535 + 22;
 /// The shortest frame that the kernel takes: an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
@@ -58,9 +61,13 @@ impl DataPlane {
         if let Some(why) = &self.explainer.refused {
             bail!("this kernel has refused the programs that explain: {why}");
         }
+        let longest = match self.buffers {
+            Buffers::Several => LONGEST_FRAME,
+            Buffers::One => LONGEST_OF_ONE_BUFFER,
+        };
         ensure!(
-            (SHORTEST_FRAME..=LONGEST_FRAME).contains(&frame.len()),
-            "a frame of {} bytes can't be explained: {SHORTEST_FRAME} to {LONGEST_FRAME} can",
+            (SHORTEST_FRAME..=longest).contains(&frame.len()),
+            "a frame of {} bytes can't be explained: {SHORTEST_FRAME} to {longest} can",
             frame.len()
         );
         let record = &mut self.explainer.record;

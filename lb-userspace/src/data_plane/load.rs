@@ -12,7 +12,7 @@ use lb_common::maps::{self as names, Continuation, Programs};
 use super::capture::Capturer;
 use super::explain::Explainer;
 use super::{Capacity, Maps, listeners};
-use crate::programs;
+use crate::programs::{self, Buffers};
 
 /// The loaded balancer.
 pub struct DataPlane {
@@ -22,6 +22,7 @@ pub struct DataPlane {
     pub maps: Maps,
     pub(super) explainer: Explainer,
     pub(super) capturer: Capturer,
+    pub(super) buffers: Buffers,
     /// The kernel empties a program array when nobody holds it any more.
     _continuations: ProgramArray<MapData>,
 }
@@ -34,11 +35,19 @@ impl DataPlane {
     /// If the process lacks the capabilities, the kernel is too old (Linux 5.11 has every helper that is used),
     /// or its verifier refuses the program.
     pub fn load(capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
+        programs::with_best_buffers(|buffers| DataPlane::load_for(buffers, capacity, hash_key))
+    }
+
+    /// The same for packets of so many buffers.
+    ///
+    /// # Errors
+    /// As [`DataPlane::load`]; the kernel is too old for several buffers before Linux 5.18.
+    pub fn load_for(buffers: Buffers, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
         let mut loader = EbpfLoader::new();
         for (name, entries) in entries(capacity) {
             loader.map_max_entries(name, entries);
         }
-        let mut ebpf = loader.load(programs::balancer()?).context(
+        let mut ebpf = programs::load_maps(&mut loader, programs::balancer()?, buffers).context(
             "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.11 or newer",
         )?;
         let mut continuations = continuations(&mut ebpf)?;
@@ -48,7 +57,7 @@ impl DataPlane {
         let explainer = Explainer::load(&mut ebpf, &mut continuations)?;
         let capturer = Capturer::load(&mut ebpf, &mut continuations)?;
         let maps = Maps::take(&mut ebpf, capacity, hash_key)?;
-        Ok(DataPlane { ebpf, maps, explainer, capturer, _continuations: continuations })
+        Ok(DataPlane { ebpf, maps, explainer, capturer, buffers, _continuations: continuations })
     }
 
     /// The program, for calling it from another one.

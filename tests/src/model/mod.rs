@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   packet (parse) → node (listener, verdict) → choice (slot, flow table) → encapsulation
-//!                                             ↘ echo, quote, too_big
+//!                                             ↘ echo, martian, quote, too_big
 //! ```
 
 mod choice;
@@ -15,6 +15,7 @@ mod echo;
 mod encapsulation;
 pub mod flow_table;
 mod hash;
+mod martian;
 pub mod node;
 pub mod packet;
 mod quote;

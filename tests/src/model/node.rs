@@ -10,7 +10,7 @@ use super::flow_table::{FlowTable, Sighting, Tick};
 use super::packet::{Packet, Ports, TCP, Transport, UDP};
 use super::quote::Flow;
 use super::target::Target;
-use super::{choice, echo, encapsulation, hash, quote, too_big};
+use super::{choice, echo, encapsulation, hash, martian, quote, too_big};
 
 /// A node with all that it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Node {
     pub interface: u32,
     /// Its MAC address.
     pub mac: [u8; 6],
+    /// Bytes of a frame that its first buffer holds; the headers of a longer one must be in it.
+    pub first_buffer: usize,
     /// The addresses that answer pings.
     pub vips: BTreeSet<IpAddr>,
     /// By VIP, protocol and port; port 0 takes all ports that have no listener of their own.
@@ -137,6 +139,7 @@ impl Node {
         match self.decide(frame, now) {
             Ok((action, frame)) => Outcome { action, frame, reason: None },
             Err(Refusal { reason, answer }) => {
+                let reason = if frame.len() > self.first_buffer { split(reason) } else { reason };
                 *self.counters.reasons.entry(reason as u8).or_default() += 1;
                 let action = match reason.verdict() {
                     Verdict::Passed => Action::Pass,
@@ -149,7 +152,7 @@ impl Node {
     }
 
     fn decide(&mut self, frame: &[u8], now: Tick) -> Result<(Action, Vec<u8>), Refusal> {
-        let packet = Packet::parse(frame, self.mac)?;
+        let packet = Packet::parse(frame, self.mac, self.first_buffer)?;
         let (protocol, ports, begins) = match packet.transport {
             Transport::Tcp(ports, begins) => (TCP, ports, begins),
             Transport::Udp(ports) => (UDP, ports, false),
@@ -172,7 +175,7 @@ impl Node {
         if !self.vips.contains(&packet.destination) {
             return Err(Reason::NotOurs);
         }
-        let flow = quote::flow(frame, packet)?;
+        let flow = quote::flow(&frame[..frame.len().min(self.first_buffer)], packet)?;
         let (listener, place, hash) = self.place(packet, &flow)?;
         let slot = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?.slot(place);
         let sighting = Sighting { hash, now, idle: listener.idle };
@@ -187,6 +190,7 @@ impl Node {
         if listener.leaves_tunnels && (protocol, ports.destination) == (UDP, encapsulation::GUE) {
             return Err(Reason::AlreadyEncapsulated);
         }
+        martian::refuse(packet)?;
         let vip = packet.destination;
         let hash = hash::flow(self.key, client, vip, [ports.source, ports.destination], protocol);
         let place = match listener.affinity {
@@ -222,7 +226,10 @@ impl Node {
         let target = &self.targets[&id];
         let fits = usize::from(target.mtu).saturating_sub(target.overhead());
         match too_big::answer(frame, packet, fits, self.answers_oversized) {
-            Some(answer) => Refusal { reason: Reason::TooBigAnswered, answer: Some(answer) },
+            Some(answer) => match martian::refuse_link(frame) {
+                Ok(()) => Refusal { reason: Reason::TooBigAnswered, answer: Some(answer) },
+                Err(reason) => reason.into(),
+            },
             None => Reason::TooBig.into(),
         }
     }
@@ -230,6 +237,9 @@ impl Node {
     fn ping(&self, frame: &[u8], packet: &Packet, kind: u8, code: u8) -> Refusal {
         if (kind, code) != (echo::types(packet).0, 0) || !self.vips.contains(&packet.destination) {
             return Reason::NotOurs.into();
+        }
+        if let Err(reason) = martian::refuse(packet).and_then(|()| martian::refuse_link(frame)) {
+            return reason.into();
         }
         Refusal { reason: Reason::EchoAnswered, answer: Some(echo::reply(frame, packet)) }
     }
@@ -270,6 +280,18 @@ struct Refusal {
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
         Refusal { reason, answer: None }
+    }
+}
+
+/// The reason for a frame in several buffers: headers that are not in the first can't be told from missing ones.
+fn split(reason: Reason) -> Reason {
+    match reason {
+        Reason::MalformedEthernet
+        | Reason::MalformedIpv4
+        | Reason::MalformedIpv6
+        | Reason::MalformedTransport
+        | Reason::MalformedQuote => Reason::SplitHeaders,
+        reason => reason,
     }
 }
 

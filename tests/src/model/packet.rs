@@ -60,11 +60,14 @@ pub struct Ports {
 }
 
 impl Packet {
-    /// Reads a frame that came in by an interface whose MAC address is `mac`.
+    /// Reads a frame that came in by an interface whose MAC address is `mac`, and all of whose headers must be in its
+    /// first `first_buffer` bytes.
     ///
     /// # Errors
     /// The reason why the frame is passed on.
-    pub fn parse(frame: &[u8], mac: [u8; 6]) -> Result<Packet, Reason> {
+    pub fn parse(frame: &[u8], mac: [u8; 6], first_buffer: usize) -> Result<Packet, Reason> {
+        let whole = frame.len();
+        let frame = &frame[..whole.min(first_buffer)];
         let (ethertype, ip_at) = ethernet(frame)?;
         let version = match ethertype {
             0x0800 => 4,
@@ -74,14 +77,17 @@ impl Packet {
         if frame[..6] != mac {
             return Err(Reason::OtherMac);
         }
-        let datagram = if version == 4 { ipv4(&frame[ip_at..])? } else { ipv6(&frame[ip_at..])? };
+        let (bytes, most) = (&frame[ip_at..], whole - ip_at);
+        let datagram = if version == 4 { ipv4(bytes, most)? } else { ipv6(bytes, most)? };
+        let end = frame.len().min(ip_at + datagram.length);
+        let payload = frame.get(ip_at + datagram.headers..end);
         Ok(Packet {
             ip_at,
             length: datagram.length,
             traffic_class: datagram.traffic_class,
             source: datagram.source,
             destination: datagram.destination,
-            transport: transport(&datagram, &frame[ip_at + datagram.headers..ip_at + datagram.length])?,
+            transport: transport(&datagram, payload.unwrap_or_default())?,
             transport_at: ip_at + datagram.headers,
         })
     }
@@ -109,12 +115,12 @@ struct Datagram {
     protocol: u8,
 }
 
-/// RFC 791, 3.1.
-fn ipv4(bytes: &[u8]) -> Result<Datagram, Reason> {
+/// RFC 791, 3.1. The packet has `most` bytes at most.
+fn ipv4(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
     let header = bytes.get(..20).ok_or(Reason::MalformedIpv4)?;
     let headers = usize::from(header[0] & 0x0f) * 4;
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || headers < 20 || length < headers || length > bytes.len() {
+    if header[0] >> 4 != 4 || headers < 20 || length < headers || length > most {
         return Err(Reason::MalformedIpv4);
     }
     let (more_fragments, offset) = (header[6] & 0x20 != 0, u16::from_be_bytes([header[6] & 0x1f, header[7]]));
@@ -131,19 +137,19 @@ fn ipv4(bytes: &[u8]) -> Result<Datagram, Reason> {
     })
 }
 
-/// RFC 8200, 3.
-fn ipv6(bytes: &[u8]) -> Result<Datagram, Reason> {
+/// RFC 8200, 3. The packet has `most` bytes at most.
+fn ipv6(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
     let header = bytes.get(..40).ok_or(Reason::MalformedIpv6)?;
     let length = 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    if header[0] >> 4 != 6 || length > bytes.len() {
+    if header[0] >> 4 != 6 || length > most {
         return Err(Reason::MalformedIpv6);
     }
     let (source, destination) = (ipv6_address(&header[8..24]), ipv6_address(&header[24..40]));
     // RFC 4291, 2.5.5.2: such addresses stand for IPv4 inside of hosts, and don't belong on the wire.
-    if [source, destination].iter().any(|address| address.to_ipv4_mapped().is_some()) {
+    if destination.to_ipv4_mapped().is_some() {
         return Err(Reason::NotOurs);
     }
-    let (protocol, headers) = extensions(&bytes[..length], header[6])?;
+    let (protocol, headers) = extensions(bytes, length, header[6])?;
     Ok(Datagram {
         headers,
         length,
@@ -159,8 +165,8 @@ pub(super) fn ipv6_address(bytes: &[u8]) -> Ipv6Addr {
     Ipv6Addr::from(octets)
 }
 
-/// The protocol behind all extension headers of an IPv6 packet, and where it begins.
-fn extensions(packet: &[u8], mut next: u8) -> Result<(u8, usize), Reason> {
+/// The protocol behind all extension headers of an IPv6 packet of `length` bytes, and where it begins.
+fn extensions(packet: &[u8], length: usize, mut next: u8) -> Result<(u8, usize), Reason> {
     const FRAGMENT: u8 = 44;
     let mut at = 40;
     for walked in 0.. {
@@ -181,7 +187,7 @@ fn extensions(packet: &[u8], mut next: u8) -> Result<(u8, usize), Reason> {
             unreachable!("the slice has two bytes")
         };
         at += fixed + usize::from(units) * unit;
-        if at > packet.len() {
+        if at > length {
             return Err(Reason::MalformedIpv6);
         }
         next = following;

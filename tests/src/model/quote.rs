@@ -32,7 +32,8 @@ pub(super) fn is_error(packet: &Packet, kind: u8) -> bool {
 
 /// The flow that `packet`, an error to one of the node's VIPs, speaks of.
 pub(super) fn flow(frame: &[u8], packet: &Packet) -> Result<Flow, Reason> {
-    let quote = &frame[packet.transport_at + HEADER..packet.ip_at + packet.length];
+    let end = frame.len().min(packet.ip_at + packet.length);
+    let quote = &frame[packet.transport_at + HEADER..end];
     let (sender, client, protocol, transport) = match packet.source {
         IpAddr::V4(_) => ipv4(quote)?,
         IpAddr::V6(_) => ipv6(quote)?,

@@ -30,6 +30,7 @@ fn node(slot: Slot) -> Node {
         key: [1, 2],
         interface: 1,
         mac: NODE,
+        first_buffer: usize::MAX,
         vips: BTreeSet::from([vip]),
         listeners: BTreeMap::from([((vip, 6, 80), listener)]),
         tables: BTreeMap::from([(1, Table { slots: vec![slot; 2], marks: vec![0; 2] })]),
@@ -136,6 +137,23 @@ fn a_forwarded_packet_is_valid_to_an_independent_parser_and_counted_once() {
     assert_eq!(node.counters.listeners[&3].bytes, frame.len() as u64 - 14);
     assert_eq!(node.counters.targets[&1].packets, 1);
     assert!(node.counters.reasons.is_empty());
+}
+
+#[test]
+fn a_listeners_packets_from_nowhere_are_dropped_and_leave_nothing_behind() {
+    let martian = [[0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 5], [240, 0, 0, 1], [255; 4], VIP];
+    for source in martian.into_iter().chain([[126, 255, 255, 255], [223, 1, 1, 1]]) {
+        let mut node = node(Slot::changing(B, A));
+        let mut frame = segment(!SYN);
+        frame[26..30].copy_from_slice(&source);
+        let outcome = node.process(&frame, 9);
+        let is_martian = martian.contains(&source);
+        assert_eq!(outcome.reason, is_martian.then_some(Reason::MartianSource), "{source:?}");
+        assert_eq!(remembered(&node).is_empty(), is_martian, "{source:?}");
+        frame[36..38].copy_from_slice(&[0, 81]);
+        let outcome = node.process(&frame, 9);
+        assert_eq!((outcome.reason, outcome.frame), (Some(Reason::NotOurs), frame), "{source:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn answer(frame: &[u8], packet: &Packet, fits: usize, without_df: boo
         IpAddr::V6(_) => (1280, 1280 - 40 - 8, 0),
     };
     let may_be_fragmented = packet.source.is_ipv4() && bytes[6] & 0x40 == 0;
-    if fits < smallest || !is_host(packet.source) || (may_be_fragmented && !without_df) {
+    if fits < smallest || (may_be_fragmented && !without_df) {
         return None;
     }
     let quote = &bytes[..if bytes.len() >= whole { whole } else { short }];
@@ -29,15 +29,6 @@ pub(super) fn answer(frame: &[u8], packet: &Packet, fits: usize, without_df: boo
     };
     let (to, from) = (&frame[6..12], &frame[..6]);
     Some([to, from, &frame[12..packet.ip_at], &answer].concat())
-}
-
-/// Whether an address is one host's, other than the node itself.
-fn is_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !matches!(address.octets()[0], 0 | 127 | 224..),
-        // Not a group, nor :: and ::1 and what else begins with 72 zeros.
-        IpAddr::V6(address) => !address.is_multicast() && address.octets()[..9] != [0; 9],
-    }
 }
 
 fn ipv4(vip: [u8; 4], client: [u8; 4], fits: usize, quote: &[u8]) -> Vec<u8> {

@@ -10,8 +10,11 @@ use crate::model::packet::{ICMP, ICMPV6, TCP, UDP};
 
 /// The shortest frame that the kernel's test run takes.
 pub(super) const SHORTEST: usize = 14;
-/// The longest: a page less the headroom and what an skb keeps behind the data (struct skb_shared_info).
-pub(super) const LONGEST: usize = 3400;
+/// The longest: more than two pages.
+pub(super) const LONGEST: usize = 9_000;
+/// What the test run puts into a frame's first buffer: a page less the room before it (XDP_PACKET_HEADROOM) and what
+/// the kernel keeps behind it (struct skb_shared_info).
+pub(super) const FIRST_BUFFER: usize = 4096 - 256 - 320;
 
 /// A client's flow.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +41,30 @@ fn flow(random: &mut Rng, node: &Node) -> Flow {
         destination => destination,
     };
     let protocol = if random.u8(..24) == 0 { TCP + UDP - protocol } else { protocol };
-    let source = world::address_like(random, destination);
+    let source = match random.u8(..24) {
+        0 => martian(random, destination),
+        _ => world::address_like(random, destination),
+    };
     Flow { source, destination, protocol, ports: (random.u16(..), port) }
+}
+
+/// An address that nobody sends from.
+fn martian(random: &mut Rng, destination: IpAddr) -> IpAddr {
+    if random.u8(..4) == 0 {
+        return destination;
+    }
+    match world::address_like(random, destination) {
+        IpAddr::V4(address) => {
+            let [_, rest @ ..] = address.octets();
+            let first = [0, 127, 224, 239, 240, 255][random.usize(..6)];
+            IpAddr::from([first, rest[0], rest[1], rest[2]])
+        }
+        IpAddr::V6(address) if random.bool() => {
+            let low = [0, 1, 0xffff << 32 | 0x0a00_0001, u64::MAX][random.usize(..4)];
+            IpAddr::from((u128::from(low) & u128::from(address)).to_be_bytes())
+        }
+        IpAddr::V6(address) => IpAddr::from((0xff << 120 | u128::from(address)).to_be_bytes()),
+    }
 }
 
 fn other_port(random: &mut Rng) -> u16 {
@@ -83,7 +108,9 @@ fn link(random: &mut Rng, node: &Node, flow: Flow) -> Vec<u8> {
         2 => [0x01, 0x00, 0x5e, 0, 0, 1],
         _ => node.mac,
     };
-    let mut frame = [destination, world::mac(random)].concat();
+    let mut source = world::mac(random);
+    source[0] |= u8::from(random.u8(..64) == 0);
+    let mut frame = [destination, source].concat();
     let tags = match random.u8(..64) {
         0..=47 => 0,
         48..=55 => 1,
@@ -236,7 +263,7 @@ fn payload(random: &mut Rng) -> Vec<u8> {
         0..=7 => 0,
         8..=27 => random.usize(..80),
         28..=30 => random.usize(..1460),
-        _ => random.usize(..3200),
+        _ => random.usize(..8900),
     };
     vec![random.u8(..); length]
 }

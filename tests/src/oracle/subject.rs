@@ -21,8 +21,8 @@ use super::epoch::Change;
 use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, TARGETS};
 use crate::model::{self, Action, Affinity, Counters, FlowTable, Tracking};
 
-/// More than a test packet with any encapsulation has: the kernel takes packets up to a page.
-pub(super) const ROOM: usize = 8192;
+/// More than a test packet with any encapsulation has.
+pub(super) const ROOM: usize = super::frames::LONGEST + 256;
 
 /// Binary logarithm of the slots of all tables: room for many versions of them. Freeing old ones waits for every
 /// processor, and clears the marks of stable slots; so it is done between epochs, and seldom.

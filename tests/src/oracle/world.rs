@@ -60,6 +60,7 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
         key: realm.key,
         interface: INTERFACE,
         mac: mac(random),
+        first_buffer: super::frames::FIRST_BUFFER,
         // A listener's address need not answer pings, nor the other way round.
         vips: realm.vips.iter().filter(|_| random.u8(..8) > 0).copied().collect(),
         listeners,

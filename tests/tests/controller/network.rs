@@ -14,9 +14,6 @@ use crate::{PATIENCE, alone, healthy, play};
 /// Where the metrics are served, inside the node.
 const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9464);
 
-/// More than a veth can give a native XDP program: a page less headroom and the skb's shared info.
-const HUGE_MTU: u16 = 4000;
-
 #[test]
 fn a_lost_way_is_told_in_words_and_heals() {
     let Some(_alone) = alone() else { return };
@@ -108,7 +105,7 @@ fn the_status_is_json_and_names_the_native_program() {
 fn where_native_xdp_is_refused_generic_serves_and_the_reason_is_told() {
     let Some(_alone) = alone() else { return };
     let mut lab = Lab::builder().targets(2).build().unwrap();
-    lab.router.ip(&format!("link set dev {} mtu {HUGE_MTU}", lab.nodes[0].name)).unwrap();
+    lab::offload::set_transmit_queues(&lab.router, &lab.nodes[0].name, 2).unwrap();
     let configuration = lab.configuration();
     lab.start(&configuration).unwrap();
     lab.wait_for_all(0, "healthy", PATIENCE).unwrap();

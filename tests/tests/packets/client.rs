@@ -80,6 +80,10 @@ pub struct Packet {
     pub vip: u8,
     /// The last byte of the source address.
     pub host: u8,
+    /// The source address, if it is another.
+    pub from: Option<Vec<u8>>,
+    /// The MAC address that the frame comes from.
+    pub sender: [u8; 6],
     pub source_port: u16,
     pub port: u16,
     pub traffic_class: u8,
@@ -105,6 +109,8 @@ impl Packet {
             kind,
             vip: 1,
             host: 7,
+            from: None,
+            sender: ROUTER_MAC,
             source_port: 40_000,
             port: 80,
             traffic_class: 0,
@@ -136,7 +142,7 @@ impl Packet {
     /// The frame as it reaches the node.
     pub fn frame(&self) -> Vec<u8> {
         let mut frame = Vec::new();
-        let link = PacketBuilder::ethernet2(ROUTER_MAC, NODE_MAC);
+        let link = PacketBuilder::ethernet2(self.sender, NODE_MAC);
         let id = |number: u16| VlanId::try_new(number).expect("an id of 12 bits");
         let step = match self.tags {
             0 => link.ip(self.ip_headers()),
@@ -166,7 +172,7 @@ impl Packet {
     /// The flow's hash.
     pub fn hash(&self) -> u64 {
         flow_hash(
-            &self.family.host(self.host),
+            &self.source(),
             &self.family.vip(self.vip),
             self.source_port,
             self.port,
@@ -177,10 +183,14 @@ impl Packet {
     /// The hash that chooses the flow's slot: where clients stay on one target, that of client and VIP.
     pub fn place(&self) -> u64 {
         if (self.vip, self.port) == (7, 80) {
-            client_hash(&self.family.host(self.host), &self.family.vip(self.vip))
+            client_hash(&self.source(), &self.family.vip(self.vip))
         } else {
             self.hash()
         }
+    }
+
+    fn source(&self) -> Vec<u8> {
+        self.from.clone().unwrap_or_else(|| self.family.host(self.host))
     }
 
     fn ip_headers(&self) -> IpHeaders {
@@ -190,7 +200,7 @@ impl Packet {
                     0,
                     63,
                     IpNumber(0),
-                    array(&self.family.host(self.host)),
+                    array(&self.source()),
                     array(&self.family.vip(self.vip)),
                 )
                 .expect("an empty payload fits");
@@ -207,7 +217,7 @@ impl Packet {
                     traffic_class: self.traffic_class,
                     flow_label: 0xabcde.try_into().expect("20 bits"),
                     hop_limit: 63,
-                    source: array(&self.family.host(self.host)),
+                    source: array(&self.source()),
                     destination: array(&self.family.vip(self.vip)),
                     ..Ipv6Header::default()
                 };

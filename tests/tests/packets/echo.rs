@@ -89,6 +89,18 @@ impl Message {
     }
 }
 
+/// An echo request for a VIP.
+pub fn ping(family: Family, vip: u8) -> Vec<u8> {
+    Message { vip, ..Message::new(family) }.request()
+}
+
+/// An echo request with a payload of so many bytes, and its reply.
+pub fn jumbo(family: Family, payload: usize) -> (Vec<u8>, Vec<u8>) {
+    let message =
+        Message { payload: (0..payload).map(|at| (at * 7) as u8).collect(), ..Message::new(family) };
+    (message.request(), message.reply())
+}
+
 fn answered(family: Family) -> Vec<Case> {
     let plain = Message::new(family);
     let of = |payload: Vec<u8>| Message { payload, ..plain.clone() };

@@ -28,6 +28,11 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+/// A router's error about an answer to the client's packet.
+pub fn error_about(packet: &Packet) -> Vec<u8> {
+    Message::new(packet).frame()
+}
+
 /// The error types that are forwarded.
 fn types(family: Family) -> &'static [u8] {
     if family == Family::V4 { &[3, 11, 12] } else { &[1, 2, 3, 4] }

@@ -33,7 +33,7 @@ pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
     if !is_listener(&datagram, port) {
         return Fate::Passed;
     }
-    if vip(&datagram) == Some(1) && (datagram.protocol, port) == (6, 90) {
+    if is_martian(&datagram) || (vip(&datagram) == Some(1) && (datagram.protocol, port) == (6, 90)) {
         return Fate::Dropped;
     }
     let hash = flow_hash(datagram.source, datagram.destination, number(header, 0), port, datagram.protocol);
@@ -210,6 +210,16 @@ fn quoted<'a>(datagram: &Datagram<'a>) -> Option<Flow<'a>> {
     Some(Flow { client, protocol, client_port: number(ports, 2), port: number(ports, 0) })
 }
 
+/// Whether no host sends from the packet's source: 0/8, 127/8, 224/4, 240/4; ::/64, ff00::/8; the destination itself.
+fn is_martian(datagram: &Datagram<'_>) -> bool {
+    let source = datagram.source;
+    let from_nowhere = match datagram.family {
+        Family::V4 => matches!(source[0], 0 | 127 | 224..),
+        Family::V6 => source[..8] == [0; 8] || source[0] == 0xff,
+    };
+    from_nowhere || source == datagram.destination
+}
+
 /// Whether an address is IPv4 in IPv6's clothes.
 fn is_mapped(address: &[u8]) -> bool {
     address[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
@@ -235,7 +245,7 @@ fn error(frame: &[u8], datagram: &Datagram<'_>, flow: &Flow<'_>, table: &[Remote
     if !is_listener(&of_flow, flow.port) {
         return Fate::Passed;
     }
-    if vip(datagram) == Some(1) && (flow.protocol, flow.port) == (6, 90) {
+    if is_martian(datagram) || (vip(datagram) == Some(1) && (flow.protocol, flow.port) == (6, 90)) {
         return Fate::Dropped;
     }
     let hash = flow_hash(flow.client, datagram.destination, flow.client_port, flow.port, flow.protocol);
@@ -264,6 +274,9 @@ fn echo(frame: &[u8], datagram: &Datagram<'_>) -> Fate {
     let Some([kind, code, ..]) = datagram.transport.get(..8) else { return Fate::Passed };
     if (*kind, *code) != (request, 0) || vip(datagram).is_none() {
         return Fate::Passed;
+    }
+    if is_martian(datagram) || frame[6] & 1 == 1 {
+        return Fate::Dropped;
     }
     let mut answer = frame.to_vec();
     answer[..6].copy_from_slice(&frame[6..12]);

@@ -8,6 +8,7 @@ use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
 use lb_userspace::model::Oversized;
+use lb_userspace::programs::Buffers;
 
 use crate::client::{Family, KEY, NODE_MAC};
 use crate::program::{Outcome, Program};
@@ -70,6 +71,11 @@ pub struct Node {
 impl Node {
     /// The balancer with its listeners, VIPs and targets, and without a table.
     pub fn new() -> Node {
+        Node::for_buffers(Buffers::Several)
+    }
+
+    /// The same with programs for packets of so many buffers.
+    pub fn for_buffers(buffers: Buffers) -> Node {
         let capacity = Capacity {
             listeners: 64,
             vips: 16,
@@ -80,7 +86,7 @@ impl Node {
             flow_sets_log2: 8,
             interfaces: 16,
         };
-        let mut data_plane = DataPlane::load(capacity, KEY).expect("the balancer loads");
+        let mut data_plane = DataPlane::load_for(buffers, capacity, KEY).expect("the balancer loads");
         let program = data_plane.program().expect("a descriptor of the balancer");
         let program = Program::new(program.as_fd()).expect("the balancer is found by its id");
         let mut node = Node { data_plane, program, published: None };

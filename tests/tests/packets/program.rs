@@ -46,6 +46,29 @@ impl Program {
         Outcome { action: action(run.action), packet: run.packet }
     }
 
+    /// The same with the frame in several buffers, `first` bytes (14 or more) of it in the first. None before Linux
+    /// 6.18, whose test run has no such frames.
+    pub fn run_in_buffers(&self, frame: &[u8], first: usize) -> Option<Outcome> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, first as u32, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let run = self.0.test_run(options).ok()?;
+        out.truncate(run.data_size_out as usize);
+        Some(Outcome { action: action(run.return_value), packet: out })
+    }
+
+    /// Bytes of it after the kernel has rewritten it.
+    pub fn translated_size(&self) -> u32 {
+        let info = self.0.info().expect("the kernel tells of the program");
+        info.size_translated().expect("root may know")
+    }
+
     /// Its verdict behind `metadata` bytes (a multiple of 4) of XDP metadata, which leave that much less headroom.
     pub fn verdict_behind_metadata(&self, frame: &[u8], metadata: usize) -> Action {
         let all = [vec![0; metadata], frame.to_vec()].concat();

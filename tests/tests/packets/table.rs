@@ -9,7 +9,10 @@ use crate::client::{Family, Kind, Packet};
 use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
-use crate::{attributes, echo, exceptions, forwarded, icmp_error, malformed, node, not_ours, quic, too_big};
+use crate::{
+    attributes, echo, exceptions, forwarded, icmp_error, link, malformed, martian, node, not_ours, quic,
+    too_big,
+};
 use lb_common::Slot;
 
 /// Every case.
@@ -24,6 +27,8 @@ pub fn cases() -> Vec<Case> {
         attributes::cases(),
         icmp_error::cases(),
         too_big::cases(),
+        martian::cases(),
+        link::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -71,6 +71,15 @@ pub(crate) struct Known {
     pub(crate) name: &'static str,
 }
 
+impl Known {
+    /// Whether the loader does without it where the kernel lacks it (`lb_userspace::programs`): all that packets of
+    /// several buffers need.
+    pub(crate) fn is_dispensable(&self) -> bool {
+        const SEVERAL_BUFFERS: [Feature; 2] = [Feature::Helper(188), Feature::Program(Kind::XdpFragments)];
+        SEVERAL_BUFFERS.into_iter().any(|feature| known(feature) == Some(*self))
+    }
+}
+
 /// Looks a feature up.
 pub(crate) fn known(feature: Feature) -> Option<Known> {
     KNOWN

@@ -8,6 +8,7 @@ use aya::EbpfLoader;
 use aya::programs::{Program, ProgramInfo};
 use aya_obj::generated::bpf_insn;
 use aya_obj::{EbpfSectionKind, Object, ProgramSection};
+use lb_userspace::programs::{Buffers, load_maps};
 
 use super::bytecode;
 use super::kernels::{Feature, Kind, Known, known};
@@ -42,6 +43,12 @@ impl Measurement {
     pub(crate) fn of_object(path: &Path, features: &str) -> Result<Vec<Measurement>> {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let object = linked(&bytes)?;
+        // The kernels that lack several buffers have another verifier, but what this one refuses they refuse, too.
+        let mut for_one =
+            load_maps(&mut EbpfLoader::new(), &bytes, Buffers::One).context("making its maps")?;
+        for (name, program) in for_one.programs_mut() {
+            load(program).with_context(|| format!("loading the program {name} for packets of one buffer"))?;
+        }
         let mut loaded = EbpfLoader::new().load(&bytes).context("making its maps")?;
         let mut measured = Vec::new();
         for (name, program) in loaded.programs_mut() {
