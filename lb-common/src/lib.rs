@@ -22,11 +22,13 @@ pub mod packet;
 #[cfg(feature = "user")]
 #[allow(unsafe_code)]
 pub mod pod;
+pub mod policy;
 pub mod rate_limit;
 pub mod reason;
 #[allow(unsafe_code)]
 pub mod shared;
 pub mod slot;
+pub mod source_limits;
 pub mod target_id;
 pub mod trace;
 pub mod tunnel;

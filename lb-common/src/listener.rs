@@ -142,6 +142,8 @@ impl Listener {
     /// The listener has no port of its own, so it leaves GUE packets (UDP, port 6080) alone: a tunnel is not put
     /// into a tunnel.
     pub const FLAG_LEAVES_TUNNELS: u32 = 1 << 2;
+    /// The listener has an allow-list or limits: `POLICIES` says which, by its counter.
+    pub const FLAG_POLICY: u32 = 1 << 3;
 
     /// Whether this one of the `FLAG_` constants holds.
     #[inline(always)]

@@ -40,6 +40,19 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 /// `PERCPU_ARRAY<Traffic>` by target id.
 pub const TARGET_COUNTERS: &str = "TARGET_COUNTERS";
 
+/// `ARRAY<PolicyLine>`, memory-mapped: by the listener's counter.
+pub const POLICIES: &str = "POLICIES";
+/// `LPM_TRIE<AllowedKey, Allowance>`: the prefixes of all allow-lists.
+pub const ALLOWED: &str = "ALLOWED";
+/// `PERCPU_ARRAY<VerdictLines>` with one entry: what was looked up in `ALLOWED` before.
+pub const VERDICTS: &str = "VERDICTS";
+/// `PERCPU_ARRAY<VerdictLine>` with one entry: the verdict on the packet that is explained.
+pub const EXPLAINED_VERDICT: &str = "EXPLAINED_VERDICT";
+/// `ARRAY<u64>`, by the listener's counter: the states of the limits of all sources together.
+pub const LISTENER_LIMITS: &str = "LISTENER_LIMITS";
+/// `ARRAY<SourceSet>` with [`crate::source_limits::SOURCE_SETS`] entries.
+pub const SOURCE_LIMITS: &str = "SOURCE_LIMITS";
+
 /// `ARRAY<Trace>` with one entry: what the program `explain` saw.
 pub const EXPLAINED: &str = "EXPLAINED";
 
@@ -75,12 +88,22 @@ pub enum Continuation {
     Quic = 2,
     /// Packets that are too big for the way to their target.
     TooBig = 3,
+    /// Packets of listeners with a policy.
+    Policy = 4,
+    /// Those of them on whose source this processor does not know the verdict.
+    Verdict = 5,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 4] =
-        [Continuation::Icmp, Continuation::Attributes, Continuation::Quic, Continuation::TooBig];
+    pub const ALL: [Continuation; 6] = [
+        Continuation::Icmp,
+        Continuation::Attributes,
+        Continuation::Quic,
+        Continuation::TooBig,
+        Continuation::Policy,
+        Continuation::Verdict,
+    ];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
     pub const fn program(self) -> &'static str {
@@ -89,6 +112,8 @@ impl Continuation {
             Continuation::Attributes => "balancer_attributes",
             Continuation::Quic => "balancer_quic",
             Continuation::TooBig => "balancer_too_big",
+            Continuation::Policy => "balancer_policy",
+            Continuation::Verdict => "balancer_verdict",
         }
     }
 }
@@ -138,6 +163,8 @@ pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 pub struct Settings {
     /// The state of the hash of clients.
     pub clients: HashState,
+    /// The state of the hash of sources ([`crate::policy::sources_hash_state`]).
+    pub sources: HashState,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.

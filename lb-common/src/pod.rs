@@ -5,6 +5,7 @@ use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
 use crate::maps::Settings;
+use crate::policy::{Allowance, AllowedKey};
 use crate::trace::Trace;
 
 // SAFETY: `repr(C)` of integers only; the size assertions below prove that there is no padding.
@@ -25,6 +26,11 @@ unsafe impl aya::Pod for CaptureFilter {}
 // SAFETY: as above.
 unsafe impl aya::Pod for CaptureHeader {}
 
+// SAFETY: as above.
+unsafe impl aya::Pod for AllowedKey {}
+// SAFETY: as above; it is one integer.
+unsafe impl aya::Pod for Allowance {}
+
 /// The value at the beginning of `bytes`, whatever their alignment.
 pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
@@ -33,7 +39,7 @@ pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 4 * 8 + 4 + 4 + 4 + 4);
+    assert!(size_of::<Settings>() == 2 * 4 * 8 + 4 + 4 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);
@@ -41,8 +47,13 @@ const _: () = {
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
-    assert!(size_of::<Trace>() == 2 * 16 + 5 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
+    assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);
+    assert!(size_of::<AllowedKey>() == 4 + 16);
+    assert!(size_of::<crate::policy::PolicyLine>() == 64);
+    // A per-CPU value has at most 32 KiB (the kernel's PCPU_MIN_UNIT_SIZE).
+    assert!(size_of::<crate::policy::VerdictLines>() == 32 << 10);
+    assert!(size_of::<crate::source_limits::SourceSet>() == 64);
 };

@@ -17,6 +17,30 @@ impl RateLimit {
         RateLimit { interval, ahead: interval * (burst - 1) }
     }
 
+    /// Nanoseconds that one event takes up.
+    #[inline(always)]
+    pub const fn interval(self) -> u64 {
+        self.interval
+    }
+
+    /// Nanoseconds by which events may be ahead of their time.
+    #[inline(always)]
+    pub const fn ahead(self) -> u64 {
+        self.ahead
+    }
+
+    /// The limit as one word, which is not zero: bits 0–31 the interval, 32–63 how far ahead. It holds limits whose
+    /// burst takes up at most 4 seconds.
+    pub const fn word(self) -> u64 {
+        self.interval | self.ahead << 32
+    }
+
+    /// What [`RateLimit::word`] gave; zero is none.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<RateLimit> {
+        if word == 0 { None } else { Some(RateLimit { interval: word & 0xffff_ffff, ahead: word >> 32 }) }
+    }
+
     /// Whether an event at `now` (monotonic, in nanoseconds) is admitted: what the state becomes if it is. The
     /// state before the first event is zero.
     #[inline(always)]
@@ -48,6 +72,14 @@ mod tests {
         let limit = RateLimit::new(1000, 50);
         let ten_seconds = (0..100_000).map(|at| 1_000_000_000 + at * 100_000);
         assert!((10_000..=10_050).contains(&admitted(limit, ten_seconds)));
+    }
+
+    #[test]
+    fn a_limit_is_one_word() {
+        for limit in [RateLimit::new(1, 1), RateLimit::new(10, 10), RateLimit::new(10_000_000, 10_000_000)] {
+            assert_eq!(RateLimit::from_word(limit.word()), Some(limit));
+        }
+        assert_eq!(RateLimit::from_word(0), None);
     }
 
     #[test]

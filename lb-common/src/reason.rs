@@ -107,6 +107,9 @@ reasons! {
     26 AgentMssLowered "mss_lowered" Target Passed "On a target: the maximum segment size that a SYN or SYN-ACK from a VIP offers was lowered."
     27 MartianSource "martian_source" Node Dropped "A listener's packet, or a ping of a VIP, from a source that no answer may go to: an unspecified, loopback, group, reserved or IPv4-mapped address, or the VIP itself; where it would be answered, also a group's MAC address."
     28 SplitHeaders "split_headers" Node Passed "A frame in several of the driver's buffers (a jumbo frame), the first of which does not hold all headers, or whose headers contradict themselves."
+    29 NotAllowed "not_allowed" Node Dropped "The load balancer's allow-list has the source in no rule for this listener."
+    30 ListenerLimit "listener_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes."
+    31 SourceLimit "source_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes from one source."
 }
 
 #[cfg(test)]

@@ -59,6 +59,26 @@ macro_rules! shared {
     )* };
 }
 
+#[cfg(target_arch = "bpf")]
+impl Shared<u64> {
+    /// Writes `new` if the value is still `old` (Linux 5.12); returns whether it was.
+    #[inline(always)]
+    pub fn replace_if(&self, old: u64, new: u64) -> bool {
+        let found: u64;
+        // SAFETY: one aligned 8-byte access of what `self` is; the instruction changes r0 alone. `core` has no
+        // compare-and-swap for BPF.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64(r1 + 0, r0, r2)",
+                inout("r0") old => found,
+                in("r1") self.0.get(),
+                in("r2") new,
+            );
+        }
+        found == old
+    }
+}
+
 shared! { u16 AtomicU16 u32 AtomicU32 u64 AtomicU64 }
 
 #[cfg(test)]

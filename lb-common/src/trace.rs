@@ -9,6 +9,7 @@ use crate::flow::{Addresses, FlowHash};
 use crate::flow_table::{FlowEntry, Tick};
 use crate::listener::{Forward, Listener};
 use crate::packet::{Datagram, Segment, Transport, Version};
+use crate::policy::Allowance;
 use crate::reason::Reason;
 use crate::slot::Slot;
 use crate::target_id::TargetId;
@@ -31,6 +32,8 @@ pub struct Trace {
     pub entry: u64,
     /// How the target is reached.
     pub way: u64,
+    /// What in the allow-list allows the source: an [`Allowance`]; zero if nothing does, or if there is none.
+    pub allowance: u64,
     /// The steps that were noted: bits of [`Step`].
     pub steps: u32,
     /// Source port, then destination port, bytes as on the wire.
@@ -83,6 +86,10 @@ pub enum Step {
     Reason = 256,
     /// A QUIC connection id named the target, so that no slot was asked.
     ServerId = 512,
+    /// The source was looked for in an allow-list.
+    AllowList = 1 << 11,
+    /// The packet begins a flow that counts against a limit.
+    Limits = 1 << 12,
 }
 
 impl Trace {
@@ -138,6 +145,19 @@ impl Trace {
     #[inline(always)]
     pub fn server_id(&mut self) {
         self.reached(Step::ServerId);
+    }
+
+    /// What an allow-list says of the source.
+    #[inline(always)]
+    pub fn allow_list(&mut self, allowance: Allowance) {
+        self.allowance = allowance.0;
+        self.reached(Step::AllowList);
+    }
+
+    /// The flow that begins is to be counted.
+    #[inline(always)]
+    pub fn limits(&mut self) {
+        self.reached(Step::Limits);
     }
 
     /// What the flow table knew.

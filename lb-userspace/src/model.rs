@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod policy;
+
+pub use policy::{
+    AllowList, AllowRule, AllowedSources, NewFlowLimits, Policy, Prefix, RulePorts, RuleProtocol, SourceLimit,
+};
+
 /// Everything the operator wants of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
@@ -55,6 +61,8 @@ pub struct LoadBalancer {
     pub vips: Vec<IpAddr>,
     /// What is served on every one of the VIPs; no two take packets of one transport protocol and port.
     pub listeners: Vec<Listener>,
+    /// Whom the listeners serve; none is everybody.
+    pub allow: Option<AllowList>,
 }
 
 /// (VIP, protocol, port) with its default action.
@@ -66,6 +74,8 @@ pub struct Listener {
     pub port: ListenerPort,
     /// The forward action.
     pub forward: ForwardAction,
+    /// How many new flows it takes; limits are TCP listeners' only.
+    pub limits: NewFlowLimits,
 }
 
 /// The port of a listener.

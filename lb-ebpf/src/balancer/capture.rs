@@ -8,7 +8,10 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{forward, forward_by_attributes, forward_quic, icmp_error, maps, mode::Captured, run, too_big};
+use crate::{
+    forward, forward_behind_policy, forward_by_attributes, forward_quic, icmp_error, maps, mode::Captured,
+    policy, run, too_big,
+};
 
 /// Takes the live program's place by an update of its links, and gives it back.
 #[xdp(frags)]
@@ -43,6 +46,22 @@ pub fn capture_icmp(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn capture_too_big(context: XdpContext) -> u32 {
     run::<Captured>(&context, too_big::answer::<Captured, Ipv4>, too_big::answer::<Captured, Ipv6>)
+}
+
+/// Goes on with packets of listeners with a policy.
+#[xdp]
+pub fn capture_policy(context: XdpContext) -> u32 {
+    run::<Captured>(
+        &context,
+        forward_behind_policy::<Captured, Ipv4>,
+        forward_behind_policy::<Captured, Ipv6>,
+    )
+}
+
+/// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
+#[xdp]
+pub fn capture_verdict(context: XdpContext) -> u32 {
+    run::<Captured>(&context, policy::decide::<Captured, Ipv4>, policy::decide::<Captured, Ipv6>)
 }
 
 /// Clears the record and keeps the packet as it came, unless the sample leaves it out: then its length is zero.

@@ -3,7 +3,10 @@
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_common::packet::{Ipv4, Ipv6};
 
-use crate::{forward, forward_by_attributes, forward_quic, icmp_error, mode::Dry, run, too_big};
+use crate::{
+    forward, forward_behind_policy, forward_by_attributes, forward_quic, icmp_error, mode::Dry, policy, run,
+    too_big,
+};
 
 /// The program that the controller runs, and that is never attached.
 #[xdp(frags)]
@@ -33,4 +36,16 @@ pub fn explain_icmp(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn explain_too_big(context: XdpContext) -> u32 {
     run::<Dry>(&context, too_big::answer::<Dry, Ipv4>, too_big::answer::<Dry, Ipv6>)
+}
+
+/// Goes on with packets of listeners with a policy.
+#[xdp]
+pub fn explain_policy(context: XdpContext) -> u32 {
+    run::<Dry>(&context, forward_behind_policy::<Dry, Ipv4>, forward_behind_policy::<Dry, Ipv6>)
+}
+
+/// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
+#[xdp]
+pub fn explain_verdict(context: XdpContext) -> u32 {
+    run::<Dry>(&context, policy::decide::<Dry, Ipv4>, policy::decide::<Dry, Ipv6>)
 }

@@ -1,7 +1,7 @@
 //! The balancer: consistent-hash encapsulation of clients' packets to targets, in XDP.
 //!
 //! ```text
-//!   parse → listener → slot → [exception?] → target → encapsulate → XDP_TX / redirect
+//!   parse → listener → [policy] → slot → [exception?] → target → encapsulate → XDP_TX / redirect
 //! ```
 //!
 //! Each stage is a file and returns what the next one needs, or the [`Reason`] why the packet goes no further;
@@ -21,6 +21,7 @@ mod listener;
 mod maps;
 mod martian;
 mod mode;
+mod policy;
 mod quic;
 mod slot;
 mod target;
@@ -90,6 +91,18 @@ pub fn balancer_too_big(context: XdpContext) -> u32 {
     run::<Live>(&context, too_big::answer::<Live, Ipv4>, too_big::answer::<Live, Ipv6>)
 }
 
+/// Goes on with packets of listeners with a policy.
+#[xdp]
+pub fn balancer_policy(context: XdpContext) -> u32 {
+    run::<Live>(&context, forward_behind_policy::<Live, Ipv4>, forward_behind_policy::<Live, Ipv6>)
+}
+
+/// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
+#[xdp]
+pub fn balancer_verdict(context: XdpContext) -> u32 {
+    run::<Live>(&context, policy::decide::<Live, Ipv4>, policy::decide::<Live, Ipv6>)
+}
+
 /// Runs the stages for the packet's version of IP, and returns the XDP action.
 #[inline(always)]
 fn run<M: Mode>(
@@ -149,11 +162,45 @@ fn forward<M: Mode, V: Version>(
     let line = listener::find(&transport.flow, settings)?;
     let listener = line.listener();
     if listener.flags != 0 {
-        let is_quic = listener.has(Listener::FLAG_QUIC);
-        return Err(Exit::Continue(if is_quic { Continuation::Quic } else { Continuation::Attributes }));
+        return Err(Exit::Continue(set_aside(listener.flags)));
     }
     let hash: FlowHash = transport.flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
+    martian::refuse(&datagram.addresses)?;
+    let id = slot::choose_target::<M>(&listener, settings, hash, hash, transport.segment)?;
+    send::<M, V>(packet, datagram, &listener, hash, id)
+}
+
+/// The program for packets of listeners with these flags: a policy comes before all else.
+#[inline(always)]
+fn set_aside(flags: u32) -> Continuation {
+    if flags & Listener::FLAG_POLICY != 0 {
+        Continuation::Policy
+    } else if flags & Listener::FLAG_QUIC != 0 {
+        Continuation::Quic
+    } else {
+        Continuation::Attributes
+    }
+}
+
+/// As [`forward`], for listeners with a policy: were it there, its paths would cost packets without one 2.5 ns.
+#[inline(always)]
+fn forward_behind_policy<M: Mode, V: Version>(
+    packet: &mut XdpPacket,
+    datagram: &Datagram<V::Addresses>,
+) -> Result<u32, Exit> {
+    let transport = transport(packet.frame(), datagram)?;
+    M::note(|trace| trace.flow(&transport));
+    let settings = maps::settings()?;
+    let line = listener::find(&transport.flow, settings)?;
+    let listener = line.listener();
+    let hash = transport.flow.hash(line.hash_state());
+    M::note(|trace| trace.listener(&listener, hash));
+    policy::check::<M, V::Addresses>(&transport, &listener, settings)?;
+    let flags = listener.flags & !Listener::FLAG_POLICY;
+    if flags != 0 {
+        return Err(Exit::Continue(set_aside(flags)));
+    }
     martian::refuse(&datagram.addresses)?;
     let id = slot::choose_target::<M>(&listener, settings, hash, hash, transport.segment)?;
     send::<M, V>(packet, datagram, &listener, hash, id)

@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key},
     programs::XdpContext,
 };
 use lb_common::{
@@ -16,9 +16,11 @@ use lb_common::{
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
     maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, Programs, SLOTS_PER_LINE, Settings, SlotLine},
     packet::too_big::ANSWERS,
+    policy::{Allowance, AllowedKey, PolicyLine, VERDICT_LINES, VerdictLine, VerdictLines},
     reason::Reason,
     shared::Shared,
     slot::Slot,
+    source_limits::{SOURCE_SETS, SourceSet},
     target_id::TargetId,
     trace::Trace,
 };
@@ -53,6 +55,18 @@ static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reason:
 static LISTENER_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static TARGET_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
+static POLICIES: Array<PolicyLine> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static ALLOWED: LpmTrie<AllowedKey, Allowance> = LpmTrie::with_max_entries(1024, 0);
+#[map]
+static VERDICTS: PerCpuArray<VerdictLines> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static EXPLAINED_VERDICT: PerCpuArray<VerdictLine> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static LISTENER_LIMITS: Array<Shared<u64>> = Array::with_max_entries(1024, 0);
+#[map]
+static SOURCE_LIMITS: Array<SourceSet> = Array::with_max_entries(SOURCE_SETS, 0);
 #[map]
 static EXPLAINED: Array<Trace> = Array::with_max_entries(1, 0);
 #[map]
@@ -130,6 +144,44 @@ pub fn flow_set(index: u32) -> Option<&'static FlowSet> {
 #[inline(always)]
 pub fn target(id: TargetId) -> Option<&'static Target> {
     TARGETS.get(id.0 as u32)
+}
+
+/// The policy of the listener with this counter.
+#[inline(always)]
+pub fn policy(counter: u16) -> Stage<&'static PolicyLine> {
+    POLICIES.get(counter as u32).ok_or(Reason::NoTable)
+}
+
+/// What allows a source, by the longest prefix.
+#[inline(always)]
+pub fn allowance(key: AllowedKey) -> Allowance {
+    ALLOWED.get(Key::new(AllowedKey::BITS, key)).copied().unwrap_or(Allowance::NONE)
+}
+
+/// The line of this number of this processor's cache; a packet that is explained has one of its own.
+#[inline(always)]
+pub fn verdict<M: Mode>(line: usize) -> Stage<&'static mut VerdictLine> {
+    // SAFETY: as in `add_reason`; the stages hold one of these references at a time.
+    unsafe {
+        if M::LASTS {
+            let lines = VERDICTS.get_ptr_mut(0).ok_or(Reason::NoTable)?;
+            Ok(&mut (*lines).0[line & (VERDICT_LINES - 1)])
+        } else {
+            Ok(&mut *EXPLAINED_VERDICT.get_ptr_mut(0).ok_or(Reason::NoTable)?)
+        }
+    }
+}
+
+/// The state of a listener's limit.
+#[inline(always)]
+pub fn listener_limit(counter: u16) -> Stage<&'static Shared<u64>> {
+    LISTENER_LIMITS.get(counter as u32).ok_or(Reason::NoTable)
+}
+
+/// The set of the source with this hash.
+#[inline(always)]
+pub fn source_set(hash: u64) -> Stage<&'static SourceSet> {
+    SOURCE_LIMITS.get(SourceSet::of(hash)).ok_or(Reason::NoTable)
 }
 
 #[inline(always)]

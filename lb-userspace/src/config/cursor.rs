@@ -85,6 +85,19 @@ impl<'a> At<'a> {
         matches!(self.found, Found::Value(Json::Text(found)) if found == text)
     }
 
+    /// The string here, if there is one; reports nothing.
+    pub(super) fn found_text(&self) -> Option<&'a str> {
+        match self.found {
+            Found::Value(Json::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a list is here; reports nothing.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.found, Found::Value(Json::List(_)))
+    }
+
     /// The whole number here, if it is in `range`.
     pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Option<N>
     where

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lb_common::encapsulation::GUE_PORT;
 
 use super::cursor::At;
-use super::quic_server_id;
 use super::target_group::{self, Group, Groups};
+use super::{new_flows, quic_server_id};
 use crate::model::{ForwardAction, Listener, ListenerPort, Protocol, WeightedTargetGroup};
 
 /// Reads the list; without `groups` nothing is said about what a listener forwards to.
@@ -46,14 +46,21 @@ fn refuse_taken(at: &At, protocol: Protocol, port: ListenerPort, others: &[(Prot
 }
 
 fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, Option<Listener>) {
-    let Some(fields) = at.fields(&["protocol", "port", "forward"]) else {
+    const FIELDS: &[&str] =
+        &["protocol", "port", "forward", new_flows::FIELDS[0], new_flows::FIELDS[1], new_flows::FIELDS[2]];
+    let Some(fields) = at.fields(FIELDS) else {
         return (None, None);
     };
     let protocol = target_group::protocol(&fields.at("protocol"));
     let port = port(&fields.at("port"), protocol);
     let forward = forward(&fields.at("forward"), &Wanted { protocol, port, groups });
+    let limits = new_flows::read(&fields, protocol);
     let key = protocol.zip(port);
-    (key, key.zip(forward).map(|((protocol, port), forward)| Listener { protocol, port, forward }))
+    let complete = || {
+        let (protocol, port) = key?;
+        Some(Listener { protocol, port, forward: forward?, limits: limits? })
+    };
+    (key, complete())
 }
 
 fn port(at: &At, protocol: Option<Protocol>) -> Option<ListenerPort> {

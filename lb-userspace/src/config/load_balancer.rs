@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::cursor::At;
 use super::target_group::Groups;
-use super::{address, listener, name};
+use super::{address, allow, listener, name};
 use crate::model::LoadBalancer;
 
 /// The load balancers, as far as they could be read.
@@ -46,13 +46,21 @@ fn read(
     all_vips: &mut BTreeMap<IpAddr, String>,
     groups: Option<&Groups>,
 ) -> (Option<String>, Option<LoadBalancer>) {
-    let Some(fields) = at.fields(&["name", "vips", "listeners"]) else {
+    let Some(fields) = at.fields(&["name", "vips", "listeners", "allow"]) else {
         return (None, None);
     };
     let name = name::object_name(&fields.at("name"));
     let vips = vips(&fields.at("vips"), all_vips);
     let listeners = listener::read_all(&fields.at("listeners"), groups);
-    (name, vips.zip(listeners).map(|(vips, listeners)| LoadBalancer { vips, listeners }))
+    let allow = allow::read(&fields);
+    let complete = || {
+        let (vips, listeners, allow) = (vips?, listeners?, allow?);
+        if let Some(list) = &allow {
+            allow::check(&fields.at("allow"), list, &listeners)?;
+        }
+        Some(LoadBalancer { vips, listeners, allow })
+    };
+    (name, complete())
 }
 
 fn vips(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<Vec<IpAddr>> {

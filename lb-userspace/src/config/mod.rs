@@ -12,6 +12,7 @@
 //! what is in force, or watches for changes.
 
 mod address;
+mod allow;
 mod cursor;
 mod error;
 mod health_check;
@@ -20,6 +21,7 @@ mod listener;
 mod load_balancer;
 mod name;
 mod nearest;
+mod new_flows;
 mod node;
 mod quic_server_id;
 mod summary;

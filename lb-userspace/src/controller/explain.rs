@@ -5,8 +5,9 @@ use lb_common::flow::{ICMP, ICMPV6, TCP, UDP};
 use lb_common::flow_table::{FlowEntry, Tick};
 use lb_common::listener::{Forward, Listener};
 use lb_common::packet::Segment;
+use lb_common::policy::Allowance;
 use lb_common::trace::{Step, Trace};
-use lb_common::{Slot, SlotState, TargetId};
+use lb_common::{Reason, Slot, SlotState, TargetId};
 
 use super::names::Names;
 use super::node::Node;
@@ -15,8 +16,10 @@ use crate::explain::Question;
 use crate::explain::outer::{address, mac, outer};
 use crate::explain::question::{Bytes, MOST_PACKETS, Packet, Packets, hexadecimal};
 use crate::explain::report::{
-    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, SlotPart, TargetPart, VerdictPart,
+    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart, TargetPart,
+    VerdictPart,
 };
+use crate::model::Prefix;
 use crate::status::report::NextHopReport;
 
 /// From whom a packet without a link layer comes: a locally administered address that is nobody's.
@@ -74,6 +77,7 @@ impl Node {
             },
             packet: packet_part(trace),
             listener: listener_part(trace, names),
+            policy: policy_part(trace),
             by_server_id: trace.has(Step::ServerId),
             slot: slot_part(trace, names),
             flow_table: flow_table_part(trace, names),
@@ -148,6 +152,23 @@ fn packet_part(trace: &Trace) -> Option<PacketPart> {
 fn listener_part(trace: &Trace, names: &Names) -> Option<ListenerPart> {
     let counter = Listener::from_word(trace.listener).counter;
     if trace.has(Step::Listener) { names.listeners.get(&counter).cloned() } else { None }
+}
+
+fn policy_part(trace: &Trace) -> Option<PolicyPart> {
+    let allowance = Allowance(trace.allowance);
+    let is_allowed = trace.has(Step::AllowList).then(|| !allowance.is_none());
+    let prefix = || Prefix::around(address(trace.source), allowance.bits());
+    let limits = trace.has(Step::Limits).then(|| match trace.reason() {
+        Some(reason @ (Reason::SourceLimit | Reason::ListenerLimit)) => reason.name(),
+        _ => "within",
+    });
+    (is_allowed.is_some() || limits.is_some()).then(|| PolicyPart {
+        allow_list: is_allowed
+            .map(|is_allowed| if is_allowed { "allowed" } else { "not_allowed" }.to_owned()),
+        rule: (!allowance.is_none()).then(|| allowance.rule()),
+        prefix: if allowance.is_none() { None } else { prefix().map(|prefix| prefix.to_string()) },
+        limits: limits.map(str::to_owned),
+    })
 }
 
 fn slot_part(trace: &Trace, names: &Names) -> Option<SlotPart> {

@@ -16,6 +16,8 @@ pub struct Capacity {
     pub slots_log2: u8,
     /// Binary logarithm of the flow table's sets of eight flows; 16 to 20.
     pub flow_sets_log2: u8,
+    /// Prefixes of all allow-lists together; listeners with the same ones share them.
+    pub allowed_prefixes: u32,
     /// Interface indices below this can have the balancer.
     pub interfaces: u32,
 }
@@ -26,11 +28,17 @@ impl Capacity {
     pub fn quic_servers(&self) -> u32 {
         self.targets.saturating_mul(2)
     }
+
+    /// Entries of allow-lists: half of them for those in force, so that all of them can be replaced.
+    pub fn policy_entries(&self) -> u32 {
+        self.allowed_prefixes.saturating_mul(2)
+    }
 }
 
 impl Default for Capacity {
     /// Sixteen thousand targets, four million slots (64 of the largest tables, or 4,000 small ones), a million
-    /// changed flows: 35 MiB, and 0.3 MiB of counters a processor.
+    /// changed flows: 37 MiB, and 0.3 MiB of counters a processor. The prefixes of allow-lists take 64 bytes or more
+    /// each while they are there.
     fn default() -> Capacity {
         Capacity {
             listeners: 8192,
@@ -39,6 +47,7 @@ impl Default for Capacity {
             targets: 16384,
             slots_log2: 22,
             flow_sets_log2: 17,
+            allowed_prefixes: 1 << 17,
             interfaces: 4096,
         }
     }

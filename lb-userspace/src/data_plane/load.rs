@@ -32,7 +32,7 @@ impl DataPlane {
     /// it is the same for the balancer's whole life and on every node.
     ///
     /// # Errors
-    /// If the process lacks the capabilities, the kernel is too old (Linux 5.11 has every helper that is used),
+    /// If the process lacks the capabilities, the kernel is too old (Linux 5.12 has everything that is used),
     /// or its verifier refuses the program.
     pub fn load(capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
         programs::with_best_buffers(|buffers| DataPlane::load_for(buffers, capacity, hash_key))
@@ -48,7 +48,7 @@ impl DataPlane {
             loader.map_max_entries(name, entries);
         }
         let mut ebpf = programs::load_maps(&mut loader, programs::balancer()?, buffers).context(
-            "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.11 or newer",
+            "making the balancer's maps: this needs CAP_BPF and CAP_NET_ADMIN (or root) and Linux 5.12 or newer",
         )?;
         let mut continuations = continuations(&mut ebpf)?;
         load_programs(&mut ebpf, &mut continuations, Programs::Live)?;
@@ -95,7 +95,7 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     program(ebpf, name)?.load().with_context(|| {
         format!(
             "loading `{name}` into the kernel: this needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root) and \
-             Linux 5.11 or newer"
+             Linux 5.12 or newer"
         )
     })
 }
@@ -122,7 +122,7 @@ pub(super) fn load_programs(
     load_program(ebpf, programs.entry())
 }
 
-fn entries(capacity: Capacity) -> [(&'static str, u32); 11] {
+fn entries(capacity: Capacity) -> [(&'static str, u32); 14] {
     let slots = 1u32 << capacity.slots_log2;
     [
         (names::LISTENERS, listeners::places(capacity.listeners)),
@@ -135,6 +135,9 @@ fn entries(capacity: Capacity) -> [(&'static str, u32); 11] {
         (names::TARGETS, capacity.targets),
         (names::INTERFACES, capacity.interfaces),
         (names::LISTENER_COUNTERS, capacity.listeners),
+        (names::POLICIES, capacity.listeners),
+        (names::LISTENER_LIMITS, capacity.listeners),
+        (names::ALLOWED, capacity.policy_entries()),
         (names::TARGET_COUNTERS, capacity.targets),
     ]
 }

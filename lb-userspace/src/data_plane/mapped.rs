@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use lb_common::flow_table::FlowSet;
 use lb_common::listener::ListenerLine;
 use lb_common::maps::{ExceptionLine, SlotLine};
+use lb_common::policy::PolicyLine;
 use lb_common::shared::Shared;
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -31,6 +32,8 @@ unsafe impl SharedValue for ExceptionLine {}
 unsafe impl SharedValue for FlowSet {}
 // SAFETY: as above.
 unsafe impl SharedValue for ListenerLine {}
+// SAFETY: as above.
+unsafe impl SharedValue for PolicyLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for TargetWords {}
 

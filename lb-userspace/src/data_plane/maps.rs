@@ -15,6 +15,7 @@ use lb_common::maps::{
     self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
 };
 use lb_common::packet::MacAddress;
+use lb_common::policy::sources_hash_state;
 use lb_common::shared::Shared;
 use lb_common::{Reason, Slot, SlotState, Target, TargetId};
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -23,6 +24,7 @@ use super::Capacity;
 use super::arena::{Arena, Block};
 use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
+use super::policies::Policies;
 use crate::model::Oversized;
 
 /// All maps of the balancer.
@@ -46,6 +48,8 @@ pub struct Maps {
     exceptions: MappedArray<ExceptionLine>,
     flows: MappedArray<FlowSet>,
     targets: MappedArray<TargetWords>,
+    /// What stands before listeners.
+    pub policies: Policies,
     arena: Arena,
     tables: BTreeMap<u32, Block>,
     /// Replaced tables, and by what.
@@ -60,7 +64,9 @@ impl Maps {
         let places = listeners::places(capacity.listeners);
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
         let clients = clients_hash_state(hash_key);
-        let settings = Settings { clients, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
+        let sources = sources_hash_state(hash_key);
+        let settings =
+            Settings { clients, sources, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
@@ -82,6 +88,11 @@ impl Maps {
             exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
             flows: maps.mapped(names::FLOWS, 1 << capacity.flow_sets_log2)?,
             targets: maps.mapped(names::TARGETS, capacity.targets)?,
+            policies: Policies::new(
+                maps.mapped(names::POLICIES, capacity.listeners)?,
+                maps.get(names::ALLOWED)?,
+                capacity.allowed_prefixes,
+            ),
             arena: Arena::new(capacity.slots_log2),
             tables: BTreeMap::new(),
             retired: Vec::new(),

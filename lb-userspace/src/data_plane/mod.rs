@@ -12,6 +12,7 @@ mod listeners;
 pub mod load;
 pub mod mapped;
 pub mod maps;
+pub mod policies;
 #[cfg(feature = "trace")]
 mod trace;
 pub mod writer;
@@ -21,4 +22,5 @@ pub use capacity::Capacity;
 pub use explain::Explained;
 pub use load::DataPlane;
 pub use maps::Maps;
+pub use policies::Policies;
 pub use writer::{Writer, Written};

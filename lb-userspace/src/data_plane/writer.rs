@@ -1,8 +1,8 @@
 //! Contents into maps: only the difference is written, in an order in which no packet meets half of a change.
 //!
 //! ```text
-//!   coming: targets → QUIC server ids → tables → VIPs → listeners
-//!   going: listeners → VIPs → tables → QUIC server ids → targets → ids
+//!   coming: targets → QUIC server ids → tables → VIPs → policies → listeners
+//!   going: listeners → policies → VIPs → tables → QUIC server ids → targets → ids
 //! ```
 
 use std::collections::BTreeSet;
@@ -56,8 +56,10 @@ impl Writer {
         self.set_quic_servers(maps, contents)?;
         self.publish_tables(maps, contents, &mut written)?;
         self.add_vips(maps, contents)?;
+        self.set_policies(maps, contents)?;
         self.set_listeners(maps, contents, &mut written)?;
         self.remove_listeners(maps, contents, &mut written)?;
+        self.remove_policies(maps, contents)?;
         self.remove_vips(maps, contents)?;
         self.remove_tables(maps, contents);
         self.remove_quic_servers(maps, contents)?;
@@ -120,6 +122,28 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    fn set_policies(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        for (counter, policy) in &contents.policies {
+            if self.written.policies.get(counter) != Some(policy) {
+                maps.policies.set(*counter, policy)?;
+                self.written.policies.insert(*counter, policy.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Allow-lists that were replaced go, too.
+    fn remove_policies(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        self.written.policies.retain(|counter, _| {
+            let wanted = contents.policies.contains_key(counter);
+            if !wanted {
+                maps.policies.remove(*counter);
+            }
+            wanted
+        });
+        maps.policies.reclaim()
     }
 
     fn set_listeners(
@@ -218,7 +242,7 @@ impl Writer {
 }
 
 /// An address as the key of a map: bytes as on the wire, IPv4 mapped into IPv6.
-fn address_key(address: IpAddr) -> [u32; 4] {
+pub(super) fn address_key(address: IpAddr) -> [u32; 4] {
     let octets = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, SlotPart, TargetPart, VerdictPart,
+    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart, TargetPart,
+    VerdictPart,
 };
 use crate::status::report::NextHopReport;
 
@@ -26,6 +27,9 @@ pub fn render(explanation: &Explanation, detail: Detail) -> String {
     line("packet", packet(explanation));
     if let Some(part) = &explanation.listener {
         line("listener", listener(part));
+    }
+    if let Some(part) = &explanation.policy {
+        line("policy", policy(part));
     }
     if explanation.by_server_id {
         line("slot", "not asked: the server id in the QUIC connection id names the target".to_owned());
@@ -98,6 +102,21 @@ fn listener(part: &ListenerPart) -> String {
         part.port,
         part.target_groups.join(", ")
     )
+}
+
+fn policy(part: &PolicyPart) -> String {
+    let rule = part.rule.zip(part.prefix.as_ref());
+    let list = match (part.allow_list.as_deref(), rule) {
+        (Some("allowed"), Some((rule, prefix))) => Some(format!("allow[{rule}] lets {prefix} in")),
+        (Some(_), _) => Some("no rule lets the source in".to_owned()),
+        (None, _) => None,
+    };
+    let limits = part.limits.as_deref().map(|limits| match limits {
+        "source_limit" => "a new flow, beyond the limit of its source".to_owned(),
+        "listener_limit" => "a new flow, beyond the limit of the listener".to_owned(),
+        _ => "a new flow, within the limits".to_owned(),
+    });
+    list.into_iter().chain(limits).collect::<Vec<_>>().join("; ")
 }
 
 fn slot(part: &SlotPart) -> String {

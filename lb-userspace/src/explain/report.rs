@@ -23,6 +23,9 @@ pub struct Explanation {
     /// The listener that has the packet's destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<ListenerPart>,
+    /// What stands before the listener, if it has a say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyPart>,
     /// Whether a QUIC connection id named the target, so that no slot was asked.
     #[serde(default)]
     pub by_server_id: bool,
@@ -93,6 +96,23 @@ pub struct ListenerPart {
     pub target_groups: Vec<String>,
     /// When flows are remembered: `changed`, `always` or `never`.
     pub tracking: String,
+}
+
+/// What a listener's allow-list and limits say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyPart {
+    /// `allowed` or `not_allowed`; missing if there is no allow-list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_list: Option<String>,
+    /// The place of the rule that lets the source in, in the load balancer's `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// Its prefix that holds the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Of a packet that begins a flow which is counted: `within`, `source_limit` or `listener_limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<String>,
 }
 
 /// A slot.

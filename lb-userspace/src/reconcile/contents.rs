@@ -7,13 +7,15 @@ use std::sync::Arc;
 use lb_common::listener::Listener;
 use lb_common::{Slot, Target, TargetId};
 
-use crate::model::QuicServerId;
+use crate::model::{Policy, QuicServerId};
 
 /// Everything the reconciler decides about the maps.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
     /// `LISTENERS`, by VIP, port (0 for any) and protocol number.
     pub listeners: BTreeMap<(IpAddr, u16, u8), Listener>,
+    /// `POLICIES` and `ALLOWED`, by the listener's counter; listeners without a policy are left out.
+    pub policies: BTreeMap<u16, Policy>,
     /// `VIPS`.
     pub vips: BTreeSet<IpAddr>,
     /// `QUIC_SERVERS`, by forward action and server id.

@@ -13,6 +13,7 @@
 mod action;
 mod contents;
 mod counters;
+mod policies;
 mod quic_servers;
 mod reconciler;
 mod registry;

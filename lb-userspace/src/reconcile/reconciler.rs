@@ -13,13 +13,14 @@ use lb_common::{Target, TargetId};
 use super::action::{Action, Usable, usable};
 use super::contents::Contents;
 use super::counters::Numbers;
+use super::policies;
 use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use crate::data_plane::Capacity;
 use crate::health::HealthStatus;
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Protocol,
-    Stickiness, TargetGroup, TargetKey, UdpTracking,
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Policy,
+    Protocol, Stickiness, TargetGroup, TargetKey, UdpTracking,
 };
 use crate::next_hop::{NextHop, Resolutions};
 
@@ -37,6 +38,8 @@ pub struct Reconciler {
     actions: BTreeMap<ForwardAction, Action>,
     forwards: Numbers<ForwardAction>,
     counters: Numbers<ListenerName>,
+    /// Of the listeners that have one.
+    policies: BTreeMap<ListenerName, Policy>,
     capacity: Capacity,
 }
 
@@ -88,6 +91,7 @@ impl Reconciler {
             actions: BTreeMap::new(),
             forwards: Numbers::below(capacity.forwards),
             counters: Numbers::below(capacity.listeners),
+            policies: BTreeMap::new(),
             capacity,
         };
         reconciler.apply(desired, now)?;
@@ -118,6 +122,7 @@ impl Reconciler {
         for name in named {
             self.counters.of(&name).expect("`check_room` has counted the listeners");
         }
+        self.policies = policies_of(&self.desired);
         self.refresh(|_| true, now);
         Ok(())
     }
@@ -191,6 +196,14 @@ impl Reconciler {
                     .map(|(server_id, id)| ((action.index, server_id), id))
             })
             .collect();
+        contents.policies = self
+            .policies
+            .iter()
+            .filter_map(|(name, policy)| {
+                let counter = u16::try_from(self.counters.get(name)?).ok()?;
+                Some((counter, policy.clone()))
+            })
+            .collect();
         contents.vips = self.desired.load_balancers.values().flat_map(|lb| lb.vips.iter().copied()).collect();
         contents.targets =
             self.registry.iter().map(|(key, record)| (record.id, self.target_entry(key, record))).collect();
@@ -226,8 +239,13 @@ impl Reconciler {
                 UdpTracking::Always => ListenerValue::TRACK_ALWAYS,
                 UdpTracking::Never => ListenerValue::TRACK_NEVER,
             },
-            flags: flags(listener, groups, protocol),
+            flags: flags(listener, groups, protocol) | self.policy_flag(load_balancer, listener, protocol),
         }
+    }
+
+    fn policy_flag(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> u32 {
+        let policy = self.policies.get(&listener_name(load_balancer, listener));
+        if policy.is_some_and(|policy| policy.concerns(protocol)) { ListenerValue::FLAG_POLICY } else { 0 }
     }
 
     fn target_entry(&self, key: &TargetKey, record: &Record) -> Target {
@@ -325,6 +343,14 @@ impl Reconciler {
     }
 }
 
+fn policies_of(desired: &Desired) -> BTreeMap<ListenerName, Policy> {
+    let named = desired.load_balancers.iter().flat_map(|(name, load_balancer)| {
+        let names = load_balancer.listeners.iter().map(|listener| listener_name(name, listener));
+        names.zip(policies::of(load_balancer))
+    });
+    named.filter(|(_, policy)| *policy != Policy::default()).collect()
+}
+
 fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
     (load_balancer.to_owned(), listener.protocol, listener.port)
 }
@@ -366,7 +392,9 @@ fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
     let actions: BTreeSet<&ForwardAction> =
         load_balancers().flat_map(|lb| lb.listeners.iter().map(|listener| &listener.forward)).collect();
     let quic_server_ids = actions.iter().map(|action| quic_servers::count(action, desired)).sum();
+    let allowed_prefixes = policies::count(desired);
     let rows = [
+        ("prefixes of allow-lists", allowed_prefixes, capacity.allowed_prefixes as usize),
         ("VIPs", load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
         (
             "listeners (on each VIP)",

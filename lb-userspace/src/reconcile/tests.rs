@@ -420,3 +420,57 @@ fn more_quic_server_ids_than_room_are_refused() {
     let error = Reconciler::new(desired, capacity, Instant::now()).unwrap_err().to_string();
     assert!(error.starts_with("20 QUIC server ids"), "{error}");
 }
+
+/// Two TCP listeners, of which the first is limited; `allow` as in a file.
+fn desired_with_policies(allow: &serde_json::Value) -> Desired {
+    let mut text = serde_json::json!({
+        "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
+        "load_balancers": [ { "name": "web", "vips": ["10.200.1.1", "fc00:1::1"], "listeners": [
+            { "protocol": "TCP", "port": 80, "forward": [ { "target_group": "web" } ],
+              "new_flows_per_second": 10 },
+            { "protocol": "TCP_UDP", "port": 53, "forward": [ { "target_group": "dns" } ] } ] } ],
+        "target_groups": [ { "name": "web", "protocol": "TCP", "port": 80, "targets": [] },
+            { "name": "dns", "protocol": "TCP_UDP", "port": 53, "targets": [] } ]
+    });
+    if !allow.is_null() {
+        text["load_balancers"][0]["allow"] = allow.clone();
+    }
+    config::parse("test.json", &text.to_string()).expect("the test's configuration is good")
+}
+
+/// Flags by port and protocol, and how many sources each counter's listener has for TCP and UDP.
+fn policies(bench: &Bench) -> (Vec<bool>, Vec<[Option<usize>; 2]>) {
+    let contents = bench.reconciler.contents();
+    let flags = contents.listeners.values().map(|listener| listener.has(Listener::FLAG_POLICY)).collect();
+    let count =
+        |list: &Option<std::sync::Arc<crate::model::AllowedSources>>| list.as_ref().map(|list| list.0.len());
+    (flags, contents.policies.values().map(|policy| [count(&policy.tcp), count(&policy.udp)]).collect())
+}
+
+#[test]
+fn only_listeners_with_a_policy_have_the_flag_and_rules_go_where_they_belong() {
+    let mut bench = Bench::new(desired_with_policies(&serde_json::Value::Null));
+    // The order of the listeners: each VIP's port 53 TCP, 53 UDP, 80 TCP.
+    assert_eq!(policies(&bench), ([false, false, true].repeat(2), vec![[None, None]]));
+    let rules = serde_json::json!([
+        { "sources": ["192.0.2.0/24", "2001:db8::/32"] },
+        { "sources": ["192.0.2.0/24", "10.0.0.0/8"], "protocol": "UDP", "ports": [53] },
+    ]);
+    bench.apply(desired_with_policies(&rules));
+    let (flags, mut lists) = policies(&bench);
+    lists.sort_unstable();
+    assert_eq!((flags, lists), ([true].repeat(6), vec![[Some(2), None], [Some(2), Some(3)]]));
+    bench.apply(desired_with_policies(&serde_json::Value::Null));
+    assert_eq!(policies(&bench), ([false, false, true].repeat(2), vec![[None, None]]));
+}
+
+#[test]
+fn more_prefixes_than_there_is_room_for_are_refused_and_equal_lists_count_once() {
+    let prefixes: Vec<String> = (0..100).map(|host| format!("192.0.2.{host}")).collect();
+    let desired = desired_with_policies(&serde_json::json!([{ "sources": prefixes }]));
+    let capacity = |allowed_prefixes| Capacity { allowed_prefixes, ..Capacity::default() };
+    let new = |room| Reconciler::new(desired.clone(), capacity(room), Instant::now());
+    assert!(new(100).is_ok());
+    let refused = new(99).unwrap_err().to_string();
+    assert_eq!(refused, "100 prefixes of allow-lists are more than the 99 that the balancer was loaded for");
+}

@@ -6,7 +6,7 @@
 //! concept a file. It shares with the program only names (reasons, the slot's two ids).
 //!
 //! ```text
-//!   packet (parse) → node (listener, verdict) → choice (slot, flow table) → encapsulation
+//!   packet (parse) → node (listener, verdict) → policy → choice (slot, flow table) → encapsulation
 //!                                             ↘ echo, martian, quote, too_big
 //! ```
 
@@ -18,12 +18,14 @@ mod hash;
 mod martian;
 pub mod node;
 pub mod packet;
+mod policy;
 mod quote;
 pub mod target;
 mod too_big;
 
 pub use flow_table::{FlowTable, Remembered, Tick};
 pub use node::{Action, Affinity, Counters, Listener, Node, Outcome, Table, Tracking};
+pub use policy::Policy;
 pub use target::{Ends, NextHop, Target};
 
 #[cfg(test)]

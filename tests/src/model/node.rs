@@ -8,6 +8,7 @@ use lb_common::{Reason, Slot, TargetId, Verdict};
 
 use super::flow_table::{FlowTable, Sighting, Tick};
 use super::packet::{Packet, Ports, TCP, Transport, UDP};
+use super::policy::Policy;
 use super::quote::Flow;
 use super::target::Target;
 use super::{choice, echo, encapsulation, hash, martian, quote, too_big};
@@ -27,6 +28,8 @@ pub struct Node {
     pub vips: BTreeSet<IpAddr>,
     /// By VIP, protocol and port; port 0 takes all ports that have no listener of their own.
     pub listeners: BTreeMap<(IpAddr, u8, u16), Listener>,
+    /// What stands before listeners, by their counter.
+    pub policies: BTreeMap<u16, Policy>,
     /// The tables of the forward actions.
     pub tables: BTreeMap<u32, Table>,
     /// The targets.
@@ -162,12 +165,22 @@ impl Node {
             Transport::Icmp(kind, code) => return Err(self.ping(frame, &packet, kind, code)),
         };
         let flow = Flow { client: packet.source, protocol, ports };
+        self.check_policy(&packet, &flow)?;
         let (listener, place, hash) = self.place(&packet, &flow)?;
         let id = self.target(listener, place, hash, begins, now)?;
         self.send(frame, &packet, listener, hash, id).map_err(|reason| match reason {
             Reason::TooBig => self.too_big(frame, &packet, id),
             reason => reason.into(),
         })
+    }
+
+    /// Pings and errors are not held against it.
+    fn check_policy(&self, packet: &Packet, flow: &Flow) -> Result<(), Reason> {
+        let listener = self.listener(packet, flow.protocol, flow.ports).ok_or(Reason::NotOurs)?;
+        match self.policies.get(&listener.counter) {
+            Some(policy) if !policy.admits(flow.protocol, flow.client) => Err(Reason::NotAllowed),
+            _ => Ok(()),
+        }
     }
 
     /// An error goes where the flow that it speaks of goes; it is no sign of that flow's life.

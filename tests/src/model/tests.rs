@@ -33,6 +33,7 @@ fn node(slot: Slot) -> Node {
         first_buffer: usize::MAX,
         vips: BTreeSet::from([vip]),
         listeners: BTreeMap::from([((vip, 6, 80), listener)]),
+        policies: BTreeMap::new(),
         tables: BTreeMap::from([(1, Table { slots: vec![slot; 2], marks: vec![0; 2] })]),
         targets: BTreeMap::from([(A, target(1)), (B, target(2))]),
         flows: FlowTable::new(2),

@@ -113,6 +113,7 @@ fn apply(node: &mut Node, change: &Change) {
             let marks = marks.into_iter().zip(slots).map(carried).collect();
             node.tables.insert(*forward, Table { slots: slots.clone(), marks });
         }
+        Change::Policy(counter, policy) => drop(node.policies.insert(*counter, policy.clone())),
         Change::Target(id, target) => drop(node.targets.insert(*id, target.clone())),
     }
 }

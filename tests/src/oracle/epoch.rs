@@ -1,10 +1,12 @@
 //! What one epoch plays: a node, and the steps that follow from a seed.
 
+use std::net::IpAddr;
+
 use fastrand::Rng;
 use lb_common::{Slot, TargetId};
 
 use super::{frames, mutation, world};
-use crate::model::{Node, Target};
+use crate::model::{Node, Policy, Target};
 
 /// Steps of an epoch.
 const STEPS: usize = 2048;
@@ -34,6 +36,8 @@ pub(super) enum Change {
     Table(u32, Vec<Slot>),
     /// A target's entry is written.
     Target(TargetId, Target),
+    /// The policy of a listener that has one changes.
+    Policy(u16, Policy),
 }
 
 /// How much the frames of an epoch are mutated.
@@ -50,12 +54,15 @@ impl Epoch {
     pub(super) fn new(seed: u64, number: u64, diet: Diet) -> Epoch {
         let realm = world::realm(&mut generator(seed, number / EPOCHS_OF_A_REALM), world::key(seed));
         let mut random = generator(!seed, number);
-        let node = world::node(&mut random, &realm);
+        let mut node = world::node(&mut random, &realm);
         let flows = frames::flows(&mut random, &node);
+        let sources = frames::sources(&flows);
+        node.policies = world::policies(&mut random, &sources);
         let mut mutants = Vec::new();
         let steps = (0..STEPS).map(|_| match random.u8(..) {
             0..=5 => Step::Change(table(&mut random, &node)),
             6 | 7 => Step::Change(target(&mut random)),
+            8 if !node.policies.is_empty() => Step::Change(policy(&mut random, &node, &sources)),
             _ => Step::Frame(frame(&mut random, &node, &flows, diet, &mut mutants)),
         });
         Epoch { steps: steps.collect(), node }
@@ -74,6 +81,12 @@ fn table(random: &mut Rng, node: &Node) -> Change {
     let mut slots = node.tables[&forward].slots.clone();
     slots.iter_mut().for_each(|slot| *slot = world::slot(random));
     Change::Table(forward, slots)
+}
+
+fn policy(random: &mut Rng, node: &Node, sources: &[IpAddr]) -> Change {
+    let counters: Vec<u16> = node.policies.keys().copied().collect();
+    let counter = counters[random.usize(..counters.len())];
+    Change::Policy(counter, world::policy(random, sources))
 }
 
 fn target(random: &mut Rng) -> Change {

@@ -74,6 +74,7 @@ impl fmt::Display for Finding {
         let node = &self.node;
         writeln!(f, "the model's node afterwards: key {:x?}, MAC {:x?}", node.key, node.mac)?;
         node.listeners.iter().try_for_each(|(key, listener)| writeln!(f, "  {key:?} {listener:?}"))?;
+        node.policies.iter().try_for_each(|(counter, policy)| writeln!(f, "  {counter}: {policy:?}"))?;
         node.tables.iter().try_for_each(|(forward, table)| writeln!(f, "  table {forward}: {table:?}"))?;
         node.targets.iter().try_for_each(|(id, target)| writeln!(f, "  {id:?}: {target:?}"))
     }

@@ -30,6 +30,11 @@ pub(super) fn flows(random: &mut Rng, node: &Node) -> Vec<Flow> {
     (0..random.usize(10..=120)).map(|_| flow(random, node)).collect()
 }
 
+/// The clients of flows.
+pub(super) fn sources(flows: &[Flow]) -> Vec<IpAddr> {
+    flows.iter().map(|flow| flow.source).collect()
+}
+
 fn flow(random: &mut Rng, node: &Node) -> Flow {
     let listeners: Vec<_> = node.listeners.keys().collect();
     let (vip, protocol, port) = *listeners[random.usize(..listeners.len())];

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use aya::TestRunOptions;
@@ -15,7 +16,7 @@ use lb_common::packet::MacAddress;
 use lb_common::{Reason, Slot, TargetId, maps};
 use lb_userspace::data_plane::mapped::MappedArray;
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
-use lb_userspace::model::Oversized;
+use lb_userspace::model::{AllowedSources, NewFlowLimits, Oversized, Policy, Prefix, SourceLimit};
 
 use super::epoch::Change;
 use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, TARGETS};
@@ -27,6 +28,8 @@ pub(super) const ROOM: usize = super::frames::LONGEST + 256;
 /// Binary logarithm of the slots of all tables: room for many versions of them. Freeing old ones waits for every
 /// processor, and clears the marks of stable slots; so it is done between epochs, and seldom.
 const SLOTS_LOG2: u8 = 18;
+/// Lists of at most 6 prefixes each that fit twice, so that the epoch that comes to the end of them has room.
+const MOST_LISTS: u32 = 400;
 /// No frame of so many bytes is answered for being too big: Ethernet, and the smallest size that can be told.
 const SHORTEST_TOO_BIG: usize = 14 + 68;
 
@@ -38,6 +41,8 @@ pub(super) struct Subject {
     before: Counts,
     listeners: Vec<ListenerKey>,
     vips: Vec<[u32; 4]>,
+    /// Allow-lists that were written since those that are not used any more were last removed.
+    lists: u32,
     /// Slots that were written since the memory of replaced tables was last freed.
     written: usize,
 }
@@ -60,6 +65,7 @@ impl Subject {
             targets: u32::from(TARGETS) + 1,
             slots_log2: SLOTS_LOG2,
             flow_sets_log2: FLOW_SETS_LOG2,
+            allowed_prefixes: 2048,
             interfaces: 16,
         };
         let data_plane = DataPlane::load(capacity, HashKey { k0: key[0], k1: key[1] })?;
@@ -71,6 +77,7 @@ impl Subject {
             before: Counts::default(),
             listeners: Vec::new(),
             vips: Vec::new(),
+            lists: 0,
             written: 0,
         })
     }
@@ -88,6 +95,17 @@ impl Subject {
         for vip in &node.vips {
             maps.add_vip(words(*vip))?;
             self.vips.push(words(*vip));
+        }
+        for counter in 0..COUNTERS {
+            match node.policies.get(&counter) {
+                Some(policy) => maps.policies.set(counter, &entry_of_policy(policy))?,
+                None => maps.policies.remove(counter),
+            }
+        }
+        self.lists += 2 * u32::from(COUNTERS);
+        if self.lists > MOST_LISTS {
+            maps.policies.reclaim()?;
+            self.lists = 0;
         }
         set_listeners(maps, &mut self.listeners, node)?;
         for forward in 1..=FORWARDS {
@@ -110,6 +128,10 @@ impl Subject {
             Change::Table(forward, slots) => {
                 self.written += slots.len();
                 publish(maps, *forward, slots)
+            }
+            Change::Policy(counter, policy) => {
+                self.lists += 2;
+                maps.policies.set(*counter, &entry_of_policy(policy))
             }
             Change::Target(id, target) => {
                 set_target(maps, *id, Some(target));
@@ -236,7 +258,11 @@ fn set_listeners(maps: &mut Maps, there: &mut Vec<ListenerKey>, node: &model::No
     let gone = there.iter().filter(|key| !wanted.contains(key));
     gone.copied().try_for_each(|key| maps.remove_listener(key))?;
     for (key, listener) in wanted.iter().zip(node.listeners.values()) {
-        maps.set_listener(*key, entry_of_listener(*listener))?;
+        let mut entry = entry_of_listener(*listener);
+        if node.policies.contains_key(&listener.counter) {
+            entry.flags |= Listener::FLAG_POLICY;
+        }
+        maps.set_listener(*key, entry)?;
     }
     *there = wanted;
     Ok(())
@@ -273,6 +299,23 @@ fn entry_of_target(target: &model::Target) -> lb_common::Target {
     }
     entry.entropy = u32::from_ne_bytes(target.spread);
     entry
+}
+
+/// Limits are so large that no epoch reaches them: what begins a flow is counted all the same.
+fn entry_of_policy(policy: &model::Policy) -> Policy {
+    let sources = |list: &Vec<(IpAddr, u8)>| {
+        let prefix = |(address, bits): &(IpAddr, u8)| {
+            Prefix::new(*address, *bits).expect("the world's prefixes have no bits behind them")
+        };
+        Arc::new(AllowedSources(list.iter().map(|entry| (prefix(entry), 0)).collect()))
+    };
+    let per_source = SourceLimit { per_second: 100_000, ipv4_bits: 32, ipv6_bits: 64 };
+    let limits = NewFlowLimits { all: Some(10_000_000), per_source: Some(per_source) };
+    Policy {
+        tcp: policy.tcp.as_ref().map(sources),
+        udp: policy.udp.as_ref().map(sources),
+        limits: if policy.counts { limits } else { NewFlowLimits::default() },
+    }
 }
 
 fn entry_of_listener(listener: model::Listener) -> Listener {

@@ -5,9 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use lb_common::{Slot, TargetId};
+use lb_userspace::model::Prefix;
 
 use crate::model::packet::{TCP, UDP};
-use crate::model::{Affinity, Counters, Ends, FlowTable, Listener, NextHop, Node, Table, Target, Tracking};
+use crate::model::{
+    Affinity, Counters, Ends, FlowTable, Listener, NextHop, Node, Policy, Table, Target, Tracking,
+};
 
 /// Target ids are 1 to this.
 pub(super) const TARGETS: u16 = 12;
@@ -64,12 +67,44 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
         // A listener's address need not answer pings, nor the other way round.
         vips: realm.vips.iter().filter(|_| random.u8(..8) > 0).copied().collect(),
         listeners,
+        // They come with the flows, some of whose clients they name.
+        policies: BTreeMap::new(),
         tables,
         targets: targets(random),
         flows: FlowTable::new(FLOW_SETS_LOG2),
         answers_oversized: random.bool(),
         counters: Counters::default(),
     }
+}
+
+/// Some counters have one.
+pub(super) fn policies(random: &mut Rng, sources: &[IpAddr]) -> BTreeMap<u16, Policy> {
+    let mut counters: Vec<u16> = (0..COUNTERS).collect();
+    counters.retain(|_| random.u8(..3) == 0);
+    counters.into_iter().map(|counter| (counter, policy(random, sources))).collect()
+}
+
+/// A policy that names some of these sources.
+pub(super) fn policy(random: &mut Rng, sources: &[IpAddr]) -> Policy {
+    let mut list =
+        || (random.u8(..3) > 0).then(|| (0..random.u8(..6)).map(|_| prefix(random, sources)).collect());
+    let (tcp, udp) = (list(), list());
+    Policy { tcp, udp, counts: random.bool() }
+}
+
+fn prefix(random: &mut Rng, sources: &[IpAddr]) -> (IpAddr, u8) {
+    let address = match random.u8(..4) {
+        0 => address(random),
+        _ => sources[random.usize(..sources.len())],
+    };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = match random.u8(..8) {
+        0 => longest,
+        1 => random.u8(..=longest),
+        _ => random.u8(..6),
+    };
+    let first = Prefix::around(address, length).expect("no longer than the address");
+    (first.address(), length)
 }
 
 /// Most ids have one.

@@ -23,6 +23,7 @@ mod martian;
 mod model;
 mod node;
 mod not_ours;
+mod policy;
 mod program;
 mod quic;
 mod remote;

@@ -1,6 +1,7 @@
 //! What must become of any frame on a node whose slots are all stable: from the RFCs, over plain slices.
 
 use crate::client::{Family, NODE_MAC, client_hash, flow_hash};
+use crate::policy;
 use crate::program::Action;
 use crate::remote::{Inner, NODE_INTERFACE, Remote, Role};
 
@@ -36,10 +37,17 @@ pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
     if is_martian(&datagram) || (vip(&datagram) == Some(1) && (datagram.protocol, port) == (6, 90)) {
         return Fate::Dropped;
     }
+    if vip(&datagram) == Some(9) {
+        if !policy::is_allowed(datagram.source, datagram.protocol, port) {
+            return Fate::Dropped;
+        }
+        if (datagram.protocol, port) == (17, 6080) {
+            return Fate::Passed;
+        }
+    }
     let hash = flow_hash(datagram.source, datagram.destination, number(header, 0), port, datagram.protocol);
-    if vip(&datagram) == Some(7)
-        && datagram.protocol == 17
-        && matches!(port, 443..=445)
+    if datagram.protocol == 17
+        && matches!((vip(&datagram), port), (Some(7), 443..=445) | (Some(9), 443))
         && let Some(remote) = named(&datagram.transport[8..], table)
     {
         return forward(frame, &datagram, hash, remote);
@@ -164,7 +172,7 @@ fn ipv6(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
 
 /// Which of the node's VIPs the packet is for.
 fn vip(datagram: &Datagram<'_>) -> Option<u8> {
-    [1, 2, 7].into_iter().find(|vip| datagram.family.vip(*vip) == datagram.destination)
+    [1, 2, 7, 9].into_iter().find(|vip| datagram.family.vip(*vip) == datagram.destination)
 }
 
 fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
@@ -174,6 +182,8 @@ fn is_listener(datagram: &Datagram<'_>, port: u16) -> bool {
         Some(7) if datagram.protocol == 6 => port == 80,
         // GUE's port belongs to no listener of all ports.
         Some(7) => port != 6080,
+        Some(9) if datagram.protocol == 6 => matches!(port, 80 | 82),
+        Some(9) => true,
         Some(_) => datagram.protocol == 6,
         None => false,
     }
@@ -242,7 +252,8 @@ fn behind_quoted_extensions(mut protocol: u8, mut rest: &[u8]) -> Option<(u8, &[
 
 fn error(frame: &[u8], datagram: &Datagram<'_>, flow: &Flow<'_>, table: &[Remote]) -> Fate {
     let of_flow = Datagram { protocol: flow.protocol, ..*datagram };
-    if !is_listener(&of_flow, flow.port) {
+    let is_tunnel = (vip(datagram), flow.protocol, flow.port) == (Some(9), 17, 6080);
+    if is_tunnel || !is_listener(&of_flow, flow.port) {
         return Fate::Passed;
     }
     if is_martian(datagram) || (vip(datagram) == Some(1) && (flow.protocol, flow.port) == (6, 90)) {

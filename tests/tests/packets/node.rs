@@ -7,10 +7,11 @@ use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
 use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
-use lb_userspace::model::Oversized;
+use lb_userspace::model::{Oversized, Policy};
 use lb_userspace::programs::Buffers;
 
 use crate::client::{Family, KEY, NODE_MAC};
+use crate::policy::policies;
 use crate::program::{Outcome, Program};
 use crate::remote::{NODE_INTERFACE, Remote};
 
@@ -41,6 +42,15 @@ pub const QUIC_NEVER: u16 = 22;
 pub const AFFINITY: u16 = 23;
 /// All ports of VIP 7, UDP: GUE's is left alone.
 pub const ANY_UDP: u16 = 24;
+
+/// Port 80 of VIP 9, TCP and UDP: each serves some hosts only ([`crate::policy`]).
+pub const ALLOWED: u16 = 30;
+/// Port 443 of VIP 9, UDP: QUIC, likewise.
+pub const ALLOWED_QUIC: u16 = 31;
+/// All ports of VIP 9, UDP: likewise, and GUE's is left alone.
+pub const ALLOWED_ANY_UDP: u16 = 32;
+/// Port 82 of VIP 9, TCP: new flows are counted.
+pub const LIMITED: u16 = 33;
 
 /// The forward action of all listeners but one.
 const FORWARD: u32 = 1;
@@ -84,6 +94,7 @@ impl Node {
             slots_log2: 8,
             // Small, because every case reads all of it.
             flow_sets_log2: 8,
+            allowed_prefixes: 4096,
             interfaces: 16,
         };
         let mut data_plane = DataPlane::load_for(buffers, capacity, KEY).expect("the balancer loads");
@@ -98,13 +109,16 @@ impl Node {
         let maps = &mut self.data_plane.maps;
         maps.set_interface(NODE_INTERFACE, MacAddress::new(NODE_MAC)).expect("the interface is set");
         for family in Family::BOTH {
-            for vip in [1, 2, 7] {
+            for vip in [1, 2, 7, 9] {
                 maps.add_vip(words(&family.vip(vip))).expect("the VIP is added");
             }
             for (vip, protocol, port, counter) in LISTENERS {
                 let key = ListenerKey::new(words(&family.vip(vip)), port.to_be(), protocol);
                 maps.set_listener(key, listener(counter)).expect("the listener is added");
             }
+        }
+        for (counter, policy) in policies() {
+            maps.policies.set(counter, &policy).expect("the policy is set");
         }
         for remote in Remote::all() {
             let key = QuicServerKey::new(FORWARD, ServerId::new(remote.server_id()));
@@ -134,6 +148,13 @@ impl Node {
             self.data_plane.maps.publish(FORWARD, TABLE_LOG2, &slots).expect("room for a small table");
             self.published = Some(slots);
         }
+    }
+
+    /// Sets what stands before the listener with that counter.
+    pub fn set_policy(&mut self, counter: u16, policy: &Policy) {
+        let policies = &mut self.data_plane.maps.policies;
+        policies.set(counter, policy).expect("there is room for a small list");
+        policies.reclaim().expect("old lists are removed");
     }
 
     pub fn set_target(&self, remote: Remote) {
@@ -209,7 +230,7 @@ impl Node {
 }
 
 /// VIP, protocol, port and counter of each listener.
-const LISTENERS: [(u8, u8, u16, u16); 14] = [
+const LISTENERS: [(u8, u8, u16, u16); 19] = [
     (1, 6, 80, TCP),
     (1, 17, 80, UDP),
     (1, 17, 81, UDP_ALWAYS),
@@ -224,6 +245,11 @@ const LISTENERS: [(u8, u8, u16, u16); 14] = [
     (7, 6, 80, AFFINITY),
     (7, 17, 80, AFFINITY),
     (7, 17, 0, ANY_UDP),
+    (9, 6, 80, ALLOWED),
+    (9, 17, 80, ALLOWED),
+    (9, 17, 443, ALLOWED_QUIC),
+    (9, 17, 0, ALLOWED_ANY_UDP),
+    (9, 6, 82, LIMITED),
 ];
 
 fn listener(counter: u16) -> Listener {
@@ -237,6 +263,9 @@ fn listener(counter: u16) -> Listener {
         QUIC | QUIC_ALWAYS | QUIC_NEVER => Listener::FLAG_QUIC,
         AFFINITY => Listener::FLAG_SOURCE_AFFINITY,
         ANY_UDP => Listener::FLAG_LEAVES_TUNNELS,
+        ALLOWED | LIMITED => Listener::FLAG_POLICY,
+        ALLOWED_QUIC => Listener::FLAG_POLICY | Listener::FLAG_QUIC,
+        ALLOWED_ANY_UDP => Listener::FLAG_POLICY | Listener::FLAG_LEAVES_TUNNELS,
         _ => 0,
     };
     Listener { forward, counter, idle: if counter == UDP_BRIEF { 0 } else { 300 }, tracking, flags }

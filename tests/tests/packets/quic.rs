@@ -31,6 +31,11 @@ fn connection_id(first: u8, server_id: [u8; 8]) -> Vec<u8> {
     [&[first][..], &server_id, &[0xc0, 0xc1, 0xc2, 0xc3]].concat()
 }
 
+/// The payload of a packet that names a target.
+pub fn naming(remote: Remote) -> Vec<u8> {
+    short(&connection_id(0x0c, remote.server_id()))
+}
+
 fn short(id: &[u8]) -> Vec<u8> {
     [&[0x4a][..], id, &[0x99; 21]].concat()
 }

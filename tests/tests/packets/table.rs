@@ -10,8 +10,8 @@ use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
 use crate::{
-    attributes, echo, exceptions, forwarded, icmp_error, link, malformed, martian, node, not_ours, quic,
-    too_big,
+    attributes, echo, exceptions, forwarded, icmp_error, link, malformed, martian, node, not_ours, policy,
+    quic, too_big,
 };
 use lb_common::Slot;
 
@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         too_big::cases(),
         martian::cases(),
         link::cases(),
+        policy::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

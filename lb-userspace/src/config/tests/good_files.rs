@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Node,
-    Oversized, Probe, Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup, UdpTracking,
-    WeightedTargetGroup,
+    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, NewFlowLimits,
+    Node, Oversized, Probe, Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup,
+    UdpTracking, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -57,7 +57,13 @@ fn the_promised_shape_is_taken_as_it_stands() {
     let forward = ForwardAction(vec![WeightedTargetGroup { target_group: "web".into(), weight: 1 }]);
     let web = LoadBalancer {
         vips: vec![address("10.200.1.1"), address("fc00:1::1")],
-        listeners: vec![Listener { protocol: Protocol::Tcp, port: ListenerPort::Port(80), forward }],
+        listeners: vec![Listener {
+            protocol: Protocol::Tcp,
+            port: ListenerPort::Port(80),
+            forward,
+            limits: NewFlowLimits::default(),
+        }],
+        allow: None,
     };
     let targets =
         BTreeMap::from([(address("10.0.0.1"), Target { weight: 1, zone: "a".into(), quic_server_id: None })]);

@@ -2,5 +2,6 @@
 
 mod bad_attributes;
 mod bad_files;
+mod bad_policies;
 mod good_files;
 mod mutations;

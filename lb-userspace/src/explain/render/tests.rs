@@ -76,3 +76,25 @@ fn a_frame_for_another_mac_is_named_with_both() {
     assert_eq!(lines[0], "packet     74 bytes on eth0");
     assert!(lines[1].ends_with("the frame is for 02:00:00:00:00:99, eth0 is 02:00:00:00:00:01"));
 }
+
+#[test]
+fn the_policy_says_which_rule_lets_the_source_in_and_which_limit_holds() {
+    let told = |allow_list: Option<&str>, rule: Option<u32>, limits: Option<&str>| {
+        let mut explanation = explanation();
+        explanation.policy = Some(PolicyPart {
+            allow_list: allow_list.map(str::to_owned),
+            rule,
+            prefix: rule.map(|_| "10.0.0.0/8".to_owned()),
+            limits: limits.map(str::to_owned),
+        });
+        lines(&explanation)[2].clone()
+    };
+    assert_eq!(told(Some("allowed"), Some(1), None), "policy     allow[1] lets 10.0.0.0/8 in");
+    assert_eq!(told(Some("not_allowed"), None, None), "policy     no rule lets the source in");
+    assert_eq!(
+        told(Some("allowed"), Some(0), Some("within")),
+        "policy     allow[0] lets 10.0.0.0/8 in; a new flow, within the limits"
+    );
+    assert!(told(None, None, Some("source_limit")).ends_with("beyond the limit of its source"));
+    assert!(told(None, None, Some("listener_limit")).ends_with("beyond the limit of the listener"));
+}

@@ -1,6 +1,7 @@
 //! The balancer as the controller would load it, with the maps that a scenario needs.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use lb_common::bench::{LISTENER_PORT, NODE_MAC, ROUTER_MAC, SyntheticFlow};
@@ -12,9 +13,10 @@ use lb_common::listener::{Listener, ListenerKey};
 use lb_common::packet::MacAddress;
 use lb_common::{Reason, Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
+use lb_userspace::model::{AllowedSources, NewFlowLimits, Policy, Prefix};
 
 use crate::harness::INTERFACE;
-use crate::scenario::{Family, Kind, Scenario, Slots};
+use crate::scenario::{Family, Gate, Kind, Scenario, Slots};
 
 const HASH_KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
 const MTU: u16 = 1500;
@@ -72,14 +74,60 @@ fn add_listener(maps: &mut Maps, scenario: &Scenario, group: u32) -> anyhow::Res
     // A packet for another port looks up two listeners and finds none.
     let port = if scenario.ends == Some(Reason::NotOurs) { LISTENER_PORT + 1 } else { LISTENER_PORT };
     let key = ListenerKey::new(vip(scenario.family, group), port.to_be(), protocol);
+    let counter = group as u16;
+    if let Some(policy) = policy(scenario) {
+        maps.policies.set(counter, &policy)?;
+    }
     let listener = Listener {
         forward: forward(group),
-        counter: group as u16,
+        counter,
         idle: Tick::covering_seconds(350),
         tracking: scenario.tracking,
-        flags: 0,
+        flags: if scenario.gate == Gate::Open { 0 } else { Listener::FLAG_POLICY },
     };
     maps.set_listener(key, listener)
+}
+
+fn policy(scenario: &Scenario) -> Option<Policy> {
+    match scenario.gate {
+        Gate::Open => None,
+        Gate::Limit => {
+            let limits = NewFlowLimits { all: Some(10_000_000), per_source: None };
+            Some(Policy { limits, ..Policy::default() })
+        }
+        Gate::Prefixes(count) => {
+            let sources = Some(Arc::new(sources(scenario.family, count)));
+            Some(Policy { tcp: sources.clone(), udp: sources, ..Policy::default() })
+        }
+    }
+}
+
+/// The prefix that all clients are in, and others of many lengths around them.
+fn sources(family: Family, count: u32) -> AllowedSources {
+    let first = SyntheticFlow { number: 0, vip: 0 };
+    let (clients, length, longest): (IpAddr, u8, u8) = match family {
+        Family::Ipv4 => (Ipv4Addr::from_bits(first.ipv4_source()).into(), 8, 32),
+        Family::Ipv6 => (Ipv6Addr::from([0xfd10, 0, 0, 0, 0, 0, 0, 0]).into(), 64, 128),
+    };
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut sources = AllowedSources::default();
+    sources.0.extend(Prefix::around(clients, length).map(|prefix| (prefix, 0)));
+    while (sources.0.len() as u32) < count {
+        // Half of them share the clients' first bits, so that these look-ups go deep.
+        let near = random.bool();
+        let address = match clients {
+            IpAddr::V4(clients) => {
+                let kept = if near { !0 << (32 - length) } else { 0 };
+                IpAddr::from(Ipv4Addr::from_bits(clients.to_bits() & kept | random.u32(..) & !kept))
+            }
+            IpAddr::V6(clients) => {
+                let kept = if near { !0 << (128 - length) } else { 0 };
+                IpAddr::from(Ipv6Addr::from_bits(clients.to_bits() & kept | random.u128(..) & !kept))
+            }
+        };
+        sources.0.extend(Prefix::around(address, random.u8(length + 8..=longest)).map(|prefix| (prefix, 0)));
+    }
+    sources
 }
 
 fn vip(family: Family, group: u32) -> [u32; 4] {

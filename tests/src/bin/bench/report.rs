@@ -62,6 +62,7 @@ impl Report {
         match aim {
             Aim::None => None,
             Aim::Nanoseconds(limit) => Some(limit),
+            Aim::More(nanoseconds, name) => Some(self.median(name)? + nanoseconds),
             Aim::Times(factor, name) => Some(self.median(name)? * factor),
         }
     }

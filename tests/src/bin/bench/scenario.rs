@@ -40,8 +40,21 @@ pub(crate) enum Aim {
     None,
     /// Nanoseconds a packet, net.
     Nanoseconds(f64),
+    /// So many nanoseconds more than the row with this name.
+    More(f64, &'static str),
     /// A multiple of the row with this name.
     Times(f64, &'static str),
+}
+
+/// What stands before the listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Nothing.
+    Open,
+    /// An allow-list of so many prefixes, of which one lets all clients in.
+    Prefixes(u32),
+    /// A limit of new flows that is never reached.
+    Limit,
 }
 
 /// One row.
@@ -66,6 +79,7 @@ pub(crate) struct Scenario {
     pub(crate) slots: Slots,
     /// Of the listeners: one of the `TRACK_` constants.
     pub(crate) tracking: u32,
+    pub(crate) gate: Gate,
     /// Why the packets go no further, if they are not forwarded.
     pub(crate) ends: Option<Reason>,
     pub(crate) aim: Aim,
@@ -86,6 +100,7 @@ impl Scenario {
             slots_log2: chosen_log2(256),
             slots,
             tracking: Listener::TRACK_CHANGED,
+            gate: Gate::Open,
             ends: None,
             aim: Aim::None,
         }
@@ -121,6 +136,7 @@ pub(crate) fn sections(most: u64) -> Vec<Section> {
     vec![
         Section { title: "Flows, families, protocols and slots", rows: main_table(most) },
         Section { title: "Many listeners, floods, and what is not ours", rows: other_loads() },
+        Section { title: "Policies", rows: policies() },
         Section { title: "Ways to encapsulate (TCP, 64 Ki flows)", rows: encapsulations() },
         Section { title: "Where the time goes (IPv4): packets that end after", rows: stages(Family::Ipv4) },
         Section { title: "Where the time goes (IPv6): packets that end after", rows: stages(Family::Ipv6) },
@@ -194,6 +210,28 @@ fn other_loads() -> Vec<Scenario> {
         },
         Scenario { aim: aim(12.0), ..Scenario::ending(Reason::NotOurs, "another port", Ipv4) },
         Scenario { aim: aim(12.0), ..Scenario::ending(Reason::NotIp, "ARP", Ipv4) },
+    ]
+}
+
+/// Clients' addresses are their flows' numbers without the last 16 bits.
+fn policies() -> Vec<Scenario> {
+    use Family::{Ipv4, Ipv6};
+    const OPEN: &str = "no policy, 16 sources";
+    let row = |name: &str, family, sources: u64, gate| Scenario {
+        gate,
+        ..Scenario::named(name, family, Kind::Tcp, sources << 16)
+    };
+    let list = Gate::Prefixes(10_000);
+    let hot = row("policy of 10,000 prefixes, hot", Ipv4, 16, list);
+    vec![
+        row(OPEN, Ipv4, 16, Gate::Open),
+        Scenario { aim: Aim::More(60.0, OPEN), ..hot },
+        row("the same, 64 Ki sources: cold", Ipv4, 1 << 16, list),
+        row("no policy, 64 Ki sources", Ipv4, 1 << 16, Gate::Open),
+        row("IPv6, no policy, 16 sources", Ipv6, 16, Gate::Open),
+        row("IPv6, 10,000 prefixes, hot", Ipv6, 16, list),
+        row("a limit, packets that it counts not", Ipv4, 16, Gate::Limit),
+        Scenario { kind: Kind::Syn, ..row("a limit, SYNs", Ipv4, 16, Gate::Limit) },
     ]
 }
 
