@@ -171,8 +171,8 @@ pub struct Settings {
     pub listener_mask: u32,
     /// Bits: the constants of this type.
     pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 64 less the binary logarithm of the number of entries of `LISTENERS` ([`crate::listener::ListenerKey::home`]).
+    pub listener_shift: u32,
 }
 
 impl Settings {

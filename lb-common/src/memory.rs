@@ -67,7 +67,7 @@ impl<'a> Frame<'a> {
     /// Whether the frame has `length` bytes from `offset` on, those in further buffers included.
     #[inline(always)]
     pub fn has(self, length: usize, offset: usize) -> bool {
-        length <= self.length_from(offset) || length + offset <= self.whole_length()
+        length + offset <= self.end - self.start || length + offset <= self.whole_length()
     }
 
     /// `N` bytes at `offset`, if the frame has them.

@@ -103,10 +103,11 @@ impl Version for Ipv6 {
     fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv6Addresses>> {
         let header = frame.view::<40>(offset).ok_or(Reason::MalformedIpv6)?;
         // A jumbogram (RFC 2675) has a payload length of zero and is longer than any frame that XDP sees whole.
-        let length = header.be16::<4>().checked_add(40).ok_or(Reason::MalformedIpv6)?;
-        if header.u8::<0>() >> 4 != 6 || !frame.has(length as usize, offset) {
+        let length = header.be16::<4>() as usize + 40;
+        if header.u8::<0>() >> 4 != 6 || length > u16::MAX as usize || !frame.has(length, offset) {
             return Err(Reason::MalformedIpv6);
         }
+        let length = length as u16;
         let addresses = addresses(header);
         // A listener's key of that kind is IPv4's.
         if addresses.has_mapped_destination() {

@@ -49,7 +49,7 @@ pub fn capture_too_big(context: XdpContext) -> u32 {
 }
 
 /// Goes on with packets of listeners with a policy.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_policy(context: XdpContext) -> u32 {
     run::<Captured>(
         &context,
@@ -59,7 +59,7 @@ pub fn capture_policy(context: XdpContext) -> u32 {
 }
 
 /// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
-#[xdp]
+#[xdp(frags)]
 pub fn capture_verdict(context: XdpContext) -> u32 {
     run::<Captured>(&context, policy::decide::<Captured, Ipv4>, policy::decide::<Captured, Ipv6>)
 }

@@ -39,13 +39,13 @@ pub fn explain_too_big(context: XdpContext) -> u32 {
 }
 
 /// Goes on with packets of listeners with a policy.
-#[xdp]
+#[xdp(frags)]
 pub fn explain_policy(context: XdpContext) -> u32 {
     run::<Dry>(&context, forward_behind_policy::<Dry, Ipv4>, forward_behind_policy::<Dry, Ipv6>)
 }
 
 /// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
-#[xdp]
+#[xdp(frags)]
 pub fn explain_verdict(context: XdpContext) -> u32 {
     run::<Dry>(&context, policy::decide::<Dry, Ipv4>, policy::decide::<Dry, Ipv6>)
 }

@@ -2,7 +2,7 @@
 
 use lb_common::{
     flow::{Addresses, Flow},
-    listener::{ListenerKey, ListenerLine, MAX_PROBES},
+    listener::{Comparison, ListenerKey, ListenerLine, MAX_PROBES},
     maps::Settings,
     reason::Reason,
 };
@@ -13,23 +13,26 @@ use crate::{Stage, maps};
 #[inline(always)]
 pub fn find<A: Addresses>(flow: &Flow<A>, settings: &Settings) -> Stage<&'static ListenerLine> {
     let key = ListenerKey::new(flow.addresses.destination(), flow.destination_port(), flow.protocol);
-    if let Some(line) = look_up(key, settings.listener_mask) {
+    if let Some(line) = look_up(key, settings) {
         return Ok(line);
     }
-    look_up(key.with_any_port(), settings.listener_mask).ok_or(Reason::NotOurs)
+    look_up(key.with_any_port(), settings).ok_or(Reason::NotOurs)
 }
 
 #[inline(always)]
-fn look_up(key: ListenerKey, mask: u32) -> Option<&'static ListenerLine> {
-    let home = key.home();
-    for step in 0..MAX_PROBES {
-        let line = maps::listener_line(home.wrapping_add(step) & mask)?;
-        if line.holds(key) {
-            return Some(line);
+fn look_up(key: ListenerKey, settings: &Settings) -> Option<&'static ListenerLine> {
+    let home = key.home(settings.listener_shift);
+    let mut step = 0;
+    loop {
+        let line = maps::listener_line(home.wrapping_add(step) & settings.listener_mask)?;
+        match line.compare(key) {
+            Comparison::Found => return Some(line),
+            Comparison::Absent => return None,
+            Comparison::Another => step += 1,
         }
-        if line.is_end() {
+        // Asked after the first probe: hardly a packet needs a second one.
+        if step == MAX_PROBES {
             return None;
         }
     }
-    None
 }

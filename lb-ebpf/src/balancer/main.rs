@@ -92,13 +92,13 @@ pub fn balancer_too_big(context: XdpContext) -> u32 {
 }
 
 /// Goes on with packets of listeners with a policy.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_policy(context: XdpContext) -> u32 {
     run::<Live>(&context, forward_behind_policy::<Live, Ipv4>, forward_behind_policy::<Live, Ipv6>)
 }
 
 /// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
-#[xdp]
+#[xdp(frags)]
 pub fn balancer_verdict(context: XdpContext) -> u32 {
     run::<Live>(&context, policy::decide::<Live, Ipv4>, policy::decide::<Live, Ipv6>)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use lb_common::hash::HashKey;
-use lb_common::listener::{Listener, ListenerKey, ListenerLine, MAX_PROBES};
+use lb_common::listener::{Comparison, Listener, ListenerKey, ListenerLine, MAX_PROBES};
 
 /// Entries for each listener that fits: with so many, a place near its home is free for each.
 pub(super) const PLACES_PER_LISTENER: u32 = 4;
@@ -66,12 +66,13 @@ fn write(line: &ListenerLine, key: ListenerKey, listener: Listener, hash_key: Ha
 }
 
 fn find(lines: &[ListenerLine], key: ListenerKey) -> Option<&ListenerLine> {
-    probes(lines, key).take_while(|line| !line.is_end()).find(|line| line.holds(key))
+    let line = probes(lines, key).find(|line| line.compare(key) != Comparison::Another)?;
+    line.holds(key).then_some(line)
 }
 
 fn probes(lines: &[ListenerLine], key: ListenerKey) -> impl Iterator<Item = &ListenerLine> {
     let mask = lines.len() - 1;
-    let home = key.home() as usize;
+    let home = key.home(u64::BITS - lines.len().trailing_zeros()) as usize;
     (0..MAX_PROBES as usize).map(move |step| &lines[(home + step) & mask])
 }
 

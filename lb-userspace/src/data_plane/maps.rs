@@ -65,8 +65,8 @@ impl Maps {
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
         let clients = clients_hash_state(hash_key);
         let sources = sources_hash_state(hash_key);
-        let settings =
-            Settings { clients, sources, flow_set_mask, listener_mask: places - 1, flags: 0, reserved: 0 };
+        let (listener_mask, listener_shift) = (places - 1, u64::BITS - places.trailing_zeros());
+        let settings = Settings { clients, sources, flow_set_mask, listener_mask, flags: 0, listener_shift };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
