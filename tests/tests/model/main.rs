@@ -15,7 +15,7 @@ const SEED: u64 = 0x5106_1ce0;
 #[test]
 fn random_packets_on_random_nodes_meet_the_models_fate() {
     let Some(tally) = play(Diet::Balanced) else { return };
-    assert!(tally.forwarded > tally.packets * 2 / 5, "many of them are forwarded: {tally:?}");
+    assert!(tally.forwarded > tally.packets / 3, "many of them are forwarded: {tally:?}");
     let reachable = Reason::ALL.iter().filter(|reason| is_reachable(**reason)).map(|reason| reason.name());
     let unseen: Vec<&str> = reachable.filter(|name| !tally.reasons.contains_key(name)).collect();
     assert!(unseen.is_empty(), "no packet met {unseen:?}");
