@@ -6,7 +6,10 @@
 //!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
-use crate::hash::HashState;
+use crate::flow::TCP;
+use crate::fragments::Ports;
+use crate::hash::{HashKey, HashState};
+use crate::packet::Segment;
 use crate::shared::Shared;
 
 /// `ARRAY<ListenerLine>`, memory-mapped: a hash table with open addressing; a power of two of entries.
@@ -23,6 +26,8 @@ pub const SLOTS: &str = "SLOTS";
 pub const EXCEPTIONS: &str = "EXCEPTIONS";
 /// `ARRAY<FlowSet>`, memory-mapped: the flow table; a power of two of sets.
 pub const FLOWS: &str = "FLOWS";
+/// `ARRAY<FragmentSet>`, memory-mapped: the fragment table; a power of two of sets.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// `ARRAY<Target>`, memory-mapped: by target id; index 0 is never used.
 pub const TARGETS: &str = "TARGETS";
 /// `ARRAY<u64>`: the MAC address of each interface that the balancer is attached to, by interface index.
@@ -75,12 +80,22 @@ pub enum Continuation {
     Quic = 2,
     /// Packets that are too big for the way to their target.
     TooBig = 3,
+    /// Fragments, the first ones included.
+    Fragment = 4,
+    /// Fragments whose ports are known.
+    FragmentFlow = 5,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 4] =
-        [Continuation::Icmp, Continuation::Attributes, Continuation::Quic, Continuation::TooBig];
+    pub const ALL: [Continuation; 6] = [
+        Continuation::Icmp,
+        Continuation::Attributes,
+        Continuation::Quic,
+        Continuation::TooBig,
+        Continuation::Fragment,
+        Continuation::FragmentFlow,
+    ];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
     pub const fn program(self) -> &'static str {
@@ -89,6 +104,8 @@ impl Continuation {
             Continuation::Attributes => "balancer_attributes",
             Continuation::Quic => "balancer_quic",
             Continuation::TooBig => "balancer_too_big",
+            Continuation::Fragment => "balancer_fragment",
+            Continuation::FragmentFlow => "balancer_fragment_flow",
         }
     }
 }
@@ -138,14 +155,16 @@ pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
 pub struct Settings {
     /// The state of the hash of clients.
     pub clients: HashState,
+    /// The key of the fragments' hash.
+    pub hash_key: HashKey,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.
     pub listener_mask: u32,
     /// Bits: the constants of this type.
     pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The number of sets of the fragment table less one: a mask.
+    pub fragment_set_mask: u32,
 }
 
 impl Settings {
@@ -157,5 +176,42 @@ impl Settings {
     #[inline(always)]
     pub const fn answers_oversized(&self) -> bool {
         self.flags & Settings::ANSWER_OVERSIZED != 0
+    }
+}
+
+/// What one program leaves to the next about the fragment that both have in hand.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentPorts {
+    /// The fragment's own: [`crate::packet::Fragment::mark`].
+    mark: u64,
+    /// [`Ports::both`].
+    ports: u32,
+    /// [`Ports::protocol`].
+    protocol: u16,
+    /// Not zero: the fragment begins its flow.
+    opens: u16,
+}
+
+impl FragmentPorts {
+    /// The fragment with this mark has these ports.
+    #[inline(always)]
+    pub const fn new(mark: u64, (ports, segment): (Ports, Segment)) -> FragmentPorts {
+        let opens = matches!(segment, Segment::Opening) as u16;
+        FragmentPorts { mark, ports: ports.both, protocol: ports.protocol as u16, opens }
+    }
+
+    /// What was left for the fragment with this mark.
+    #[inline(always)]
+    pub const fn of(self, mark: u64) -> Option<(Ports, Segment)> {
+        if self.mark != mark {
+            return None;
+        }
+        let segment = match (self.opens, self.protocol as u8) {
+            (0, TCP) => Segment::Established,
+            (0, _) => Segment::Ageless,
+            _ => Segment::Opening,
+        };
+        Some((Ports { both: self.ports, protocol: self.protocol as u8 }, segment))
     }
 }

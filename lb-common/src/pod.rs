@@ -33,7 +33,7 @@ pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 4 * 8 + 4 + 4 + 4 + 4);
+    assert!(size_of::<Settings>() == 4 * 8 + 16 + 4 + 4 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);
@@ -41,8 +41,9 @@ const _: () = {
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
-    assert!(size_of::<Trace>() == 2 * 16 + 5 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
+    assert!(size_of::<Trace>() == 2 * 16 + 5 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);
+    assert!(size_of::<crate::fragments::FragmentSet>() == 64);
 };
