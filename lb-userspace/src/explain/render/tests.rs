@@ -76,3 +76,24 @@ fn a_frame_for_another_mac_is_named_with_both() {
     assert_eq!(lines[0], "packet     74 bytes on eth0");
     assert!(lines[1].ends_with("the frame is for 02:00:00:00:00:99, eth0 is 02:00:00:00:00:01"));
 }
+
+#[test]
+fn a_fragment_says_where_its_ports_are_from() {
+    let told = |offset: u16, ports_known: bool| {
+        let mut explanation = explanation();
+        let part = FragmentPart { identification: 0xbeef, offset, more: offset == 0, ports_known };
+        explanation.packet.as_mut().unwrap().fragment = Some(part);
+        lines(&explanation)[1].clone()
+    };
+    assert_eq!(
+        told(0, true),
+        "fragment   of datagram 0xbeef, at byte 0, more follows: it has the ports; the live program remembers them \
+         for the others"
+    );
+    assert!(
+        told(1480, true).ends_with(
+            "at byte 1480, the last one: the ports are those of the first one, which came before it"
+        )
+    );
+    assert!(told(1480, false).ends_with("its ports are not known"));
+}
