@@ -6,7 +6,10 @@
 //!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
-use crate::hash::HashState;
+use crate::flow::TCP;
+use crate::fragments::Ports;
+use crate::hash::{HashKey, HashState};
+use crate::packet::Segment;
 use crate::shared::Shared;
 
 /// `ARRAY<ListenerLine>`, memory-mapped: a hash table with open addressing; a power of two of entries.
@@ -23,6 +26,8 @@ pub const SLOTS: &str = "SLOTS";
 pub const EXCEPTIONS: &str = "EXCEPTIONS";
 /// `ARRAY<FlowSet>`, memory-mapped: the flow table; a power of two of sets.
 pub const FLOWS: &str = "FLOWS";
+/// `ARRAY<FragmentSet>`, memory-mapped: the fragment table; a power of two of sets.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// `ARRAY<Target>`, memory-mapped: by target id; index 0 is never used.
 pub const TARGETS: &str = "TARGETS";
 /// `ARRAY<u64>`: the MAC address of each interface that the balancer is attached to, by interface index.
@@ -92,17 +97,23 @@ pub enum Continuation {
     Policy = 4,
     /// Those of them on whose source this processor does not know the verdict.
     Verdict = 5,
+    /// Fragments, the first ones included.
+    Fragment = 6,
+    /// Fragments whose ports are known.
+    FragmentFlow = 7,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 6] = [
+    pub const ALL: [Continuation; 8] = [
         Continuation::Icmp,
         Continuation::Attributes,
         Continuation::Quic,
         Continuation::TooBig,
         Continuation::Policy,
         Continuation::Verdict,
+        Continuation::Fragment,
+        Continuation::FragmentFlow,
     ];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
@@ -114,6 +125,8 @@ impl Continuation {
             Continuation::TooBig => "balancer_too_big",
             Continuation::Policy => "balancer_policy",
             Continuation::Verdict => "balancer_verdict",
+            Continuation::Fragment => "balancer_fragment",
+            Continuation::FragmentFlow => "balancer_fragment_flow",
         }
     }
 }
@@ -165,6 +178,8 @@ pub struct Settings {
     pub clients: HashState,
     /// The state of the hash of sources ([`crate::policy::sources_hash_state`]).
     pub sources: HashState,
+    /// The key of the fragments' hash.
+    pub hash_key: HashKey,
     /// The number of sets of the flow table less one: a mask.
     pub flow_set_mask: u32,
     /// The number of entries of `LISTENERS` less one: a mask.
@@ -173,6 +188,10 @@ pub struct Settings {
     pub flags: u32,
     /// 64 less the binary logarithm of the number of entries of `LISTENERS` ([`crate::listener::ListenerKey::home`]).
     pub listener_shift: u32,
+    /// The number of sets of the fragment table less one: a mask.
+    pub fragment_set_mask: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Settings {
@@ -184,5 +203,42 @@ impl Settings {
     #[inline(always)]
     pub const fn answers_oversized(&self) -> bool {
         self.flags & Settings::ANSWER_OVERSIZED != 0
+    }
+}
+
+/// What one program leaves to the next about the fragment that both have in hand.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentPorts {
+    /// The fragment's own: [`crate::packet::Fragment::mark`].
+    mark: u64,
+    /// [`Ports::both`].
+    ports: u32,
+    /// [`Ports::protocol`].
+    protocol: u16,
+    /// Not zero: the fragment begins its flow.
+    opens: u16,
+}
+
+impl FragmentPorts {
+    /// The fragment with this mark has these ports.
+    #[inline(always)]
+    pub const fn new(mark: u64, (ports, segment): (Ports, Segment)) -> FragmentPorts {
+        let opens = matches!(segment, Segment::Opening) as u16;
+        FragmentPorts { mark, ports: ports.both, protocol: ports.protocol as u16, opens }
+    }
+
+    /// What was left for the fragment with this mark.
+    #[inline(always)]
+    pub const fn of(self, mark: u64) -> Option<(Ports, Segment)> {
+        if self.mark != mark {
+            return None;
+        }
+        let segment = match (self.opens, self.protocol as u8) {
+            (0, TCP) => Segment::Established,
+            (0, _) => Segment::Ageless,
+            _ => Segment::Opening,
+        };
+        Some((Ports { both: self.ports, protocol: self.protocol as u8 }, segment))
     }
 }

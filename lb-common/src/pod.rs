@@ -39,7 +39,7 @@ pub fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 2 * 4 * 8 + 4 + 4 + 4 + 4);
+    assert!(size_of::<Settings>() == 2 * 4 * 8 + 16 + 4 + 4 + 4 + 4 + 4 + 4);
     assert!(size_of::<QuicServerKey>() == 4 + 4 + 8);
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);
@@ -47,7 +47,7 @@ const _: () = {
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
-    assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4);
+    assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);
@@ -56,4 +56,5 @@ const _: () = {
     // A per-CPU value has at most 32 KiB (the kernel's PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<crate::policy::VerdictLines>() == 32 << 10);
     assert!(size_of::<crate::source_limits::SourceSet>() == 64);
+    assert!(size_of::<crate::fragments::FragmentSet>() == 64);
 };

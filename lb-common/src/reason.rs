@@ -85,7 +85,7 @@ reasons! {
     4 MalformedIpv4 "malformed_ipv4" Node Passed "An IPv4 header that contradicts itself or the frame's length."
     5 MalformedIpv6 "malformed_ipv6" Node Passed "An IPv6 or extension header that contradicts itself or the frame's length."
     6 MalformedTransport "malformed_transport" Node Passed "The packet ends inside its TCP, UDP or ICMP header."
-    7 Fragment "fragment" Node Passed "A fragment of a datagram; fragments are not balanced yet."
+    7 Fragment "fragment" Node Passed "A fragment to no VIP, or of neither TCP nor UDP."
     8 ExtensionHeaders "extension_headers" Node Passed "More than six IPv6 extension headers."
     9 EchoAnswered "echo_answered" Node Answered "An echo request (ping) for a VIP."
     10 NoTarget "no_target" Node Dropped "The listener's target groups have no target that could take the flow."
@@ -110,6 +110,8 @@ reasons! {
     29 NotAllowed "not_allowed" Node Dropped "The load balancer's allow-list has the source in no rule for this listener."
     30 ListenerLimit "listener_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes."
     31 SourceLimit "source_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes from one source."
+    32 FragmentUnknown "fragment_unknown" Node Dropped "A fragment to a VIP whose first fragment, which has the ports, did not come before it, or more than 2 s earlier."
+    33 TinyFragment "tiny_fragment" Node Dropped "A first fragment to a VIP that ends inside its TCP or UDP header, or one that would write over TCP's flags (RFC 1858, RFC 3128)."
 }
 
 #[cfg(test)]

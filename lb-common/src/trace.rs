@@ -8,7 +8,7 @@ use crate::encapsulation::Way;
 use crate::flow::{Addresses, FlowHash};
 use crate::flow_table::{FlowEntry, Tick};
 use crate::listener::{Forward, Listener};
-use crate::packet::{Datagram, Segment, Transport, Version};
+use crate::packet::{Datagram, Fragment, Segment, Transport, Version};
 use crate::policy::Allowance;
 use crate::reason::Reason;
 use crate::slot::Slot;
@@ -60,6 +60,12 @@ pub struct Trace {
     pub reason: u8,
     /// The interface that the packet came in by.
     pub interface: u32,
+    /// The identification of a fragment's datagram.
+    pub identification: u32,
+    /// How many bytes of the datagram are before the fragment.
+    pub fragment_offset: u16,
+    /// 1 if more fragments follow.
+    pub more_fragments: u16,
 }
 
 /// What a [`Trace`] can hold; each is a bit of [`Trace::steps`].
@@ -86,6 +92,8 @@ pub enum Step {
     Reason = 256,
     /// A QUIC connection id named the target, so that no slot was asked.
     ServerId = 512,
+    /// The packet is a fragment.
+    Fragment = 1024,
     /// The source was looked for in an allow-list.
     AllowList = 1 << 11,
     /// The packet begins a flow that counts against a limit.
@@ -114,6 +122,15 @@ impl Trace {
         self.length = datagram.length;
         self.offset = datagram.offset as u16;
         self.reached(Step::Datagram);
+    }
+
+    /// The packet is a fragment.
+    #[inline(always)]
+    pub fn fragment(&mut self, fragment: Fragment) {
+        self.identification = fragment.identification;
+        self.fragment_offset = fragment.offset();
+        self.more_fragments = fragment.has_more() as u16;
+        self.reached(Step::Fragment);
     }
 
     /// The transport header.

@@ -1,6 +1,7 @@
 //! IPv4 with options and IPv6 with extension headers. The two versions differ by type.
 
 use super::Parsed;
+use super::fragment::Fragment;
 use crate::flow::{Addresses, Ipv4Addresses, Ipv6Addresses};
 use crate::memory::{Frame, View, forget_value};
 use crate::reason::Reason;
@@ -67,28 +68,12 @@ impl Version for Ipv4 {
 
     #[inline(always)]
     fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv4Addresses>> {
-        let header = frame.view::<20>(offset).ok_or(Reason::MalformedIpv4)?;
-        let header_length = (header.u8::<0>() & 0xf) as usize * 4;
-        let length = header.be16::<2>();
-        if header.u8::<0>() >> 4 != 4
-            || header_length < 20
-            || (length as usize) < header_length
-            || !frame.has(length as usize, offset)
-        {
-            return Err(Reason::MalformedIpv4);
-        }
+        let (datagram, header) = ipv4(frame, offset)?;
         // More fragments, or an offset (RFC 791, 3.1); "don't fragment" and the reserved bit say nothing here.
         if header.be16::<6>() & 0x3fff != 0 {
             return Err(Reason::Fragment);
         }
-        Ok(Datagram {
-            addresses: Ipv4Addresses { both: header.raw64::<12>() },
-            protocol: header.u8::<9>(),
-            traffic_class: header.u8::<1>(),
-            length,
-            offset,
-            payload: offset + header_length,
-        })
+        Ok(datagram)
     }
 }
 
@@ -101,30 +86,60 @@ impl Version for Ipv6 {
 
     #[inline(always)]
     fn parse(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv6Addresses>> {
-        let header = frame.view::<40>(offset).ok_or(Reason::MalformedIpv6)?;
-        // A jumbogram (RFC 2675) has a payload length of zero and is longer than any frame that XDP sees whole.
-        let length = header.be16::<4>() as usize + 40;
-        if header.u8::<0>() >> 4 != 6 || length > u16::MAX as usize || !frame.has(length, offset) {
-            return Err(Reason::MalformedIpv6);
-        }
-        let length = length as u16;
-        let addresses = addresses(header);
-        // A listener's key of that kind is IPv4's.
-        if addresses.has_mapped_destination() {
-            return Err(Reason::NotOurs);
-        }
-        let mut datagram = Datagram {
-            addresses,
-            protocol: header.u8::<6>(),
-            traffic_class: (header.be16::<0>() >> 4) as u8,
-            length,
-            offset,
-            payload: offset + 40,
-        };
-        skip_extension_headers(frame, &mut datagram)?;
-        datagram.payload = forget_value::<MAX_OFFSET>(datagram.payload, length as usize);
+        let mut datagram = ipv6(frame, offset)?;
+        skip_extension_headers(frame, &mut datagram, |_| Err(Reason::Fragment))?;
+        datagram.payload = forget_value::<MAX_OFFSET>(datagram.payload, datagram.length as usize);
         Ok(datagram)
     }
+}
+
+/// Reads the IPv4 header at `offset`, of a whole packet or of a fragment.
+#[inline(always)]
+pub(super) fn ipv4(frame: Frame<'_>, offset: usize) -> Parsed<(Datagram<Ipv4Addresses>, View<'_, 20>)> {
+    let header = frame.view::<20>(offset).ok_or(Reason::MalformedIpv4)?;
+    let header_length = (header.u8::<0>() & 0xf) as usize * 4;
+    let length = header.be16::<2>();
+    if header.u8::<0>() >> 4 != 4
+        || header_length < 20
+        || (length as usize) < header_length
+        || !frame.has(length as usize, offset)
+    {
+        return Err(Reason::MalformedIpv4);
+    }
+    let datagram = Datagram {
+        addresses: Ipv4Addresses { both: header.raw64::<12>() },
+        protocol: header.u8::<9>(),
+        traffic_class: header.u8::<1>(),
+        length,
+        offset,
+        payload: offset + header_length,
+    };
+    Ok((datagram, header))
+}
+
+/// Reads the fixed IPv6 header at `offset`: the payload is what follows it.
+#[inline(always)]
+pub(super) fn ipv6(frame: Frame<'_>, offset: usize) -> Parsed<Datagram<Ipv6Addresses>> {
+    let header = frame.view::<40>(offset).ok_or(Reason::MalformedIpv6)?;
+    // A jumbogram (RFC 2675) has a payload length of zero and is longer than any frame that XDP sees whole.
+    let length = header.be16::<4>() as usize + 40;
+    if header.u8::<0>() >> 4 != 6 || length > u16::MAX as usize || !frame.has(length, offset) {
+        return Err(Reason::MalformedIpv6);
+    }
+    let length = length as u16;
+    let addresses = addresses(header);
+    // A listener's key of that kind is IPv4's.
+    if addresses.has_mapped_destination() {
+        return Err(Reason::NotOurs);
+    }
+    Ok(Datagram {
+        addresses,
+        protocol: header.u8::<6>(),
+        traffic_class: (header.be16::<0>() >> 4) as u8,
+        length,
+        offset,
+        payload: offset + 40,
+    })
 }
 
 #[inline(always)]
@@ -134,29 +149,59 @@ pub(super) fn addresses(header: View<'_, 40>) -> Ipv6Addresses {
     }
 }
 
+/// Goes to what follows all extension headers. Each fragment header that makes the packet a fragment is given to
+/// `fragment`, which says whether what is behind it can be read.
 #[inline(always)]
-fn skip_extension_headers(frame: Frame<'_>, datagram: &mut Datagram<Ipv6Addresses>) -> Parsed<()> {
+pub(super) fn skip_extension_headers(
+    frame: Frame<'_>,
+    datagram: &mut Datagram<Ipv6Addresses>,
+    mut fragment: impl FnMut(Fragment) -> Parsed<bool>,
+) -> Parsed<()> {
     for _ in 0..MAX_EXTENSION_HEADERS {
-        // RFC 8200, 4: the length is in 8-byte units without the first; RFC 4302, 2.2: AH counts 4-byte units
-        // without the first two.
-        let unit_log2 = match datagram.protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => 3,
-            AUTHENTICATION => 2,
-            FRAGMENT => return Err(Reason::Fragment),
+        let part = match datagram.protocol {
+            // RFC 8200, 4: the length is in 8-byte units without the first; RFC 4302, 2.2: AH counts 4-byte units
+            // without the first two.
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => skip_options(frame, datagram, 3)?,
+            AUTHENTICATION => skip_options(frame, datagram, 2)?,
+            FRAGMENT => skip_fragment_header(frame, datagram)?,
             _ => return Ok(()),
         };
-        let header = frame.view::<2>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
-        datagram.protocol = header.u8::<0>();
-        // Shifted, not multiplied: the verifier must prove a bound of the product, and until Linux 6.10 knows none
-        // where it takes the length, which it does not know, for the multiplier.
-        datagram.payload += ((header.u8::<1>() as usize) << unit_log2) + 8;
+        // Or the verifier would walk each further header once for every kind of the ones before it.
+        datagram.payload = forget_value::<MAX_OFFSET>(datagram.payload, datagram.length as usize);
         if datagram.payload - datagram.offset > datagram.length as usize {
             return Err(Reason::MalformedIpv6);
         }
+        if !part.is_whole() && !fragment(part)? {
+            return Ok(());
+        }
     }
     match datagram.protocol {
-        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION => Err(Reason::ExtensionHeaders),
-        FRAGMENT => Err(Reason::Fragment),
+        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION | FRAGMENT => {
+            Err(Reason::ExtensionHeaders)
+        }
         _ => Ok(()),
     }
+}
+
+#[inline(always)]
+fn skip_options(
+    frame: Frame<'_>,
+    datagram: &mut Datagram<Ipv6Addresses>,
+    unit_log2: u32,
+) -> Parsed<Fragment> {
+    let header = frame.view::<2>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
+    datagram.protocol = header.u8::<0>();
+    // Shifted, not multiplied: the verifier must prove a bound of the product, and until Linux 6.10 knows none
+    // where it takes the length, which it does not know, for the multiplier.
+    datagram.payload += ((header.u8::<1>() as usize) << unit_log2) + 8;
+    Ok(Fragment::WHOLE)
+}
+
+/// Its length is fixed: the second byte is reserved.
+#[inline(always)]
+fn skip_fragment_header(frame: Frame<'_>, datagram: &mut Datagram<Ipv6Addresses>) -> Parsed<Fragment> {
+    let header = frame.view::<8>(datagram.payload).ok_or(Reason::MalformedIpv6)?;
+    datagram.protocol = header.u8::<0>();
+    datagram.payload += 8;
+    Ok(Fragment::from_ipv6(header))
 }

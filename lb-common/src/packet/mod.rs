@@ -4,6 +4,7 @@
 //! reasons pass the packet on untouched: before a listener is found nothing is known to be ours.
 
 mod ethernet;
+mod fragment;
 pub mod icmp_error;
 mod ip;
 pub mod mss;
@@ -12,9 +13,10 @@ pub mod too_big;
 mod transport;
 
 pub use ethernet::{Ethernet, MacAddress};
+pub use fragment::{Fragment, FragmentVersion, Part};
 pub use ip::{Datagram, Ipv4, Ipv6, Version};
 pub use quic::{Phase, Quic, Route, ServerId, quic};
-pub use transport::{EchoRequest, Segment, Transport, echo_request, transport};
+pub use transport::{EchoRequest, Segment, Transport, echo_request, ends_inside_header, transport};
 
 #[cfg(test)]
 mod tests;

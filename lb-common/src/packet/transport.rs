@@ -33,8 +33,7 @@ pub struct Transport<A> {
 /// Reads the TCP or UDP header of `datagram`; other protocols are not ours.
 #[inline(always)]
 pub fn transport<A: Addresses>(frame: Frame<'_>, datagram: &Datagram<A>) -> Parsed<Transport<A>> {
-    let header_end = datagram.payload - datagram.offset + header_length(datagram.protocol)?;
-    if header_end > datagram.length as usize {
+    if ends_inside_header(datagram)? {
         return Err(Reason::MalformedTransport);
     }
     let (ports, segment) = if datagram.protocol == TCP {
@@ -46,6 +45,13 @@ pub fn transport<A: Addresses>(frame: Frame<'_>, datagram: &Datagram<A>) -> Pars
     };
     let flow = Flow { addresses: datagram.addresses, ports, protocol: datagram.protocol };
     Ok(Transport { flow, segment })
+}
+
+/// Whether the packet is too short for its TCP or UDP header; other protocols are not ours.
+#[inline(always)]
+pub fn ends_inside_header<A: Addresses>(datagram: &Datagram<A>) -> Parsed<bool> {
+    let end = datagram.payload - datagram.offset + header_length(datagram.protocol)?;
+    Ok(end > datagram.length as usize)
 }
 
 #[inline(always)]

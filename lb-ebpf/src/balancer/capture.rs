@@ -9,21 +9,21 @@ use lb_common::{
 use lb_ebpf::packet_memory::XdpPacket;
 
 use crate::{
-    forward, forward_behind_policy, forward_by_attributes, forward_quic, icmp_error, maps, mode::Captured,
-    policy, run, too_big,
+    forward, forward_behind_policy, forward_by_attributes, forward_quic, fragment, icmp_error, maps,
+    mode::Captured, policy, run, too_big,
 };
 
 /// Takes the live program's place by an update of its links, and gives it back.
 #[xdp(frags)]
 pub fn capture(context: XdpContext) -> u32 {
     begin(&context);
-    run::<Captured>(&context, forward::<Captured, Ipv4>, forward::<Captured, Ipv6>)
+    run::<Captured, _, _>(&context, forward::<Captured, Ipv4>, forward::<Captured, Ipv6>)
 }
 
 /// Goes on with packets of listeners with attributes.
 #[xdp(frags)]
 pub fn capture_attributes(context: XdpContext) -> u32 {
-    run::<Captured>(
+    run::<Captured, _, _>(
         &context,
         forward_by_attributes::<Captured, Ipv4>,
         forward_by_attributes::<Captured, Ipv6>,
@@ -33,25 +33,41 @@ pub fn capture_attributes(context: XdpContext) -> u32 {
 /// Goes on with packets of QUIC listeners.
 #[xdp(frags)]
 pub fn capture_quic(context: XdpContext) -> u32 {
-    run::<Captured>(&context, forward_quic::<Captured, Ipv4>, forward_quic::<Captured, Ipv6>)
+    run::<Captured, _, _>(&context, forward_quic::<Captured, Ipv4>, forward_quic::<Captured, Ipv6>)
 }
 
 /// Goes on with ICMP.
 #[xdp(frags)]
 pub fn capture_icmp(context: XdpContext) -> u32 {
-    run::<Captured>(&context, icmp_error::receive::<Captured, Ipv4>, icmp_error::receive::<Captured, Ipv6>)
+    run::<Captured, _, _>(
+        &context,
+        icmp_error::receive::<Captured, Ipv4>,
+        icmp_error::receive::<Captured, Ipv6>,
+    )
+}
+
+/// Finds the ports of fragments.
+#[xdp(frags)]
+pub fn capture_fragment(context: XdpContext) -> u32 {
+    run::<Captured, _, _>(&context, fragment::receive::<Captured, Ipv4>, fragment::receive::<Captured, Ipv6>)
+}
+
+/// Goes on with fragments whose ports are known.
+#[xdp(frags)]
+pub fn capture_fragment_flow(context: XdpContext) -> u32 {
+    run::<Captured, _, _>(&context, fragment::forward::<Captured, Ipv4>, fragment::forward::<Captured, Ipv6>)
 }
 
 /// Goes on with packets that are too big for the way to their target.
 #[xdp(frags)]
 pub fn capture_too_big(context: XdpContext) -> u32 {
-    run::<Captured>(&context, too_big::answer::<Captured, Ipv4>, too_big::answer::<Captured, Ipv6>)
+    run::<Captured, _, _>(&context, too_big::answer::<Captured, Ipv4>, too_big::answer::<Captured, Ipv6>)
 }
 
 /// Goes on with packets of listeners with a policy.
 #[xdp(frags)]
 pub fn capture_policy(context: XdpContext) -> u32 {
-    run::<Captured>(
+    run::<Captured, _, _>(
         &context,
         forward_behind_policy::<Captured, Ipv4>,
         forward_behind_policy::<Captured, Ipv6>,
@@ -61,7 +77,7 @@ pub fn capture_policy(context: XdpContext) -> u32 {
 /// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
 #[xdp(frags)]
 pub fn capture_verdict(context: XdpContext) -> u32 {
-    run::<Captured>(&context, policy::decide::<Captured, Ipv4>, policy::decide::<Captured, Ipv6>)
+    run::<Captured, _, _>(&context, policy::decide::<Captured, Ipv4>, policy::decide::<Captured, Ipv6>)
 }
 
 /// Clears the record and keeps the packet as it came, unless the sample leaves it out: then its length is zero.

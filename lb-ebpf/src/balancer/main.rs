@@ -16,6 +16,7 @@ mod counters;
 mod echo;
 mod encapsulate;
 mod explain;
+mod fragment;
 mod icmp_error;
 mod listener;
 mod maps;
@@ -29,13 +30,13 @@ mod too_big;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{
-    flow::{FlowHash, Ipv4Addresses, Ipv6Addresses},
+    flow::FlowHash,
     listener::Listener,
     maps::{Continuation, Programs},
-    memory::forget_value,
+    memory::{Frame, forget_value},
     packet::{
-        Datagram, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6, MacAddress, Route, Transport,
-        Version, transport,
+        Datagram, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FragmentVersion, Ipv4, Ipv6, MacAddress, Parsed,
+        Part, Route, Transport, Version, transport,
     },
     reason::{Reason, Verdict},
     target_id::TargetId,
@@ -64,53 +65,97 @@ impl From<Reason> for Exit {
 /// The program that is attached to the node's interfaces: packets of listeners without attributes.
 #[xdp(frags)]
 pub fn balancer(context: XdpContext) -> u32 {
-    run::<Live>(&context, forward::<Live, Ipv4>, forward::<Live, Ipv6>)
+    run::<Live, _, _>(&context, forward::<Live, Ipv4>, forward::<Live, Ipv6>)
 }
 
 /// Goes on with packets of listeners with attributes.
 #[xdp(frags)]
 pub fn balancer_attributes(context: XdpContext) -> u32 {
-    run::<Live>(&context, forward_by_attributes::<Live, Ipv4>, forward_by_attributes::<Live, Ipv6>)
+    run::<Live, _, _>(&context, forward_by_attributes::<Live, Ipv4>, forward_by_attributes::<Live, Ipv6>)
 }
 
 /// Goes on with packets of QUIC listeners.
 #[xdp(frags)]
 pub fn balancer_quic(context: XdpContext) -> u32 {
-    run::<Live>(&context, forward_quic::<Live, Ipv4>, forward_quic::<Live, Ipv6>)
+    run::<Live, _, _>(&context, forward_quic::<Live, Ipv4>, forward_quic::<Live, Ipv6>)
 }
 
 /// Goes on with ICMP.
 #[xdp(frags)]
 pub fn balancer_icmp(context: XdpContext) -> u32 {
-    run::<Live>(&context, icmp_error::receive::<Live, Ipv4>, icmp_error::receive::<Live, Ipv6>)
+    run::<Live, _, _>(&context, icmp_error::receive::<Live, Ipv4>, icmp_error::receive::<Live, Ipv6>)
+}
+
+/// Finds the ports of fragments.
+#[xdp(frags)]
+pub fn balancer_fragment(context: XdpContext) -> u32 {
+    run::<Live, _, _>(&context, fragment::receive::<Live, Ipv4>, fragment::receive::<Live, Ipv6>)
+}
+
+/// Goes on with fragments whose ports are known.
+#[xdp(frags)]
+pub fn balancer_fragment_flow(context: XdpContext) -> u32 {
+    run::<Live, _, _>(&context, fragment::forward::<Live, Ipv4>, fragment::forward::<Live, Ipv6>)
 }
 
 /// Goes on with packets that are too big for the way to their target.
 #[xdp(frags)]
 pub fn balancer_too_big(context: XdpContext) -> u32 {
-    run::<Live>(&context, too_big::answer::<Live, Ipv4>, too_big::answer::<Live, Ipv6>)
+    run::<Live, _, _>(&context, too_big::answer::<Live, Ipv4>, too_big::answer::<Live, Ipv6>)
+}
+
+/// What a program reads of an IP packet before its own stages begin.
+trait Header<V: Version>: Sized {
+    fn read(frame: Frame<'_>, offset: usize) -> Parsed<Self>;
+    fn datagram(&self) -> &Datagram<V::Addresses>;
+}
+
+/// Whole packets; fragments end with a [`Reason`].
+impl<V: Version> Header<V> for Datagram<V::Addresses> {
+    #[inline(always)]
+    fn read(frame: Frame<'_>, offset: usize) -> Parsed<Self> {
+        V::parse(frame, offset)
+    }
+
+    #[inline(always)]
+    fn datagram(&self) -> &Datagram<V::Addresses> {
+        self
+    }
+}
+
+/// Whole packets and fragments.
+impl<V: FragmentVersion> Header<V> for Part<V::Addresses> {
+    #[inline(always)]
+    fn read(frame: Frame<'_>, offset: usize) -> Parsed<Self> {
+        V::part(frame, offset)
+    }
+
+    #[inline(always)]
+    fn datagram(&self) -> &Datagram<V::Addresses> {
+        &self.datagram
+    }
 }
 
 /// Goes on with packets of listeners with a policy.
 #[xdp(frags)]
 pub fn balancer_policy(context: XdpContext) -> u32 {
-    run::<Live>(&context, forward_behind_policy::<Live, Ipv4>, forward_behind_policy::<Live, Ipv6>)
+    run::<Live, _, _>(&context, forward_behind_policy::<Live, Ipv4>, forward_behind_policy::<Live, Ipv6>)
 }
 
 /// Finds the policies' verdicts on sources that were not seen lately, and counts new flows.
 #[xdp(frags)]
 pub fn balancer_verdict(context: XdpContext) -> u32 {
-    run::<Live>(&context, policy::decide::<Live, Ipv4>, policy::decide::<Live, Ipv6>)
+    run::<Live, _, _>(&context, policy::decide::<Live, Ipv4>, policy::decide::<Live, Ipv6>)
 }
 
 /// Runs the stages for the packet's version of IP, and returns the XDP action.
 #[inline(always)]
-fn run<M: Mode>(
+fn run<M: Mode, H4: Header<Ipv4>, H6: Header<Ipv6>>(
     context: &XdpContext,
-    ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
-    ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
+    ipv4: impl FnOnce(&mut XdpPacket, &H4) -> Result<u32, Exit>,
+    ipv6: impl FnOnce(&mut XdpPacket, &H6) -> Result<u32, Exit>,
 ) -> u32 {
-    let action = match balance::<M>(&mut XdpPacket::new(context), ipv4, ipv6) {
+    let action = match balance::<M, H4, H6>(&mut XdpPacket::new(context), ipv4, ipv6) {
         Ok(action) => action,
         Err(Exit::Reason(reason)) => end::<M>(context, reason),
         Err(Exit::Continue(continuation)) => {
@@ -124,28 +169,34 @@ fn run<M: Mode>(
 }
 
 #[inline(always)]
-fn balance<M: Mode>(
+fn balance<M: Mode, H4: Header<Ipv4>, H6: Header<Ipv6>>(
     packet: &mut XdpPacket,
-    ipv4: impl FnOnce(&mut XdpPacket, &Datagram<Ipv4Addresses>) -> Result<u32, Exit>,
-    ipv6: impl FnOnce(&mut XdpPacket, &Datagram<Ipv6Addresses>) -> Result<u32, Exit>,
+    ipv4: impl FnOnce(&mut XdpPacket, &H4) -> Result<u32, Exit>,
+    ipv6: impl FnOnce(&mut XdpPacket, &H6) -> Result<u32, Exit>,
 ) -> Result<u32, Exit> {
     let ethernet = Ethernet::parse(packet.frame())?;
     match ethernet.ethertype {
-        ETHERTYPE_IPV4 => ipv4(packet, &datagram::<M, Ipv4>(packet, ethernet)?),
-        ETHERTYPE_IPV6 => ipv6(packet, &datagram::<M, Ipv6>(packet, ethernet)?),
+        ETHERTYPE_IPV4 => ipv4(packet, &header::<M, Ipv4, H4>(packet, ethernet).map_err(unread)?),
+        ETHERTYPE_IPV6 => ipv6(packet, &header::<M, Ipv6, H6>(packet, ethernet).map_err(unread)?),
         _ => Err(Reason::NotIp.into()),
     }
 }
 
+/// What becomes of a packet whose headers a program has not read: of a fragment another program does.
 #[inline(always)]
-fn datagram<M: Mode, V: Version>(packet: &XdpPacket, ethernet: Ethernet) -> Stage<Datagram<V::Addresses>> {
+fn unread(reason: Reason) -> Exit {
+    if reason == Reason::Fragment { Exit::Continue(Continuation::Fragment) } else { reason.into() }
+}
+
+#[inline(always)]
+fn header<M: Mode, V: Version, H: Header<V>>(packet: &XdpPacket, ethernet: Ethernet) -> Stage<H> {
     // A switch that floods hands every node the frames of the others.
     if ethernet.destination != MacAddress::from_bits(maps::interface(packet.interface())) {
         return Err(Reason::OtherMac);
     }
-    let datagram = V::parse(packet.frame(), ethernet.payload)?;
-    M::note(|trace| trace.datagram::<V>(&datagram));
-    Ok(datagram)
+    let header = H::read(packet.frame(), ethernet.payload)?;
+    M::note(|trace| trace.datagram::<V>(header.datagram()));
+    Ok(header)
 }
 
 #[inline(always)]

@@ -13,9 +13,13 @@ use lb_common::{
     capture::{CaptureEvent, CaptureFilter},
     encapsulation::Target,
     flow_table::FlowSet,
+    fragments::{FragmentSet, Ports},
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
-    maps::{Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, Programs, SLOTS_PER_LINE, Settings, SlotLine},
-    packet::too_big::ANSWERS,
+    maps::{
+        Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, FragmentPorts, Programs, SLOTS_PER_LINE, Settings,
+        SlotLine,
+    },
+    packet::{Segment, too_big::ANSWERS},
     policy::{Allowance, AllowedKey, PolicyLine, VERDICT_LINES, VerdictLine, VerdictLines},
     reason::Reason,
     shared::Shared,
@@ -41,6 +45,8 @@ static SLOTS: Array<SlotLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 static EXCEPTIONS: Array<ExceptionLine> = Array::with_max_entries(2048, BPF_F_MMAPABLE);
 #[map]
 static FLOWS: Array<FlowSet> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static FRAGMENTS: Array<FragmentSet> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static TARGETS: Array<Target> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
@@ -79,6 +85,8 @@ static CAPTURE_RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 static CAPTURE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ANSWER_LIMIT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FRAGMENT_PORTS: PerCpuArray<FragmentPorts> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 static INNER_MTU: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
@@ -139,6 +147,11 @@ pub fn exception_mark(slot: u32) -> Option<&'static Shared<u16>> {
 #[inline(always)]
 pub fn flow_set(index: u32) -> Option<&'static FlowSet> {
     FLOWS.get(index)
+}
+
+#[inline(always)]
+pub fn fragment_set(index: u32) -> Option<&'static FragmentSet> {
+    FRAGMENTS.get(index)
 }
 
 #[inline(always)]
@@ -222,6 +235,22 @@ pub fn note_inner_mtu<M: Mode>(bytes: u16) {
 #[inline(always)]
 pub fn inner_mtu<M: Mode>() -> u16 {
     INNER_MTU.get(M::LASTS as u32).map_or(0, |noted| *noted as u16)
+}
+
+/// Leaves a fragment's ports to the program that goes on with it; a place of its own for a packet that is explained,
+/// as in [`note_inner_mtu`].
+#[inline(always)]
+pub fn note_fragment<M: Mode>(ports: FragmentPorts) {
+    if let Some(noted) = FRAGMENT_PORTS.get_ptr_mut(M::LASTS as u32) {
+        // SAFETY: as in `add_reason`.
+        unsafe { *noted = ports };
+    }
+}
+
+/// What [`note_fragment`] was given for the fragment with this mark.
+#[inline(always)]
+pub fn fragment_ports<M: Mode>(mark: u64) -> Option<(Ports, Segment)> {
+    FRAGMENT_PORTS.get(M::LASTS as u32)?.of(mark)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ use lb_common::{
     flow::Addresses,
     listener::Listener,
     maps::{Continuation, Settings},
-    packet::{Datagram, Segment, Transport, Version, transport},
+    packet::{FragmentVersion, Part, Segment, Transport, transport},
     policy::{AllowListId, AllowedKey, PolicyLine, VerdictLine, halves, source_hash, verdict_line},
     rate_limit::RateLimit,
     reason::Reason,
@@ -28,7 +28,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{Exit, Stage, listener, maps, martian, mode::Mode, slot};
+use crate::{Exit, Stage, fragment, listener, maps, martian, mode::Mode, slot};
 
 /// Whether a packet of a listener with a policy goes on.
 #[inline(always)]
@@ -59,11 +59,16 @@ pub fn check<M: Mode, A: Addresses>(
 
 /// Finds the verdict on the packet's source and counts the flow that it may begin; sends it back if it may go on.
 #[inline(always)]
-pub fn decide<M: Mode, V: Version>(
+pub fn decide<M: Mode, V: FragmentVersion>(
     packet: &mut XdpPacket,
-    datagram: &Datagram<V::Addresses>,
+    part: &Part<V::Addresses>,
 ) -> Result<u32, Exit> {
-    let Transport { flow, segment } = transport(packet.frame(), datagram)?;
+    let (transport, back) = if part.fragment.is_whole() {
+        (transport(packet.frame(), &part.datagram)?, Continuation::Policy)
+    } else {
+        (fragment::transport_of::<M, _>(part)?, Continuation::FragmentFlow)
+    };
+    let Transport { flow, segment } = transport;
     let settings = maps::settings()?;
     let listener = listener::find(&flow, settings)?.listener();
     let policy = maps::policy(listener.counter)?;
@@ -84,15 +89,15 @@ pub fn decide<M: Mode, V: Version>(
     }
     if !is_counted(segment, policy) {
         *line = verdict;
-        return Err(Exit::Continue(Continuation::Policy));
+        return Err(Exit::Continue(back));
     }
     // What nobody can have sent uses up nobody's limit.
-    martian::refuse(&datagram.addresses)?;
+    martian::refuse(&flow.addresses)?;
     M::note(|trace| trace.limits());
     let prefix = policy.source_prefix(source, V::PROTOCOL == 4);
     count::<M>(policy, listener.counter, source_hash(prefix, listener.counter, &settings.sources))?;
     *line = verdict.admitting();
-    Err(Exit::Continue(Continuation::Policy))
+    Err(Exit::Continue(back))
 }
 
 /// Whether the packet begins a flow that a limit counts. Of UDP nothing tells which packet does.

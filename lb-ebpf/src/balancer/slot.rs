@@ -116,8 +116,9 @@ fn mark_exception<M: Mode>(index: u32, now: Tick) {
     }
 }
 
+/// The flow table's and the fragment table's time.
 #[inline(always)]
-fn now() -> Tick {
+pub fn now() -> Tick {
     Tick::from_nanoseconds(nanoseconds())
 }
 

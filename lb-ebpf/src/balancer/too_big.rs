@@ -8,7 +8,7 @@ use lb_common::{
     encapsulation::Target,
     maps::Continuation,
     packet::{
-        Datagram, Ipv4, Ipv6,
+        Datagram, FragmentVersion, Ipv4, Ipv6, Part,
         too_big::{self, TooBigVersion, quoted},
     },
     reason::Reason,
@@ -18,9 +18,9 @@ use lb_ebpf::packet_memory::XdpPacket;
 use crate::{Exit, Stage, maps, martian, mode::Mode, slot};
 
 /// A version of IP whose packets can be turned into answers.
-pub trait IcmpVersion: TooBigVersion {
+pub trait IcmpVersion: TooBigVersion + FragmentVersion {
     /// Whether the sender of the packet at `offset` is to be told: it forbids fragments, or the node's settings
-    /// say that all are.
+    /// say that all are. Of an IPv4 datagram's fragments only the first may be answered (RFC 1122, 3.2.2).
     fn wants_answer(packet: &XdpPacket, offset: usize) -> bool;
     /// The sum of the `length` quoted bytes at `offset`.
     fn sum(packet: &XdpPacket, offset: usize, length: usize) -> Option<u16>;
@@ -39,6 +39,8 @@ pub trait IcmpVersion: TooBigVersion {
 const LINK: usize = 22;
 /// The flag in an IPv4 header.
 const DONT_FRAGMENT: u16 = 0x4000;
+/// The offset of a fragment in the same field.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// What becomes of a packet that could not be sent to `target`: one that is too big goes on in a program of its own.
 /// ICMP errors do not come here: an error gets no answer (RFC 1122, 3.2.2).
@@ -55,9 +57,9 @@ pub fn exit<M: Mode>(reason: Reason, target: &Target) -> Exit {
 #[inline(always)]
 pub fn answer<M: Mode, V: IcmpVersion>(
     packet: &mut XdpPacket,
-    datagram: &Datagram<V::Addresses>,
+    part: &Part<V::Addresses>,
 ) -> Result<u32, Exit> {
-    Ok(try_answer::<M, V>(packet, datagram, maps::inner_mtu::<M>())?)
+    Ok(try_answer::<M, V>(packet, &part.datagram, maps::inner_mtu::<M>())?)
 }
 
 #[inline(always)]
@@ -110,8 +112,10 @@ impl IcmpVersion for Ipv4 {
     #[inline(always)]
     fn wants_answer(packet: &XdpPacket, offset: usize) -> bool {
         let Some(header) = packet.frame().view::<20>(offset) else { return false };
-        header.be16::<6>() & DONT_FRAGMENT != 0
-            || maps::settings().is_ok_and(|settings| settings.answers_oversized())
+        let word = header.be16::<6>();
+        let may_be_told =
+            word & DONT_FRAGMENT != 0 || maps::settings().is_ok_and(|settings| settings.answers_oversized());
+        word & FRAGMENT_OFFSET == 0 && may_be_told
     }
 
     #[inline(always)]

@@ -14,6 +14,9 @@ pub(crate) fn comment(trace: &Trace, names: &Names) -> String {
         Some(reason) => format!("verdict={} reason={}", reason.verdict().as_str(), reason.name()),
         None => "verdict=forwarded".to_owned(),
     }];
+    if trace.has(Step::Fragment) {
+        parts.push(format!("fragment={:#x}@{}", trace.identification, trace.fragment_offset));
+    }
     if trace.has(Step::Listener) {
         let listener = names.listeners.get(&Listener::from_word(trace.listener).counter);
         parts.push(listener.map_or_else(
@@ -61,6 +64,10 @@ mod tests {
         let mut trace = Trace::default();
         trace.ends(Reason::NotOurs as u8);
         assert_eq!(comment(&trace, &names), "verdict=passed reason=not_ours");
+        trace.identification = 0xbeef;
+        trace.fragment_offset = 1480;
+        trace.steps |= Step::Fragment as u32;
+        assert_eq!(comment(&trace, &names), "verdict=passed reason=not_ours fragment=0xbeef@1480");
         let mut trace = Trace::default();
         trace.target(TargetId(7), Way(0));
         assert!(outdates(&trace, &names));

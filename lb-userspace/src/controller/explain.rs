@@ -16,8 +16,8 @@ use crate::explain::Question;
 use crate::explain::outer::{address, mac, outer};
 use crate::explain::question::{Bytes, MOST_PACKETS, Packet, Packets, hexadecimal};
 use crate::explain::report::{
-    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart, TargetPart,
-    VerdictPart,
+    Explanation, FlowTablePart, FragmentPart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart,
+    TargetPart, VerdictPart,
 };
 use crate::model::Prefix;
 use crate::status::report::NextHopReport;
@@ -146,6 +146,16 @@ fn packet_part(trace: &Trace) -> Option<PacketPart> {
             .to_owned()
         }),
         length: trace.length,
+        fragment: fragment_part(trace),
+    })
+}
+
+fn fragment_part(trace: &Trace) -> Option<FragmentPart> {
+    trace.has(Step::Fragment).then(|| FragmentPart {
+        identification: trace.identification,
+        offset: trace.fragment_offset,
+        more: trace.more_fragments != 0,
+        ports_known: trace.has(Step::Flow),
     })
 }
 

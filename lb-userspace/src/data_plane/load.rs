@@ -122,7 +122,7 @@ pub(super) fn load_programs(
     load_program(ebpf, programs.entry())
 }
 
-fn entries(capacity: Capacity) -> [(&'static str, u32); 14] {
+fn entries(capacity: Capacity) -> [(&'static str, u32); 15] {
     let slots = 1u32 << capacity.slots_log2;
     [
         (names::LISTENERS, listeners::places(capacity.listeners)),
@@ -132,6 +132,7 @@ fn entries(capacity: Capacity) -> [(&'static str, u32); 14] {
         (names::SLOTS, slots / names::SLOTS_PER_LINE),
         (names::EXCEPTIONS, slots / names::EXCEPTIONS_PER_LINE),
         (names::FLOWS, 1 << capacity.flow_sets_log2),
+        (names::FRAGMENTS, 1 << capacity.fragment_sets_log2),
         (names::TARGETS, capacity.targets),
         (names::INTERFACES, capacity.interfaces),
         (names::LISTENER_COUNTERS, capacity.listeners),

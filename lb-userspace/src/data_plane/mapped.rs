@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, ensure};
 use lb_common::flow_table::FlowSet;
+use lb_common::fragments::FragmentSet;
 use lb_common::listener::ListenerLine;
 use lb_common::maps::{ExceptionLine, SlotLine};
 use lb_common::policy::PolicyLine;
@@ -22,7 +23,7 @@ use memmap2::{MmapOptions, MmapRaw};
 /// 8, and every bit pattern is a value.
 pub unsafe trait SharedValue {}
 
-// SAFETY: arrays of `Shared` numbers, here and below: 8, 64, 64, 64, 64 and 128 bytes.
+// SAFETY: arrays of `Shared` numbers, here and below: 8, 64, 64, 64, 64, 64 and 128 bytes.
 unsafe impl SharedValue for Shared<u64> {}
 // SAFETY: as above.
 unsafe impl SharedValue for SlotLine {}
@@ -30,6 +31,8 @@ unsafe impl SharedValue for SlotLine {}
 unsafe impl SharedValue for ExceptionLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for FlowSet {}
+// SAFETY: as above.
+unsafe impl SharedValue for FragmentSet {}
 // SAFETY: as above.
 unsafe impl SharedValue for ListenerLine {}
 // SAFETY: as above.

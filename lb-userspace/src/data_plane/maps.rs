@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
+use lb_common::fragments::FragmentSet;
 use lb_common::hash::HashKey;
 use lb_common::listener::{
     Forward, Listener, ListenerKey, ListenerLine, QuicServerKey, Traffic, clients_hash_state,
@@ -47,6 +48,7 @@ pub struct Maps {
     slots: MappedArray<SlotLine>,
     exceptions: MappedArray<ExceptionLine>,
     flows: MappedArray<FlowSet>,
+    fragments: MappedArray<FragmentSet>,
     targets: MappedArray<TargetWords>,
     /// What stands before listeners.
     pub policies: Policies,
@@ -63,10 +65,17 @@ impl Maps {
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
-        let clients = clients_hash_state(hash_key);
-        let sources = sources_hash_state(hash_key);
-        let (listener_mask, listener_shift) = (places - 1, u64::BITS - places.trailing_zeros());
-        let settings = Settings { clients, sources, flow_set_mask, listener_mask, flags: 0, listener_shift };
+        let settings = Settings {
+            clients: clients_hash_state(hash_key),
+            sources: sources_hash_state(hash_key),
+            hash_key,
+            flow_set_mask,
+            listener_mask: places - 1,
+            listener_shift: u64::BITS - places.trailing_zeros(),
+            fragment_set_mask: (1 << capacity.fragment_sets_log2) - 1,
+            flags: 0,
+            reserved: 0,
+        };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         Ok(Maps {
@@ -87,6 +96,7 @@ impl Maps {
             slots: maps.mapped(names::SLOTS, slots / SLOTS_PER_LINE)?,
             exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
             flows: maps.mapped(names::FLOWS, 1 << capacity.flow_sets_log2)?,
+            fragments: maps.mapped(names::FRAGMENTS, 1 << capacity.fragment_sets_log2)?,
             targets: maps.mapped(names::TARGETS, capacity.targets)?,
             policies: Policies::new(
                 maps.mapped(names::POLICIES, capacity.listeners)?,
@@ -321,6 +331,17 @@ impl Maps {
                 entry.0 != 0 && gone(entry) && cell.replace_if(entry.0, 0)
             })
             .count()
+    }
+
+    /// The fragment table: what is awaited of datagrams that come in fragments.
+    pub fn fragment_sets(&self) -> &[FragmentSet] {
+        self.fragments.values()
+    }
+
+    /// Forgets the ports of all datagrams of which fragments are still to come.
+    pub fn forget_fragments(&self) {
+        let entries = self.fragments.values().iter().flat_map(|set| set.0.iter());
+        entries.for_each(|entry| entry.store(0));
     }
 
     /// Packets by reason, summed over the processors.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    Explanation, FlowTablePart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart, TargetPart,
-    VerdictPart,
+    Explanation, FlowTablePart, FragmentPart, FramePart, ListenerPart, PacketPart, PolicyPart, SlotPart,
+    TargetPart, VerdictPart,
 };
 use crate::status::report::NextHopReport;
 
@@ -25,6 +25,9 @@ pub fn render(explanation: &Explanation, detail: Detail) -> String {
         _ = writeln!(page, "{stage:<11}{}", text.trim_end());
     };
     line("packet", packet(explanation));
+    if let Some(part) = explanation.packet.as_ref().and_then(|packet| packet.fragment.as_ref()) {
+        line("fragment", fragment(part));
+    }
     if let Some(part) = &explanation.listener {
         line("listener", listener(part));
     }
@@ -87,6 +90,18 @@ fn packet(explanation: &Explanation) -> String {
 
 fn end(address: std::net::IpAddr, port: Option<u16>) -> String {
     port.map_or_else(|| address.to_string(), |port| std::net::SocketAddr::new(address, port).to_string())
+}
+
+fn fragment(part: &FragmentPart) -> String {
+    let FragmentPart { identification, offset, more, ports_known } = part;
+    let which = if *more { "more follows" } else { "the last one" };
+    let ports = match (offset, ports_known) {
+        (0, true) => "it has the ports; the live program remembers them for the others",
+        (0, false) => "its ports are not read",
+        (_, true) => "the ports are those of the first one, which came before it",
+        (_, false) => "its ports are not known",
+    };
+    format!("of datagram {identification:#x}, at byte {offset}, {which}: {ports}")
 }
 
 fn listener(part: &ListenerPart) -> String {

@@ -81,6 +81,22 @@ pub struct PacketPart {
     pub segment: Option<String>,
     /// Bytes from the IP header on.
     pub length: u16,
+    /// Which part of its datagram it is, if it is a fragment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<FragmentPart>,
+}
+
+/// A fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentPart {
+    /// The datagram's identification.
+    pub identification: u32,
+    /// How many bytes of the datagram are before it.
+    pub offset: u16,
+    /// Whether more fragments follow.
+    pub more: bool,
+    /// Whether its ports are known: its own, or those of a first fragment that came before it.
+    pub ports_known: bool,
 }
 
 /// A listener.

@@ -58,6 +58,17 @@ fn word(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
 }
 
+/// The hash of a fragmented datagram's identity: its number, the protocol where that tells datagrams apart, a bit
+/// that says what this is, and both addresses as 16 bytes.
+pub(super) fn datagram(key: [u64; 2], identification: u32, source: IpAddr, vip: IpAddr, protocol: u8) -> u64 {
+    // In IPv6 the numbers of all protocols are one sequence (RFC 8200, 4.5).
+    let protocol = if source.is_ipv4() { protocol } else { 0 };
+    let mut message = identification.to_le_bytes().to_vec();
+    message.extend([protocol, 1, 0, 0]);
+    message.extend([source, vip].map(octets).concat());
+    sip_1_3(key, &message)
+}
+
 /// SipHash-1-3 of whole words.
 fn sip_1_3(key: [u64; 2], message: &[u8]) -> u64 {
     let mut state = Sip {

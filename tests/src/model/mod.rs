@@ -1,19 +1,20 @@
 //! The data plane once more, in plain Rust: what must become of a packet on a node, and what it leaves behind.
 //!
-//! Written from the design and the RFCs (791, 792, 2003, 2473, 4443, 6438, 6864, 8200, 9293 and the draft of
+//! Written from the design and the RFCs (791, 792, 1858, 2003, 2473, 4443, 6438, 6864, 6946, 8200, 9293 and the draft of
 //! GUE), not from the eBPF programs: whoever changes the one does not look at the other, so that a mistake has
 //! to be made twice to stay unseen. Simple rather than fast: no maps, no pointers, no unsafe code, one
 //! concept a file. It shares with the program only names (reasons, the slot's two ids).
 //!
 //! ```text
 //!   packet (parse) → node (listener, verdict) → policy → choice (slot, flow table) → encapsulation
-//!                                             ↘ echo, martian, quote, too_big
+//!                   ↘ fragments                      ↘ echo, martian, quote, too_big
 //! ```
 
 mod choice;
 mod echo;
 mod encapsulation;
 pub mod flow_table;
+pub mod fragments;
 mod hash;
 mod martian;
 pub mod node;
@@ -24,6 +25,7 @@ pub mod target;
 mod too_big;
 
 pub use flow_table::{FlowTable, Remembered, Tick};
+pub use fragments::{Awaited, Fragments};
 pub use node::{Action, Affinity, Counters, Listener, Node, Outcome, Table, Tracking};
 pub use policy::Policy;
 pub use target::{Ends, NextHop, Target};

@@ -7,7 +7,8 @@ use lb_common::listener::Traffic;
 use lb_common::{Reason, Slot, TargetId, Verdict};
 
 use super::flow_table::{FlowTable, Sighting, Tick};
-use super::packet::{Packet, Ports, TCP, Transport, UDP};
+use super::fragments::{Fragment, Fragments};
+use super::packet::{self, Packet, Ports, TCP, Transport, UDP};
 use super::policy::Policy;
 use super::quote::Flow;
 use super::target::Target;
@@ -36,6 +37,8 @@ pub struct Node {
     pub targets: BTreeMap<TargetId, Target>,
     /// Flows that are remembered.
     pub flows: FlowTable,
+    /// Datagrams whose later fragments may come.
+    pub fragments: Fragments,
     /// Whether senders are told of packets that are too big although they may be fragmented.
     pub answers_oversized: bool,
     /// What was counted.
@@ -163,6 +166,7 @@ impl Node {
                 return Ok(self.error(frame, &packet, now)?);
             }
             Transport::Icmp(kind, code) => return Err(self.ping(frame, &packet, kind, code)),
+            Transport::Fragment(fragment) => self.fragment(frame, &packet, fragment, now)?,
         };
         let flow = Flow { client: packet.source, protocol, ports };
         self.check_policy(&packet, &flow)?;
@@ -181,6 +185,42 @@ impl Node {
             Some(policy) if !policy.admits(flow.protocol, flow.client) => Err(Reason::NotAllowed),
             _ => Ok(()),
         }
+    }
+
+    /// Protocol and ports of a fragment, and whether it begins its flow.
+    fn fragment(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+        fragment: Fragment,
+        now: Tick,
+    ) -> Result<(u8, Ports, bool), Reason> {
+        if !self.vips.contains(&packet.destination) || !fragment.may_have_ports(packet.source) {
+            return Err(Reason::Fragment);
+        }
+        let Fragment { identification, more, protocol, .. } = fragment;
+        let hash = hash::datagram(self.key, identification, packet.source, packet.destination, protocol);
+        if fragment.offset > 0 {
+            if fragment.overwrites_flags() {
+                return Err(Reason::TinyFragment);
+            }
+            let known = self.fragments.find(hash, more, now);
+            return known.map(|(protocol, ports)| (protocol, ports, false)).ok_or(Reason::FragmentUnknown);
+        }
+        let end = packet.ip_at + packet.length;
+        let read = |end| {
+            let bytes = frame.get(packet.transport_at..end).unwrap_or_default();
+            packet::transport(protocol, packet.source, bytes)
+        };
+        let (ports, begins) = match read(end) {
+            Ok(Transport::Tcp(ports, begins)) => (ports, begins),
+            Ok(Transport::Udp(ports)) => (ports, false),
+            Ok(_) | Err(Reason::NotOurs) => return Err(Reason::Fragment),
+            Err(_) => return Err(Reason::TinyFragment),
+        };
+        read(end.min(self.first_buffer))?;
+        self.fragments.remember(hash, protocol, ports, now);
+        Ok((protocol, ports, begins))
     }
 
     /// An error goes where the flow that it speaks of goes; it is no sign of that flow's life.

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::Reason;
 
+use super::fragments::{self, Fragment};
+
 /// The number of TCP (RFC 9293).
 pub const TCP: u8 = 6;
 /// The number of UDP (RFC 768).
@@ -20,7 +22,7 @@ const MOST_TAGS: usize = 2;
 /// IPv6 extension headers that are walked (RFC 8200, 4).
 pub(super) const MOST_EXTENSIONS: usize = 6;
 
-/// A whole IP packet that TCP, UDP or ICMP follows, in a frame for the node.
+/// An IP packet in a frame for the node: a whole one that TCP, UDP or ICMP follows, or a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
     /// Where the IP header begins in the frame.
@@ -48,6 +50,8 @@ pub enum Transport {
     Udp(Ports),
     /// ICMP or ICMPv6: type and code.
     Icmp(u8, u8),
+    /// A part of a datagram, of whatever protocol.
+    Fragment(Fragment),
 }
 
 /// Source and destination port.
@@ -87,7 +91,10 @@ impl Packet {
             traffic_class: datagram.traffic_class,
             source: datagram.source,
             destination: datagram.destination,
-            transport: transport(&datagram, payload.unwrap_or_default())?,
+            transport: match datagram.fragment {
+                Some(fragment) => Transport::Fragment(fragment),
+                None => transport(datagram.protocol, datagram.source, payload.unwrap_or_default())?,
+            },
             transport_at: ip_at + datagram.headers,
         })
     }
@@ -113,6 +120,7 @@ struct Datagram {
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
+    fragment: Option<Fragment>,
 }
 
 /// RFC 791, 3.1. The packet has `most` bytes at most.
@@ -123,10 +131,6 @@ fn ipv4(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
     if header[0] >> 4 != 4 || headers < 20 || length < headers || length > most {
         return Err(Reason::MalformedIpv4);
     }
-    let (more_fragments, offset) = (header[6] & 0x20 != 0, u16::from_be_bytes([header[6] & 0x1f, header[7]]));
-    if more_fragments || offset != 0 {
-        return Err(Reason::Fragment);
-    }
     Ok(Datagram {
         headers,
         length,
@@ -134,6 +138,7 @@ fn ipv4(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
         source: IpAddr::V4(Ipv4Addr::new(header[12], header[13], header[14], header[15])),
         destination: IpAddr::V4(Ipv4Addr::new(header[16], header[17], header[18], header[19])),
         protocol: header[9],
+        fragment: fragments::ipv4(header),
     })
 }
 
@@ -149,7 +154,7 @@ fn ipv6(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
     if destination.to_ipv4_mapped().is_some() {
         return Err(Reason::NotOurs);
     }
-    let (protocol, headers) = extensions(bytes, length, header[6])?;
+    let (protocol, headers, fragment) = extensions(bytes, length, header[6])?;
     Ok(Datagram {
         headers,
         length,
@@ -157,6 +162,7 @@ fn ipv6(bytes: &[u8], most: usize) -> Result<Datagram, Reason> {
         source: IpAddr::V6(source),
         destination: IpAddr::V6(destination),
         protocol,
+        fragment,
     })
 }
 
@@ -165,15 +171,14 @@ pub(super) fn ipv6_address(bytes: &[u8]) -> Ipv6Addr {
     Ipv6Addr::from(octets)
 }
 
-/// The protocol behind all extension headers of an IPv6 packet of `length` bytes, and where it begins.
-fn extensions(packet: &[u8], length: usize, mut next: u8) -> Result<(u8, usize), Reason> {
-    const FRAGMENT: u8 = 44;
-    let mut at = 40;
+/// The protocol behind all extension headers of an IPv6 packet of `length` bytes that can be read, where it begins, and
+/// which part the packet is.
+fn extensions(packet: &[u8], length: usize, mut next: u8) -> Result<(u8, usize, Option<Fragment>), Reason> {
+    let (mut at, mut part) = (40, None);
     for walked in 0.. {
-        if next == FRAGMENT {
-            return Err(Reason::Fragment);
-        }
         let (unit, fixed) = match next {
+            // Of a fixed length (RFC 8200, 4.5).
+            fragments::HEADER => (0, 8),
             // Hop-by-hop options, routing, destination options: 8-byte units, the first not counted.
             0 | 43 | 60 => (8, 8),
             // Authentication (RFC 4302, 2.2): 4-byte units less two.
@@ -186,18 +191,30 @@ fn extensions(packet: &[u8], length: usize, mut next: u8) -> Result<(u8, usize),
         let [following, units] = *packet.get(at..at + 2).ok_or(Reason::MalformedIpv6)? else {
             unreachable!("the slice has two bytes")
         };
+        let read = if next == fragments::HEADER { 8 } else { 2 };
+        let header = packet.get(at..at + read).ok_or(Reason::MalformedIpv6)?;
         at += fixed + usize::from(units) * unit;
         if at > length {
             return Err(Reason::MalformedIpv6);
         }
+        if let Some(fragment) = fragments::ipv6(next, following, header) {
+            // One packet is one part.
+            if part.replace(fragment).is_some() {
+                return Err(Reason::ExtensionHeaders);
+            }
+            if fragment.offset > 0 {
+                return Ok((following, at, part));
+            }
+        }
         next = following;
     }
-    Ok((next, at))
+    // A first fragment's protocol is what follows all headers.
+    Ok((next, at, part.map(|part| Fragment { protocol: next, ..part })))
 }
 
-fn transport(datagram: &Datagram, bytes: &[u8]) -> Result<Transport, Reason> {
-    let icmp = if datagram.source.is_ipv4() { ICMP } else { ICMPV6 };
-    let fixed = match datagram.protocol {
+pub(super) fn transport(protocol: u8, source: IpAddr, bytes: &[u8]) -> Result<Transport, Reason> {
+    let icmp = if source.is_ipv4() { ICMP } else { ICMPV6 };
+    let fixed = match protocol {
         TCP => 20,
         UDP => 8,
         protocol if protocol == icmp => 8,
@@ -208,7 +225,7 @@ fn transport(datagram: &Datagram, bytes: &[u8]) -> Result<Transport, Reason> {
         source: u16::from_be_bytes([header[0], header[1]]),
         destination: u16::from_be_bytes([header[2], header[3]]),
     };
-    Ok(match datagram.protocol {
+    Ok(match protocol {
         TCP => Transport::Tcp(ports, begins(header[13])),
         UDP => Transport::Udp(ports),
         _ => Transport::Icmp(header[0], header[1]),

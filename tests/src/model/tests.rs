@@ -37,6 +37,7 @@ fn node(slot: Slot) -> Node {
         tables: BTreeMap::from([(1, Table { slots: vec![slot; 2], marks: vec![0; 2] })]),
         targets: BTreeMap::from([(A, target(1)), (B, target(2))]),
         flows: FlowTable::new(2),
+        fragments: Fragments::new(2),
         answers_oversized: false,
         counters: Counters::default(),
     }
@@ -169,4 +170,68 @@ fn a_ping_of_a_vip_is_answered_with_a_valid_checksum() {
     let Some(etherparse::TransportSlice::Icmpv4(reply)) = parsed.transport else { panic!("{parsed:?}") };
     assert!(matches!(reply.icmp_type(), Icmpv4Type::EchoReply(_)));
     assert_eq!(reply.checksum(), reply.icmp_type().calc_checksum(reply.payload()));
+}
+
+/// A segment in two fragments: the first with this many bytes of TCP, at least eight fewer than all.
+fn halves(is_syn: bool, first: usize, identification: u16) -> [Vec<u8>; 2] {
+    let frame = segment(is_syn);
+    let part = |bytes: &[u8], word: u16| {
+        let mut part = [&frame[..34], bytes].concat();
+        let length = (part.len() - 14) as u16;
+        part[16..18].copy_from_slice(&length.to_be_bytes());
+        part[18..20].copy_from_slice(&identification.to_be_bytes());
+        part[20..22].copy_from_slice(&word.to_be_bytes());
+        part
+    };
+    let (one, other) = frame[34..].split_at(first);
+    [part(one, 0x2000), part(other, (first / 8) as u16)]
+}
+
+#[test]
+fn a_later_fragment_follows_the_first_for_two_ticks() {
+    let mut node = node(Slot::stable(A));
+    let [first, last] = halves(!SYN, 24, 7);
+    let reason = |node: &mut Node, frame: &[u8], now| node.process(frame, now).reason;
+    assert_eq!(reason(&mut node, &last, 9), Some(Reason::FragmentUnknown));
+    assert_eq!(reason(&mut node, &first, 9), None);
+    for now in 9..=11 {
+        let outcome = node.process(&last, now);
+        assert_eq!((outcome.action, &outcome.frame[34..]), (Action::Tx, &last[14..]));
+    }
+    assert_eq!(reason(&mut node, &last, 12), Some(Reason::FragmentUnknown));
+    assert_eq!(reason(&mut node, &halves(!SYN, 24, 8)[1], 9), Some(Reason::FragmentUnknown));
+}
+
+#[test]
+fn a_later_fragment_goes_where_its_flow_is_by_then() {
+    let mut node = node(Slot::changing(B, A));
+    let [first, last] = halves(!SYN, 24, 7);
+    node.process(&first, 9);
+    assert_eq!(remembered(&node), [A]);
+    node.process(&segment(SYN), 9);
+    assert_eq!(remembered(&node), [B]);
+    assert_eq!(node.process(&last, 9).frame[14 + 19], B.0 as u8);
+    assert_eq!(remembered(&node), [B]);
+}
+
+#[test]
+fn fragments_that_hide_tcps_flags_are_dropped() {
+    let mut node = node(Slot::stable(A));
+    for first in [8, 16] {
+        let outcome = node.process(&halves(!SYN, first, 7)[0], 9);
+        assert_eq!((outcome.action, outcome.reason), (Action::Drop, Some(Reason::TinyFragment)));
+    }
+    node.process(&halves(!SYN, 24, 7)[0], 9);
+    assert_eq!(node.process(&halves(!SYN, 8, 7)[1], 9).reason, Some(Reason::TinyFragment));
+}
+
+#[test]
+fn fragments_to_no_vip_are_the_hosts() {
+    let mut node = node(Slot::stable(A));
+    node.vips.clear();
+    for part in halves(!SYN, 24, 7) {
+        let outcome = node.process(&part, 9);
+        assert_eq!((outcome.action, outcome.reason), (Action::Pass, Some(Reason::Fragment)));
+        assert_eq!(outcome.frame, part);
+    }
 }

@@ -17,6 +17,10 @@ pub(super) fn answer(frame: &[u8], packet: &Packet, fits: usize, without_df: boo
         // 1280 bytes in all (RFC 4443, 2.4 (c)).
         IpAddr::V6(_) => (1280, 1280 - 40 - 8, 0),
     };
+    // Errors are about first fragments alone (RFC 1122, 3.2.2; RFC 4443 has no such rule).
+    if packet.source.is_ipv4() && [bytes[6] & 0x1f, bytes[7]] != [0, 0] {
+        return None;
+    }
     let may_be_fragmented = packet.source.is_ipv4() && bytes[6] & 0x40 == 0;
     if fits < smallest || (may_be_fragmented && !without_df) {
         return None;

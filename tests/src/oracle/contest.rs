@@ -82,7 +82,11 @@ fn differs_at(
 ) -> Option<String> {
     let expected = node.process(frame, now);
     let is_same = expected.action == action && (action == Action::Drop || expected.frame == out);
-    if is_same { subject.flows_differ(&node.flows) } else { Some(outcomes(&expected, action, out)) }
+    if is_same {
+        subject.flows_differ(&node.flows).or_else(|| subject.fragments_differ(&node.fragments))
+    } else {
+        Some(outcomes(&expected, action, out))
+    }
 }
 
 fn outcomes(expected: &Outcome, action: Action, out: &[u8]) -> String {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use fastrand::Rng;
 use lb_common::{Slot, TargetId};
 
+use super::fragments::Parts;
 use super::{frames, mutation, world};
 use crate::model::{Node, Policy, Target};
 
@@ -58,12 +59,12 @@ impl Epoch {
         let flows = frames::flows(&mut random, &node);
         let sources = frames::sources(&flows);
         node.policies = world::policies(&mut random, &sources);
-        let mut mutants = Vec::new();
+        let (mut mutants, mut parts) = (Vec::new(), Parts::default());
         let steps = (0..STEPS).map(|_| match random.u8(..) {
             0..=5 => Step::Change(table(&mut random, &node)),
             6 | 7 => Step::Change(target(&mut random)),
             8 if !node.policies.is_empty() => Step::Change(policy(&mut random, &node, &sources)),
-            _ => Step::Frame(frame(&mut random, &node, &flows, diet, &mut mutants)),
+            _ => Step::Frame(frame(&mut random, &node, &flows, diet, (&mut mutants, &mut parts))),
         });
         Epoch { steps: steps.collect(), node }
     }
@@ -99,12 +100,12 @@ fn frame(
     node: &Node,
     flows: &[frames::Flow],
     diet: Diet,
-    mutants: &mut Vec<Vec<u8>>,
+    (mutants, parts): (&mut Vec<Vec<u8>>, &mut Parts),
 ) -> Vec<u8> {
     let mut frame = if diet == Diet::Mutated && !mutants.is_empty() && random.u8(..6) == 0 {
         mutants.swap_remove(random.usize(..mutants.len()))
     } else {
-        frames::frame(random, node, flows)
+        parts.frame(random, |random| frames::frame(random, node, flows))
     };
     let is_mutated = match diet {
         Diet::Balanced => random.u8(..8) == 0,

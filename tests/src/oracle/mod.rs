@@ -2,7 +2,7 @@
 //!
 //! An *epoch* is a node with random maps and a sequence of steps (frames, changes of tables and targets) that
 //! follow from a seed and the epoch's number alone, so that every finding can be had again. Action, bytes and
-//! the whole flow table are compared after each frame; counters, which cost system calls, and marks at the
+//! the whole flow and fragment tables are compared after each frame; counters, which cost system calls, and marks at the
 //! epoch's end, and after each frame when it is played again to find where they parted.
 //!
 //! ```text
@@ -13,6 +13,7 @@ mod campaign;
 mod contest;
 mod epoch;
 mod finding;
+mod fragments;
 mod frames;
 mod kernel_log;
 mod mutation;

@@ -10,6 +10,7 @@ use aya::maps::MapData;
 use aya::programs::{ProgramInfo, TestRun as _};
 use lb_common::encapsulation;
 use lb_common::flow_table::{FlowEntry, FlowSet};
+use lb_common::fragments::{FragmentEntry, Identity};
 use lb_common::hash::HashKey;
 use lb_common::listener::{Listener, ListenerKey, Traffic};
 use lb_common::packet::MacAddress;
@@ -19,8 +20,8 @@ use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
 use lb_userspace::model::{AllowedSources, NewFlowLimits, Oversized, Policy, Prefix, SourceLimit};
 
 use super::epoch::Change;
-use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, TARGETS};
-use crate::model::{self, Action, Affinity, Counters, FlowTable, Tracking};
+use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, FRAGMENT_SETS_LOG2, TARGETS};
+use crate::model::{self, Action, Affinity, Counters, FlowTable, Fragments, Tracking};
 
 /// More than a test packet with any encapsulation has.
 pub(super) const ROOM: usize = super::frames::LONGEST + 256;
@@ -66,6 +67,7 @@ impl Subject {
             slots_log2: SLOTS_LOG2,
             flow_sets_log2: FLOW_SETS_LOG2,
             allowed_prefixes: 2048,
+            fragment_sets_log2: FRAGMENT_SETS_LOG2,
             interfaces: 16,
         };
         let data_plane = DataPlane::load(capacity, HashKey { k0: key[0], k1: key[1] })?;
@@ -117,6 +119,7 @@ impl Subject {
         }
         (1..=TARGETS).for_each(|id| set_target(maps, TargetId(id), node.targets.get(&TargetId(id))));
         maps.sweep_flows(|_| true);
+        maps.forget_fragments();
         self.before = self.counts()?;
         Ok(())
     }
@@ -168,6 +171,32 @@ impl Subject {
                         entry.tag(),
                         entry.target(),
                         entry.seen()
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// The first way in which the fragment table differs from the model's, in words.
+    pub(super) fn fragments_differ(&self, fragments: &Fragments) -> Option<String> {
+        for (at, (set, expected)) in
+            self.data_plane.maps.fragment_sets().iter().zip(fragments.sets()).enumerate()
+        {
+            for (way, (cell, expected)) in set.0.iter().zip(expected).enumerate() {
+                let word = expected.map_or(0, |entry| {
+                    let ports = [entry.ports.source, entry.ports.destination].map(u16::to_be_bytes).concat();
+                    let ports = lb_common::fragments::Ports {
+                        both: u32::from_ne_bytes(ports.try_into().expect("two ports are four bytes")),
+                        protocol: entry.protocol,
+                    };
+                    let came = lb_common::flow_table::Tick(entry.came);
+                    FragmentEntry::new(Identity(u64::from(entry.tag) << 40), ports, came).0
+                });
+                let entry = cell.load();
+                if entry != word {
+                    return Some(format!(
+                        "fragment table, set {at}, way {way}: the model has {expected:?} ({word:#x}), the program {entry:#x}"
                     ));
                 }
             }

@@ -9,7 +9,7 @@ use lb_userspace::model::Prefix;
 
 use crate::model::packet::{TCP, UDP};
 use crate::model::{
-    Affinity, Counters, Ends, FlowTable, Listener, NextHop, Node, Policy, Table, Target, Tracking,
+    Affinity, Counters, Ends, FlowTable, Fragments, Listener, NextHop, Node, Policy, Table, Target, Tracking,
 };
 
 /// Target ids are 1 to this.
@@ -20,6 +20,8 @@ pub(super) const FORWARDS: u32 = 4;
 pub(super) const COUNTERS: u16 = 16;
 /// Binary logarithm of the flow table's sets: few, so that they are full.
 pub(super) const FLOW_SETS_LOG2: u8 = 3;
+/// Binary logarithm of the fragment table's sets: few, too.
+pub(super) const FRAGMENT_SETS_LOG2: u8 = 2;
 /// Test frames come in by the loopback interface.
 const INTERFACE: u32 = 1;
 /// Ports that listeners have; clients try them all.
@@ -72,6 +74,7 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
         tables,
         targets: targets(random),
         flows: FlowTable::new(FLOW_SETS_LOG2),
+        fragments: Fragments::new(FRAGMENT_SETS_LOG2),
         answers_oversized: random.bool(),
         counters: Counters::default(),
     }

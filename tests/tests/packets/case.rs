@@ -17,6 +17,8 @@ pub enum Step {
     Table(Slot),
     /// A packet of the flow passes, and may be remembered.
     Packet(Packet),
+    /// A frame passes.
+    Frame(Vec<u8>),
     /// A target's entry is written.
     Target(Remote),
 }
@@ -149,6 +151,7 @@ impl Case {
             match step {
                 Step::Table(slot) => node.publish(vec![*slot; SLOTS]),
                 Step::Packet(packet) => drop(node.run(&packet.frame())),
+                Step::Frame(frame) => drop(node.run(frame)),
                 Step::Target(remote) => node.set_target(*remote),
             }
         }

@@ -49,6 +49,7 @@ fn every_flipped_bit_of_every_case_meets_the_models_fate() {
         for bit in 0..packet.len().min(REACH) * 8 {
             let mut frame = packet.clone();
             frame[bit / 8] ^= 1 << (bit % 8);
+            node.forget_fragments();
             let wrong = wrong(&frame, &fate(&frame, &targets), &node.run(&frame));
             assert!(wrong.is_empty(), "bit {bit} of {}\n{wrong}", hex(&packet));
         }
@@ -66,6 +67,8 @@ fn run(frame: impl Fn(&mut Rng) -> Vec<u8>) {
     let mut sent = 0;
     for at in 0..packets {
         let frame = frame(&mut random);
+        // The model has no memory.
+        node.forget_fragments();
         let (expected, outcome) = (fate(&frame, &targets), node.run(&frame));
         let wrong = wrong(&frame, &expected, &outcome);
         assert!(

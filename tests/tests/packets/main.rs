@@ -14,6 +14,7 @@ mod echo;
 mod exceptions;
 mod explained;
 mod forwarded;
+mod fragments;
 mod fuzz;
 mod icmp_error;
 mod jumbo;

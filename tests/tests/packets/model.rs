@@ -1,4 +1,5 @@
-//! What must become of any frame on a node whose slots are all stable: from the RFCs, over plain slices.
+//! What must become of any frame on a node whose slots are all stable and that has seen no fragment yet: from the
+//! RFCs, over plain slices.
 
 use crate::client::{Family, NODE_MAC, client_hash, flow_hash};
 use crate::policy;
@@ -20,6 +21,10 @@ pub enum Fate {
 /// The fate of `frame` where `table` names the target of each slot.
 pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
     let Some(datagram) = datagram(frame) else { return Fate::Passed };
+    let is_part = datagram.part.is_some();
+    if let Some(fate) = datagram.part.and_then(|part| unforwarded(&datagram, part)) {
+        return fate;
+    }
     if datagram.protocol == datagram.icmp() {
         return quoted(&datagram)
             .map_or_else(|| echo(frame, &datagram), |flow| error(frame, &datagram, &flow, table));
@@ -47,6 +52,7 @@ pub fn fate(frame: &[u8], table: &[Remote]) -> Fate {
     }
     let hash = flow_hash(datagram.source, datagram.destination, number(header, 0), port, datagram.protocol);
     if datagram.protocol == 17
+        && !is_part
         && matches!((vip(&datagram), port), (Some(7), 443..=445) | (Some(9), 443))
         && let Some(remote) = named(&datagram.transport[8..], table)
     {
@@ -91,6 +97,8 @@ struct Datagram<'a> {
     length: usize,
     /// The IP packet's bytes after all IP headers.
     transport: &'a [u8],
+    /// Of a fragment, how many bytes of the datagram are before it.
+    part: Option<u16>,
 }
 
 impl Datagram<'_> {
@@ -103,7 +111,7 @@ fn number(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// The whole IP packet in a frame for the node, if there is one and it is no fragment.
+/// The whole IP packet, or fragment, in a frame for the node.
 fn datagram(frame: &[u8]) -> Option<Datagram<'_>> {
     if frame.get(..6)? != NODE_MAC {
         return None;
@@ -124,7 +132,7 @@ fn datagram(frame: &[u8]) -> Option<Datagram<'_>> {
 fn ipv4(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
     let header = frame.get(offset..offset + 20)?;
     let (words, length) = ((header[0] & 15) as usize, number(header, 2) as usize);
-    if header[0] >> 4 != 4 || words < 5 || number(header, 6) & 0x3fff != 0 {
+    if header[0] >> 4 != 4 || words < 5 {
         return None;
     }
     let packet = frame.get(offset..offset + length)?;
@@ -137,6 +145,7 @@ fn ipv4(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
         offset,
         length,
         transport: packet.get(words * 4..)?,
+        part: (number(header, 6) & 0x3fff != 0).then_some(number(header, 6) << 3),
     })
 }
 
@@ -147,16 +156,26 @@ fn ipv6(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
     }
     let length = 40 + number(header, 4) as usize;
     let mut rest = frame.get(offset + 40..offset + length)?;
-    let mut protocol = header[6];
+    let (mut protocol, mut part) = (header[6], None);
     for _ in 0..6 {
         let unit = match protocol {
             0 | 43 | 60 => 8,
             51 => 4,
+            44 => 0,
             _ => break,
         };
+        let found =
+            rest.get(..4).map(|header| number(header, 2)).filter(|word| protocol == 44 && word & 0xfff9 != 0);
         let [next, units, ..] = rest else { return None };
         protocol = *next;
         rest = rest.get(8 + *units as usize * unit..)?;
+        if let Some(word) = found {
+            // A fragment of a fragment is nothing.
+            part = part.is_none().then_some(Some(word & !7))?;
+            if word & !7 != 0 {
+                break;
+            }
+        }
     }
     Some(Datagram {
         family: Family::V6,
@@ -167,7 +186,24 @@ fn ipv6(frame: &[u8], offset: usize) -> Option<Datagram<'_>> {
         offset,
         length,
         transport: rest,
+        part,
     })
+}
+
+/// What becomes of a fragment at this offset, unless it goes where its flow goes.
+fn unforwarded(datagram: &Datagram<'_>, offset: u16) -> Option<Fate> {
+    let is_v6 = datagram.family == Family::V6;
+    let leads_to_ports = |protocol| match protocol {
+        6 | 17 => true,
+        // Extension headers, of which a later fragment shows only the first one's number.
+        0 | 43 | 51 | 60 => is_v6 && offset > 0,
+        _ => false,
+    };
+    if vip(datagram).is_none() || !leads_to_ports(datagram.protocol) {
+        return Some(Fate::Passed);
+    }
+    let header = if datagram.protocol == 6 { 20 } else { 8 };
+    (offset > 0 || datagram.transport.len() < header).then_some(Fate::Dropped)
 }
 
 /// Which of the node's VIPs the packet is for.

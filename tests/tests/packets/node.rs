@@ -63,11 +63,12 @@ pub const SLOTS: usize = 1 << TABLE_LOG2;
 /// What has been counted: a line for each counter that is not zero.
 pub type Counts = BTreeMap<String, u64>;
 
-/// Counters, entries of the flow table in their order, and the slots' marks.
+/// Counters, entries of the flow table and of the fragment table in their order, and the slots' marks.
 #[derive(Debug, PartialEq, Eq)]
 pub struct State {
     pub counts: Counts,
     flows: Vec<u64>,
+    fragments: Vec<u64>,
     marks: Vec<Option<u16>>,
 }
 
@@ -95,6 +96,7 @@ impl Node {
             // Small, because every case reads all of it.
             flow_sets_log2: 8,
             allowed_prefixes: 4096,
+            fragment_sets_log2: 4,
             interfaces: 16,
         };
         let mut data_plane = DataPlane::load_for(buffers, capacity, KEY).expect("the balancer loads");
@@ -135,11 +137,17 @@ impl Node {
     pub fn reset(&mut self, slot: Slot) {
         self.reset_targets();
         self.data_plane.maps.sweep_flows(|_| true);
+        self.forget_fragments();
         if !self.marked_slots().is_empty() {
             self.data_plane.maps.unpublish(FORWARD);
             self.published = None;
         }
         self.publish(vec![slot; SLOTS]);
+    }
+
+    /// Forgets all datagrams whose later fragments may come.
+    pub fn forget_fragments(&self) {
+        self.data_plane.maps.forget_fragments();
     }
 
     /// Publishes a table.
@@ -185,10 +193,12 @@ impl Node {
     pub fn state(&self) -> State {
         let mut flows = Vec::new();
         self.data_plane.maps.for_each_flow(|entry| flows.push(entry.0));
+        let sets = self.data_plane.maps.fragment_sets().iter();
+        let fragments = sets.flat_map(|set| set.0.iter().map(|entry| entry.load())).collect();
         let marks = (0..SLOTS as u32)
             .map(|slot| self.data_plane.maps.last_exception(FORWARD, slot).map(|tick| tick.0))
             .collect();
-        State { counts: self.counts(), flows, marks }
+        State { counts: self.counts(), flows, fragments, marks }
     }
 
     pub fn program(&self) -> &Program {

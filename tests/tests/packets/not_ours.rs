@@ -116,16 +116,20 @@ fn not_ip() -> Vec<Case> {
     cases
 }
 
-/// Parts of an IPv4 datagram: flags and offset.
+/// Parts of an IPv4 datagram to nobody here: flags and offset.
 fn ipv4_fragments() -> Vec<Case> {
     let parts: [(&str, u16); 4] =
         [("first", 0x2000), ("middle", 0x2003), ("last", 0x0003), ("at the largest offset", 0x1fff)];
     let mut cases = Vec::new();
     for kind in Kind::ALL {
         for (what, word) in parts {
-            let mut frame = Packet::new(Family::V4, kind).frame();
+            let mut frame = Packet::new(Family::V4, kind).with_vip(3).frame();
             frame[14 + 6..14 + 8].copy_from_slice(&word.to_be_bytes());
-            cases.push(case(format!("V4 {kind:?}: {what} fragment"), frame, Reason::Fragment));
+            cases.push(case(
+                format!("V4 {kind:?}: {what} fragment to another address"),
+                frame,
+                Reason::Fragment,
+            ));
         }
     }
     cases
@@ -137,16 +141,21 @@ fn ipv6_fragments_and_long_chains() -> Vec<Case> {
     let chains = [
         ("first fragment", vec![fragment(1)], Reason::Fragment),
         ("last fragment", vec![fragment(0x10)], Reason::Fragment),
-        ("an atomic fragment (RFC 6946)", vec![fragment(0)], Reason::Fragment),
+        ("an atomic fragment (RFC 6946)", vec![fragment(0)], Reason::NotOurs),
         ("a fragment after options", vec![options(), fragment(1)], Reason::Fragment),
-        ("a fragment after six headers", [vec![options(); 6], vec![fragment(1)]].concat(), Reason::Fragment),
+        (
+            "a fragment after six headers",
+            [vec![options(); 6], vec![fragment(1)]].concat(),
+            Reason::ExtensionHeaders,
+        ),
+        ("a fragment of a fragment", vec![fragment(1), fragment(8)], Reason::ExtensionHeaders),
         ("seven extension headers", vec![options(); 7], Reason::ExtensionHeaders),
         ("twelve extension headers", vec![options(); 12], Reason::ExtensionHeaders),
     ];
     chains
         .map(|(what, extensions, reason)| {
-            let packet = Packet { extensions, ..Packet::new(Family::V6, Kind::Udp) };
-            case(format!("V6: {what}"), packet.frame(), reason)
+            let packet = Packet { extensions, ..Packet::new(Family::V6, Kind::Udp).with_vip(3) };
+            case(format!("V6: {what} to another address"), packet.frame(), reason)
         })
         .to_vec()
 }

@@ -10,8 +10,8 @@ use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
 use crate::{
-    attributes, echo, exceptions, forwarded, icmp_error, link, malformed, martian, node, not_ours, policy,
-    quic, too_big,
+    attributes, echo, exceptions, forwarded, fragments, icmp_error, link, malformed, martian, node, not_ours,
+    policy, quic, too_big,
 };
 use lb_common::Slot;
 
@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         malformed::cases(),
         echo::cases(),
         quic::cases(),
+        fragments::cases(),
         attributes::cases(),
         icmp_error::cases(),
         too_big::cases(),

@@ -98,3 +98,24 @@ fn the_policy_says_which_rule_lets_the_source_in_and_which_limit_holds() {
     assert!(told(None, None, Some("source_limit")).ends_with("beyond the limit of its source"));
     assert!(told(None, None, Some("listener_limit")).ends_with("beyond the limit of the listener"));
 }
+
+#[test]
+fn a_fragment_says_where_its_ports_are_from() {
+    let told = |offset: u16, ports_known: bool| {
+        let mut explanation = explanation();
+        let part = FragmentPart { identification: 0xbeef, offset, more: offset == 0, ports_known };
+        explanation.packet.as_mut().unwrap().fragment = Some(part);
+        lines(&explanation)[1].clone()
+    };
+    assert_eq!(
+        told(0, true),
+        "fragment   of datagram 0xbeef, at byte 0, more follows: it has the ports; the live program remembers them \
+         for the others"
+    );
+    assert!(
+        told(1480, true).ends_with(
+            "at byte 1480, the last one: the ports are those of the first one, which came before it"
+        )
+    );
+    assert!(told(1480, false).ends_with("its ports are not known"));
+}
