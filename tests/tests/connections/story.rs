@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
+use lab::echo;
+use lab::flood::Flood;
 use lab::topology::Builder;
 use lb_userspace::status::report::Report;
 
@@ -34,6 +36,17 @@ pub(crate) struct Story {
     /// New connections after each of them.
     pub(crate) probes: usize,
     pub(crate) layout: Layout,
+    /// What goes on meanwhile.
+    pub(crate) beside: Beside,
+}
+
+/// What goes on while targets change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nothing else.
+    Nothing,
+    /// A flood of SYNs and ACKs of flows that nobody has, for so long at most.
+    Flood(Option<Duration>),
 }
 
 /// A kind of change.
@@ -72,11 +85,18 @@ impl Story {
         stage.probe(self.connections).context("the first connections")?;
         stage.tell(&format!("{} connections are established", self.connections));
         std::thread::sleep(CALM);
+        let flood = match self.beside {
+            Beside::Nothing => None,
+            Beside::Flood(limit) => Some(Flood::start(&stage.fleet.lab, 0, echo::PORT, limit)?),
+        };
         for _ in 0..self.changes {
             let what = stage.change()?;
             stage.tell(&what);
             stage.expect_none_broken().with_context(|| what.clone())?;
             stage.probe(self.probes).with_context(|| format!("new connections after: {what}"))?;
+        }
+        if let Some(flood) = flood {
+            stage.end(flood)?;
         }
         stage.fleet.wait_until_drained()?;
         stage.probe(self.probes).context("new connections after all draining")?;
@@ -260,6 +280,19 @@ impl Stage {
             at(broken.at),
             broken.why
         )
+    }
+
+    /// The flood is no test if the balancer did not get it.
+    fn end(&self, flood: Flood) -> Result<()> {
+        let (sent, time) = flood.stop()?;
+        let forwarded = self.fleet.lab.nodes[0].sieved()?;
+        let rate = sent as f64 / time.as_secs_f64() / 1e6;
+        self.tell(&format!(
+            "the flood: {sent} packets in {:.0} s, {rate:.2} million a second, {forwarded} of them forwarded",
+            time.as_secs_f64()
+        ));
+        ensure!(forwarded > sent / 2, "the flood did not reach the balancer: {forwarded} of {sent}");
+        Ok(())
     }
 
     fn conclude(&self, tally: &Tally) -> Result<()> {
