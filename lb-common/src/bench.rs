@@ -91,9 +91,96 @@ pub fn link_addresses() -> (u64, u32) {
     ((to | (from << 48)).to_le(), ((from >> 16) as u32).to_le())
 }
 
+/// The sources of a flood: 198.18.0.0/15, which is kept for benchmarks (RFC 2544, C.2.2).
+pub const FLOOD_SOURCES: u32 = 0xc612_0000;
+/// The bits of [`FLOOD_SOURCES`] that tell.
+pub const FLOOD_MASK: u32 = 0xfffe_0000;
+
+/// What the program `flood` makes TCP segments of: those of its flows come in no order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The number of the next packet; the program counts it up.
+    pub next: u64,
+    /// The first eight and the next four bytes of every frame, as they are in memory: both MAC addresses.
+    pub link: [u64; 2],
+    /// The VIP, as on the wire.
+    pub vip: u32,
+    /// The destination port, as on the wire.
+    pub port: u16,
+    /// Whether half of the packets are SYNs (1); all others are ACKs.
+    pub has_syns: u16,
+    /// The number of flows, a power of two up to 2^32, less one.
+    pub flow_mask: u32,
+    /// Where the program `swap_redirect` sends: an interface's index.
+    pub redirect_to: u32,
+}
+
+impl Flood {
+    /// ACKs of `flows` flows (a power of two up to 2^32) from `source` to `destination`, for a VIP's port.
+    pub fn new(destination: [u8; 6], source: [u8; 6], vip: [u8; 4], port: u16, flows: u64) -> Flood {
+        let (to, from) = (MacAddress::new(destination).to_bits(), MacAddress::new(source).to_bits());
+        Flood {
+            next: 0,
+            link: [(to | (from << 48)).to_le(), u64::from(((from >> 16) as u32).to_le())],
+            vip: u32::from_ne_bytes(vip),
+            port: port.to_be(),
+            has_syns: 0,
+            flow_mask: (flows - 1) as u32,
+            redirect_to: 0,
+        }
+    }
+
+    /// What the packet before the next belongs to.
+    #[inline(always)]
+    pub fn flow(&self) -> FloodFlow {
+        let mixed = self.next.wrapping_mul(STRIDE);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(STRIDE);
+        let is_syn = self.has_syns != 0 && mixed & 1 == 1;
+        FloodFlow { number: (mixed >> 32) as u32 & self.flow_mask, is_syn }
+    }
+}
+
+/// A flow of a flood, and whether this packet begins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodFlow {
+    number: u32,
+    /// Whether it is a SYN.
+    pub is_syn: bool,
+}
+
+impl FloodFlow {
+    /// The client's address.
+    #[inline(always)]
+    pub fn source(self) -> u32 {
+        FLOOD_SOURCES | self.number >> 15
+    }
+
+    /// The client's port, from 1024 on.
+    #[inline(always)]
+    pub fn source_port(self) -> u16 {
+        (self.number as u16 & 0x7fff) + 1024
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_has_as_many_flows_as_it_is_told_and_half_of_it_are_syns() {
+        let mut flood = Flood { has_syns: 1, ..Flood::new([2; 6], [4; 6], [10, 0, 0, 1], 80, 1 << 10) };
+        let (mut flows, mut syns) = (std::collections::BTreeSet::new(), 0);
+        for number in 0..100_000 {
+            flood.next = number;
+            let flow = flood.flow();
+            flows.insert((flow.source(), flow.source_port()));
+            syns += u32::from(flow.is_syn);
+        }
+        assert_eq!(flows.len(), 1 << 10);
+        assert!((45_000..55_000).contains(&syns), "{syns}");
+        assert!(flows.iter().all(|(source, _)| source & FLOOD_MASK == FLOOD_SOURCES));
+    }
 
     #[test]
     fn each_flow_comes_once_in_as_many_packets_as_there_are_flows() {

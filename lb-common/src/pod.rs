@@ -1,6 +1,6 @@
 //! The shared types as plain data for aya's map accessors.
 
-use crate::bench::Workload;
+use crate::bench::{Flood, Workload};
 use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
@@ -18,6 +18,8 @@ unsafe impl aya::Pod for QuicServerKey {}
 unsafe impl aya::Pod for Target {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Workload {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Flood {}
 
 // SAFETY: as above.
 unsafe impl aya::Pod for Trace {}
@@ -45,6 +47,7 @@ const _: () = {
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
+    assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
     assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2);

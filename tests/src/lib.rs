@@ -16,6 +16,7 @@
 pub mod configuration;
 pub mod echo;
 pub mod evidence;
+pub mod flood;
 pub mod host;
 pub mod http;
 pub mod lease;

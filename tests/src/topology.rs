@@ -79,7 +79,17 @@ pub struct Node {
     /// The machine itself.
     pub host: Host,
     /// The programs at the far ends of its cables.
-    _peers: Vec<Peer>,
+    peers: Vec<Peer>,
+}
+
+impl Node {
+    /// How many packets of a flood it has sent to a sieve ([`Builder::sieved`]).
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn sieved(&self) -> Result<u64> {
+        self.peers.iter().map(Peer::sieved).sum()
+    }
 }
 
 /// A machine that serves.
@@ -132,6 +142,7 @@ pub struct Builder {
     targets: u8,
     far_targets: u8,
     client_mtu: u16,
+    is_sieved: bool,
     vips: Vec<IpAddr>,
 }
 
@@ -139,7 +150,7 @@ impl Lab {
     /// One node, three targets, one VIP of each family.
     pub fn builder() -> Builder {
         let vips = vec![VIP4.into(), VIP6.into()];
-        Builder { nodes: 1, targets: 3, far_targets: 0, client_mtu: CLIENT_MTU, vips }
+        Builder { nodes: 1, targets: 3, far_targets: 0, client_mtu: CLIENT_MTU, is_sieved: false, vips }
     }
 }
 
@@ -165,6 +176,12 @@ impl Builder {
     /// All networks carry jumbo frames.
     pub fn jumbo(mut self) -> Builder {
         self.client_mtu = JUMBO_MTU;
+        self
+    }
+
+    /// What nodes send of a flood ([`crate::flood`]) ends at the router.
+    pub fn sieved(mut self) -> Builder {
+        self.is_sieved = true;
         self
     }
 
@@ -202,7 +219,7 @@ impl Builder {
             switch(lab, "far", FAR)?;
         }
         for number in 0..self.nodes {
-            let node = node(lab, number, self.far_targets > 0)?;
+            let node = self.node(lab, number)?;
             lab.nodes.push(node);
         }
         Ok(())
@@ -218,6 +235,31 @@ impl Builder {
             lab.targets.push(target);
         }
         Ok(())
+    }
+
+    fn node(&self, lab: &Lab, number: u8) -> Result<Node> {
+        let name = format!("lb{}", number + 1);
+        let host = Host::new(&lab.lease, &name)?;
+        let address = FIRST_HOST + number;
+        let mut interfaces = vec!["eth0".to_string()];
+        attach(lab, &host, &name, "eth0", "nodes", NODES.both(address))?;
+        let mut peers = vec![self.peer(&lab.router, &name)?];
+        let mut addresses = NODES.both(address).to_vec();
+        default_routes(&host, NODES)?;
+        if self.far_targets > 0 {
+            let port = format!("{name}-far");
+            let on_far = FAR.both(200 + number);
+            attach(lab, &host, &port, "eth1", "far", on_far)?;
+            addresses.extend(on_far);
+            peers.push(self.peer(&lab.router, &port)?);
+            interfaces.push("eth1".to_string());
+        }
+        let (v4, v6) = (NODES.v4(address), NODES.v6(address));
+        Ok(Node { name, v4, v6, interfaces, addresses, controller: None, host, peers })
+    }
+
+    fn peer(&self, router: &Host, port: &str) -> Result<Peer> {
+        if self.is_sieved { Peer::attach_sieve(router, port) } else { Peer::attach(router, port) }
     }
 }
 
@@ -242,27 +284,6 @@ fn accept_any_source(host: &Host) -> Result<()> {
 fn switch(lab: &Lab, name: &str, network: Network) -> Result<()> {
     link::bridge(&lab.router, name, lab.inner_mtu)?;
     addresses(&lab.router, name, network.both(1))
-}
-
-fn node(lab: &Lab, number: u8, has_far_targets: bool) -> Result<Node> {
-    let name = format!("lb{}", number + 1);
-    let host = Host::new(&lab.lease, &name)?;
-    let address = FIRST_HOST + number;
-    let mut interfaces = vec!["eth0".to_string()];
-    attach(lab, &host, &name, "eth0", "nodes", NODES.both(address))?;
-    let mut peers = vec![Peer::attach(&lab.router, &name)?];
-    let mut addresses = NODES.both(address).to_vec();
-    default_routes(&host, NODES)?;
-    if has_far_targets {
-        let port = format!("{name}-far");
-        let on_far = FAR.both(200 + number);
-        attach(lab, &host, &port, "eth1", "far", on_far)?;
-        addresses.extend(on_far);
-        peers.push(Peer::attach(&lab.router, &port)?);
-        interfaces.push("eth1".to_string());
-    }
-    let (v4, v6) = (NODES.v4(address), NODES.v6(address));
-    Ok(Node { name, v4, v6, interfaces, addresses, controller: None, host, _peers: peers })
 }
 
 fn target(lab: &Lab, name: String, address: u8, bridge: &str, network: Network) -> Result<Target> {

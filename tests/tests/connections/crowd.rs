@@ -19,9 +19,6 @@ use tokio::time::{sleep, timeout};
 /// The mean time between two messages of a connection.
 const PERIOD: Duration = Duration::from_millis(2000);
 
-/// How long an echo may take: a lost packet's retransmissions, and a machine that does much else.
-const ECHO: Duration = Duration::from_secs(30);
-
 /// How long a connection may take to be established and greeted.
 const OPEN: Duration = Duration::from_secs(20);
 
@@ -49,6 +46,15 @@ pub(crate) struct Broken {
     pub(crate) why: String,
 }
 
+/// What is borne before a connection is given up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// How often a connection is tried that [`Crowd::open`] is asked for.
+    pub(crate) tries: usize,
+    /// How long an echo may take: a lost packet's retransmissions, and a machine that does much else.
+    pub(crate) echo: Duration,
+}
+
 /// What became of the connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
@@ -62,6 +68,8 @@ pub(crate) struct Tally {
     pub(crate) misdelivered: Vec<String>,
     /// Why connections could not be opened, the first of them.
     pub(crate) unopened: Vec<String>,
+    /// How often one was tried again that [`Crowd::open`] was asked for.
+    pub(crate) tried_again: usize,
 }
 
 /// The connections; they end with this.
@@ -85,16 +93,18 @@ struct Shared {
     over: watch::Sender<bool>,
     /// Those that replace others must not keep new ones from being opened.
     opening: [Semaphore; 2],
+    patience: Patience,
 }
 
 impl Crowd {
     /// A crowd of nobody.
-    pub(crate) fn start(lab: &Lab) -> Result<Crowd> {
+    pub(crate) fn start(lab: &Lab, patience: Patience) -> Result<Crowd> {
         let entrance = lab.client.entrance()?;
         let shared = Arc::new(Shared {
             tally: Mutex::default(),
             over: watch::Sender::new(false),
             opening: [Semaphore::new(OPENING), Semaphore::new(OPENING)],
+            patience,
         });
         let (sender, wishes) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -169,9 +179,13 @@ async fn fulfil(mut wishes: mpsc::UnboundedReceiver<Wish>, shared: Arc<Shared>) 
 async fn connect_for_ever(wish: Wish, shared: Arc<Shared>) {
     let Wish { number, vip, first } = wish;
     let mut first = Some(first);
+    let mut tries = shared.patience.tries;
     while !*shared.over.borrow() {
         let opened = shared.open(vip, number, usize::from(first.is_none())).await;
-        if let Some(first) = first.take() {
+        tries = tries.saturating_sub(1);
+        if first.is_some() && opened.is_err() && tries > 0 {
+            shared.tally().tried_again += 1;
+        } else if let Some(first) = first.take() {
             // Who asked may have given up.
             let _ = first.send(opened.as_ref().map(|it| it.target.clone()).map_err(again));
         }
@@ -217,7 +231,7 @@ impl Shared {
                 () = sleep(pause) => false,
                 _ = over.wait_for(|over| *over) => true,
             };
-            match connection.exchange().await {
+            match connection.exchange(self.patience.echo).await {
                 Ok(Echo::Right) => self.tally().echoes += 1,
                 Ok(Echo::Wrong(what)) => note(&mut self.tally().misdelivered, what),
                 Err(why) => return self.lose(connection, format!("{why:#}")),
@@ -267,7 +281,7 @@ impl Connection {
     }
 
     /// Sends a message that no other connection sends, and compares the echo byte by byte.
-    async fn exchange(&mut self) -> Result<Echo> {
+    async fn exchange(&mut self, patience: Duration) -> Result<Echo> {
         self.sequence += 1;
         let message = format!("{:08} {:08} {:016x}\n", self.number, self.sequence, fastrand::u64(..));
         let mut answer = vec![0; message.len()];
@@ -276,7 +290,7 @@ impl Connection {
             self.stream.read_exact(&mut answer).await.context("waiting for the echo")?;
             anyhow::Ok(())
         };
-        timeout(ECHO, round).await.with_context(|| format!("no echo within {ECHO:?}"))??;
+        timeout(patience, round).await.with_context(|| format!("no echo within {patience:?}"))??;
         if answer == message.as_bytes() {
             return Ok(Echo::Right);
         }

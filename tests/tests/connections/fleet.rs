@@ -17,7 +17,7 @@ use crate::crowd::Broken;
 pub(crate) const DRAINING: Duration = Duration::from_secs(6);
 
 /// How long a change may take to be in force, health checks included.
-const SETTLED: Duration = Duration::from_secs(40);
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// The target group and the load balancer.
 const NAME: &str = "echo";
@@ -271,10 +271,10 @@ fn configuration_of(lab: &Lab, members: &[Member], layout: Layout) -> Value {
     group["encapsulation"] = layout.encapsulation.into();
     group["draining_seconds"] = DRAINING.as_secs().into();
     group["idle_timeout_seconds"] = 60.into();
-    // Patient, so that a busy machine makes no target unhealthy.
+    // Patient, so that neither a busy machine nor the losses of a flooded wire make a target unhealthy.
     group["health_check"]["interval_seconds"] = 2.into();
     group["health_check"]["timeout_seconds"] = 2.into();
-    group["health_check"]["unhealthy_threshold"] = 3.into();
+    group["health_check"]["unhealthy_threshold"] = 5.into();
     group["targets"] = members.iter().filter_map(entry).collect();
     json!({
         "node": { "name": "lb", "zone": "a", "interfaces": [] },

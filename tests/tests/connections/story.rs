@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
+use lab::echo;
+use lab::flood::Flood;
 use lab::topology::Builder;
 use lb_userspace::status::report::Report;
 
 use crate::bound::Expectation;
-use crate::crowd::{Broken, Crowd, Tally};
+use crate::crowd::{Broken, Crowd, Patience, Tally};
 use crate::fleet::{DRAINING, Fleet, Layout, Standing, digest, targets_of};
 
 /// How many targets are in the file at first.
@@ -18,6 +20,18 @@ const REGISTERED: usize = 3;
 
 /// How often new connections are tried on a table that changes meanwhile.
 const PROBES: usize = 4;
+
+/// What a crowd bears.
+const CALM_CROWD: Patience = Patience { tries: 1, echo: Duration::from_secs(30) };
+
+/// What it bears in a flood, which fills the queues of the wires: a packet may be lost many times over, of which TCP
+/// minds nothing. In a slot that is changing, the flow table knows a new connection from its SYN on, but by two ways of
+/// its set, which a flood turns over: the rest of the handshake then goes to the target that the slot had before, which
+/// resets it. From its second packet on a connection is safe.
+const FLOODED_CROWD: Patience = Patience { tries: 3, echo: Duration::from_secs(180) };
+
+/// The part of new connections that may be tried again.
+const TRIED_AGAIN: f64 = 0.01;
 
 /// How many broken connections are told.
 const TOLD: usize = 10;
@@ -34,6 +48,26 @@ pub(crate) struct Story {
     /// New connections after each of them.
     pub(crate) probes: usize,
     pub(crate) layout: Layout,
+    /// What goes on meanwhile.
+    pub(crate) beside: Beside,
+}
+
+/// What goes on while targets change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nothing else.
+    Nothing,
+    /// A flood of SYNs and ACKs of flows that nobody has, for so long at most.
+    Flood(Option<Duration>),
+}
+
+impl Beside {
+    fn patience(self) -> Patience {
+        match self {
+            Beside::Nothing => CALM_CROWD,
+            Beside::Flood(_) => FLOODED_CROWD,
+        }
+    }
 }
 
 /// A kind of change.
@@ -56,9 +90,10 @@ impl Story {
         let seed = seed()?;
         eprintln!("SLUICE_TEST_SEED={seed}");
         let fleet = Fleet::start(lab.build()?, self.layout, REGISTERED)?;
-        let crowd = Crowd::start(&fleet.lab)?;
+        let crowd = Crowd::start(&fleet.lab, self.beside.patience())?;
         let mut stage = Stage {
             fleet,
+            beside: self.beside,
             crowd: Some(crowd),
             random: Rng::with_seed(seed),
             played: BTreeMap::new(),
@@ -72,11 +107,18 @@ impl Story {
         stage.probe(self.connections).context("the first connections")?;
         stage.tell(&format!("{} connections are established", self.connections));
         std::thread::sleep(CALM);
+        let flood = match self.beside {
+            Beside::Nothing => None,
+            Beside::Flood(limit) => Some(Flood::start(&stage.fleet.lab, 0, echo::PORT, limit)?),
+        };
         for _ in 0..self.changes {
             let what = stage.change()?;
             stage.tell(&what);
             stage.expect_none_broken().with_context(|| what.clone())?;
             stage.probe(self.probes).with_context(|| format!("new connections after: {what}"))?;
+        }
+        if let Some(flood) = flood {
+            stage.end(flood)?;
         }
         stage.fleet.wait_until_drained()?;
         stage.probe(self.probes).context("new connections after all draining")?;
@@ -101,6 +143,7 @@ struct Spread {
 
 struct Stage {
     fleet: Fleet,
+    beside: Beside,
     crowd: Option<Crowd>,
     random: Rng,
     played: BTreeMap<Change, usize>,
@@ -141,7 +184,7 @@ impl Stage {
             let mut expected = Expectation::default();
             expected.add(count, share);
             ensure!(
-                expected.admits(counted),
+                self.admits(&expected, counted),
                 "{} ({:?}) has {share:.4} of the slots and got {counted} of {count} new connections: {:.0} ± \
                  {:.0} were expected",
                 member.name,
@@ -154,6 +197,12 @@ impl Stage {
             spread.counted += counted;
         }
         Ok(())
+    }
+
+    /// Where connections are tried again, they are no longer independent: then only what gets none is told from what
+    /// gets some.
+    fn admits(&self, expected: &Expectation, counted: usize) -> bool {
+        expected.admits(counted) || (self.beside != Beside::Nothing && expected.mean() > 0.0)
     }
 
     /// Makes a change of the kind that is possible and was played least.
@@ -262,6 +311,19 @@ impl Stage {
         )
     }
 
+    /// The flood is no test if the balancer did not get it.
+    fn end(&self, flood: Flood) -> Result<()> {
+        let (sent, time) = flood.stop()?;
+        let forwarded = self.fleet.lab.nodes[0].sieved()?;
+        let rate = sent as f64 / time.as_secs_f64() / 1e6;
+        self.tell(&format!(
+            "the flood: {sent} packets in {:.0} s, {rate:.2} million a second, {forwarded} of them forwarded",
+            time.as_secs_f64()
+        ));
+        ensure!(forwarded > sent / 2, "the flood did not reach the balancer: {forwarded} of {sent}");
+        Ok(())
+    }
+
     fn conclude(&self, tally: &Tally) -> Result<()> {
         let living: usize = tally.living.values().sum();
         self.tell(&format!(
@@ -272,11 +334,18 @@ impl Stage {
             self.played
         ));
         self.expect_whole(tally)?;
+        let opened: usize = self.spread.values().map(|spread| spread.counted).sum();
+        self.tell(&format!("{} of {opened} new connections were tried again", tally.tried_again));
+        ensure!(
+            tally.tried_again as f64 <= opened as f64 * TRIED_AGAIN,
+            "too many handshakes were lost: {:#?}",
+            tally.unopened
+        );
         for (name, spread) in &self.spread {
             let Spread { expected, counted } = spread;
             let words = format!("{name}: {counted}, {:.0} ± {:.0}", expected.mean(), expected.tolerance());
             self.tell(&words);
-            ensure!(expected.admits(*counted), "new connections over all, {words} expected");
+            ensure!(self.admits(expected, *counted), "new connections over all, {words} expected");
         }
         let report = self.fleet.lab.nodes[0].status()?;
         let dropped = report.reasons.iter().find(|reason| reason.verdict == "dropped" && reason.packets > 0);

@@ -22,8 +22,9 @@ use summary::Summary;
 /// Under it a test that needs root fails where it would be skipped.
 const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
 
-/// With `--long`: how many packets each test of the data plane's model plays.
-const LONG: (&str, &str) = ("SLUICE_TEST_MODEL_PACKETS", "10000000");
+/// With `--long`: how many packets each test of the data plane's model plays, and how often targets change beneath ten
+/// thousand connections.
+const LONG: [(&str, &str); 2] = [("SLUICE_TEST_MODEL_PACKETS", "10000000"), ("SLUICE_TEST_CHANGES", "100")];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -34,7 +35,7 @@ pub(crate) struct Test {
     /// Boot this kernel in an emulator and run the smoke tests there, instead of all others
     #[arg(long, conflicts_with_all = ["no_lint", "filter", "long"])]
     kernel: Option<Kernel>,
-    /// Play 10 million packets in each test of the model
+    /// Play 10 million packets in each test of the model, and 100 changes beneath ten thousand connections
     #[arg(long)]
     long: bool,
     /// Run only the tests whose name contains this, without lint and the lab's story
@@ -72,7 +73,8 @@ impl Test {
 
     /// First the cheap layers, then the hosts in network namespaces.
     fn tests(&self, workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {
-        let environment = if self.long { &[PRIVILEGED, LONG][..] } else { &[PRIVILEGED][..] };
+        let long = if self.long { &LONG[..] } else { &[] };
+        let environment = &[&[PRIVILEGED], long].concat();
         for selection in [&["--workspace", "--exclude", "lab"][..], &["--package", "lab"][..]] {
             say(format_args!("cargo test {}", selection.join(" ")));
             let outcome =

@@ -1,12 +1,15 @@
 //! `bench`: what `cargo xtask bench` becomes. Measures the balancer under BPF_PROG_TEST_RUN, a packet of
-//! another flow each time, beside two floors.
+//! another flow each time, beside two floors; then over a wire; and what of user space and memory is promised.
 
 mod frame;
 mod harness;
 mod measure;
+mod memory;
 mod node;
+mod publication;
 mod report;
 mod scenario;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +36,7 @@ struct Arguments {
     /// Measure 1 Mi flows too, in the main table
     #[arg(long)]
     million: bool,
-    /// Measure only rows whose name contains this
+    /// Measure only rows whose name contains this; `wire`, `publication` and `memory` are the last tables
     #[arg(long, default_value = "")]
     only: String,
     /// The processor to measure on
@@ -70,6 +73,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     report.end();
+    if "wire".contains(&arguments.only) {
+        wire::report(effort)?;
+    }
+    if "publication".contains(&arguments.only) {
+        publication::report()?;
+    }
+    if "memory".contains(&arguments.only) {
+        memory::report()?;
+    }
     Ok(())
 }
 

@@ -110,7 +110,8 @@ fn net(wrapper: &[f64], program: &[f64]) -> Net {
     Net { median: median(differences.collect()), minimum: least(program) - least(wrapper) }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The median; not a number of no values.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

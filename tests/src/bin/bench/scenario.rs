@@ -106,6 +106,11 @@ impl Scenario {
         }
     }
 
+    /// What runs over a wire: IPv4, TCP, stable slots.
+    pub(crate) fn wire(flows: u64) -> Scenario {
+        Scenario::named("wire", Family::Ipv4, Kind::Tcp, flows)
+    }
+
     fn named(name: &str, family: Family, kind: Kind, flows: u64) -> Scenario {
         Scenario { name: name.to_string(), ..Scenario::new(family, kind, Slots::Stable, flows) }
     }
