@@ -83,7 +83,7 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
 /// Some counters have one.
 pub(super) fn policies(random: &mut Rng, sources: &[IpAddr]) -> BTreeMap<u16, Policy> {
     let mut counters: Vec<u16> = (0..COUNTERS).collect();
-    counters.retain(|_| random.u8(..3) == 0);
+    counters.retain(|_| random.u8(..5) == 0);
     counters.into_iter().map(|counter| (counter, policy(random, sources))).collect()
 }
 
