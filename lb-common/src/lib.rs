@@ -13,6 +13,7 @@ pub mod choice;
 pub mod encapsulation;
 pub mod flow;
 pub mod flow_table;
+pub mod gue;
 pub mod hash;
 pub mod listener;
 pub mod maps;

@@ -110,6 +110,15 @@ reasons! {
     29 NotAllowed "not_allowed" Node Dropped "The load balancer's allow-list has the source in no rule for this listener."
     30 ListenerLimit "listener_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes."
     31 SourceLimit "source_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes from one source."
+    32 AgentUnknownGue "unknown_gue" Target Dropped "On a target: GUE of an unknown version, with flags, a control message that is no question, or a chain of an unknown format."
+    33 AgentMalformedChain "malformed_chain" Target Dropped "On a target: a chain whose length, count or addresses contradict each other."
+    34 AgentHopLimit "hop_limit" Target Dropped "On a target: a chain by which the packet would be handed on more than twice."
+    35 AgentUnknownPeer "unknown_peer" Target Dropped "On a target: handed on by a host, or to be handed on to one, that is not a known peer."
+    36 AgentMartian "martian_client" Target Dropped "On a target: the inner packet's source is no client's address."
+    37 AgentHandedOn "handed_on" Target Answered "On a target: no socket here has the packet, so the next target of its chain got it."
+    38 AgentNoNextHop "no_peer_next_hop" Target Dropped "On a target: the route or neighbour of the next target of the chain is unknown."
+    39 AgentUnclaimed "unclaimed" Target Passed "On a target: no socket here has the packet, and its chain has no next target: delivered, so that the kernel resets it."
+    40 AgentProbeAnswered "probe_answered" Target Answered "On a target: a node asked whether there is an agent."
 }
 
 #[cfg(test)]
