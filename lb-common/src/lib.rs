@@ -36,5 +36,5 @@ pub mod tunnel;
 
 pub use encapsulation::Target;
 pub use reason::{Reason, Verdict};
-pub use slot::{Slot, SlotState};
+pub use slot::{ChainWord, Slot, SlotState};
 pub use target_id::TargetId;

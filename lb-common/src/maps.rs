@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   LISTENERS[vip, port, protocol] → FORWARDS[action] → SLOTS[first + slot] → TARGETS[id]
-//!                                    │                      └ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    │                      ├ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    │                      └ or CHAINS[first + slot] → TARGETS[id]
 //!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
@@ -21,6 +22,8 @@ pub const FORWARDS: &str = "FORWARDS";
 pub const SLOTS: &str = "SLOTS";
 /// `ARRAY<ExceptionLine>`, memory-mapped: when a slot last had a packet of an exception.
 pub const EXCEPTIONS: &str = "EXCEPTIONS";
+/// `ARRAY<ChainLine>`, memory-mapped: who had a slot before its previous target, where targets give second chances.
+pub const CHAINS: &str = "CHAINS";
 /// `ARRAY<FlowSet>`, memory-mapped: the flow table; a power of two of sets.
 pub const FLOWS: &str = "FLOWS";
 /// `ARRAY<Target>`, memory-mapped: by target id; index 0 is never used.
@@ -73,6 +76,8 @@ pub const SEVERAL_BUFFERS: &str = "SEVERAL_BUFFERS";
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.
 pub const EXCEPTIONS_PER_LINE: u32 = 32;
+/// Words in one value of `CHAINS`.
+pub const CHAINS_PER_LINE: u32 = 32;
 
 /// Programs that `balancer` leaves rare packets to by a tail call (0.9 ns), untouched; they parse them again.
 ///
@@ -92,17 +97,20 @@ pub enum Continuation {
     Policy = 4,
     /// Those of them on whose source this processor does not know the verdict.
     Verdict = 5,
+    /// Packets, and ICMP errors about such, of changing slots whose targets give second chances.
+    Chain = 6,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 6] = [
+    pub const ALL: [Continuation; 7] = [
         Continuation::Icmp,
         Continuation::Attributes,
         Continuation::Quic,
         Continuation::TooBig,
         Continuation::Policy,
         Continuation::Verdict,
+        Continuation::Chain,
     ];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
@@ -114,6 +122,7 @@ impl Continuation {
             Continuation::TooBig => "balancer_too_big",
             Continuation::Policy => "balancer_policy",
             Continuation::Verdict => "balancer_verdict",
+            Continuation::Chain => "balancer_chain",
         }
     }
 }
@@ -156,6 +165,10 @@ pub struct SlotLine(pub [Shared<u32>; SLOTS_PER_LINE as usize]);
 /// A cache line of marks: the tick at which a packet last went elsewhere than its slot says.
 #[repr(C, align(64))]
 pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
+
+/// A cache line of [`crate::ChainWord`]s.
+#[repr(C, align(64))]
+pub struct ChainLine(pub [Shared<u16>; CHAINS_PER_LINE as usize]);
 
 /// What the programs need to know of the node.
 #[repr(C)]

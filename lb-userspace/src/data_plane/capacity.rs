@@ -37,7 +37,7 @@ impl Capacity {
 
 impl Default for Capacity {
     /// Sixteen thousand targets, four million slots (64 of the largest tables, or 4,000 small ones), a million
-    /// changed flows: 37 MiB, and 0.3 MiB of counters a processor. The prefixes of allow-lists take 64 bytes or more
+    /// changed flows: 45 MiB, and 0.3 MiB of counters a processor. The prefixes of allow-lists take 64 bytes or more
     /// each while they are there.
     fn default() -> Capacity {
         Capacity {

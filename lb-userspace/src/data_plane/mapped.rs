@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::{Context, ensure};
 use lb_common::flow_table::FlowSet;
 use lb_common::listener::ListenerLine;
-use lb_common::maps::{ExceptionLine, SlotLine};
+use lb_common::maps::{ChainLine, ExceptionLine, SlotLine};
 use lb_common::policy::PolicyLine;
 use lb_common::shared::Shared;
 use memmap2::{MmapOptions, MmapRaw};
@@ -22,12 +22,14 @@ use memmap2::{MmapOptions, MmapRaw};
 /// 8, and every bit pattern is a value.
 pub unsafe trait SharedValue {}
 
-// SAFETY: arrays of `Shared` numbers, here and below: 8, 64, 64, 64, 64 and 128 bytes.
+// SAFETY: arrays of `Shared` numbers, here and below: 8, 64, 64, 64, 64, 64 and 128 bytes.
 unsafe impl SharedValue for Shared<u64> {}
 // SAFETY: as above.
 unsafe impl SharedValue for SlotLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for ExceptionLine {}
+// SAFETY: as above.
+unsafe impl SharedValue for ChainLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for FlowSet {}
 // SAFETY: as above.
