@@ -437,7 +437,10 @@ impl Tunnel {
             target.header[destination_port..][..2].copy_from_slice(&GUE_PORT.to_be_bytes());
         }
         target.way = Way::new(self.interface, self.mtu, kind);
-        target
+        target.at(match self.ends {
+            Ends::V4(_, destination) => core::net::IpAddr::V4(destination),
+            Ends::V6(_, destination) => core::net::IpAddr::V6(destination),
+        })
     }
 }
 

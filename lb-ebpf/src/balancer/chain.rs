@@ -90,9 +90,9 @@ fn address(id: TargetId) -> [u32; 4] {
     maps::target(id).map_or(Target::NONE.address, |target| target.address)
 }
 
-/// Encapsulates the packet towards `target` with a chain of the targets at `former`, the newest first; zero is none, and
-/// returns the XDP action that sends it. What travels as IP in IP has no
-/// room for one. The way's MTU leaves room for a chain where packets may get one.
+/// Encapsulates the packet towards `target` with a chain of the targets at `former`, the newest first (zero is none),
+/// and returns the XDP action that sends it. What travels as IP in IP has no room for one. The way's MTU leaves room
+/// for a chain wherever packets may get one.
 #[inline(always)]
 fn send<V: Version>(
     packet: &mut XdpPacket,

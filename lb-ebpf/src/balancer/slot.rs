@@ -57,7 +57,7 @@ pub fn peek_target<M: Mode>(
     }
     let index = forward.first() + place.slot(forward.log2());
     let slot = maps::slot(index);
-    if maps::chain(index).is_chain_of(slot) {
+    if choice::needs_flow_table(slot, listener.tracking) && maps::chain(index).is_chain_of(slot) {
         return Err(Exit::Continue(Continuation::Chain));
     }
     M::note(|trace| trace.slot(forward, place.slot(forward.log2()), slot));

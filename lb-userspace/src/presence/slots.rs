@@ -111,3 +111,53 @@ fn words(address: IpAddr) -> [u64; 2] {
     };
     [0, 8].map(|at| u64::from_ne_bytes(octets[at..at + 8].try_into().expect("eight bytes")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: HashKey = HashKey { k0: 7, k1: 9 };
+
+    fn listener(port: Option<u16>, affinity: Affinity) -> ActionListener {
+        let vips = vec!["10.200.1.1".parse().unwrap(), "fc00:1::1".parse().unwrap()];
+        ActionListener { vips, port, target_port: port, affinity }
+    }
+
+    fn connection(client: &str, local: &str) -> Connection {
+        Connection { client: client.parse().unwrap(), local: local.parse().unwrap() }
+    }
+
+    fn used(connections: &[Connection], listener: &ActionListener) -> Vec<usize> {
+        let used = UsedSlots::of(connections, std::slice::from_ref(listener), KEY, 12);
+        (0..4096).filter(|slot| used.contain(*slot)).collect()
+    }
+
+    #[test]
+    fn a_connection_is_in_the_slot_that_the_data_plane_chooses() {
+        let addresses = Ipv4Addresses { both: u64::from_ne_bytes([10, 201, 0, 2, 10, 200, 1, 1]) };
+        let ports = u32::from_ne_bytes([0x9c, 0x40, 0, 80]);
+        let flow = Flow { addresses, ports, protocol: TCP };
+        let key = ListenerKey::new(addresses.destination(), 80u16.to_be(), TCP);
+        let slot = flow.hash(key.hash_state(KEY)).slot(12) as usize;
+        let connections = [connection("10.201.0.2:40000", "10.200.1.1:80")];
+        assert_eq!(used(&connections, &listener(Some(80), Affinity::Flow)), [slot]);
+        assert_eq!(used(&connections, &listener(None, Affinity::Flow)), [slot]);
+    }
+
+    #[test]
+    fn all_connections_of_a_client_are_in_one_slot_with_affinity() {
+        let all: Vec<Connection> =
+            (1..50).map(|port| connection(&format!("[fd01::2]:{port}"), "[fc00:1::1]:80")).collect();
+        assert_eq!(used(&all, &listener(Some(80), Affinity::Client)).len(), 1);
+        assert!(used(&all, &listener(Some(80), Affinity::Flow)).len() > 40);
+    }
+
+    #[test]
+    fn connections_to_other_listeners_are_in_no_slot() {
+        let others = [
+            connection("10.201.0.2:40000", "10.200.1.1:81"),
+            connection("10.201.0.2:40000", "10.200.1.2:80"),
+        ];
+        assert!(used(&others, &listener(Some(80), Affinity::Flow)).is_empty());
+    }
+}
