@@ -126,3 +126,6 @@ pub(super) fn knows_agents<'a>(
 pub(super) fn awaits_agent(address: IpAddr, record: &Record, agents: &Agents) -> bool {
     record.is_newcomer && agents.get(&address).copied().unwrap_or_default() == AgentState::Unknown
 }
+
+#[cfg(test)]
+mod tests;
