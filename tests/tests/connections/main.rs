@@ -5,7 +5,6 @@
 //! moments at which draining ends fall alike.
 
 mod bound;
-mod crowd;
 mod fleet;
 mod story;
 mod udp;

@@ -10,8 +10,8 @@ use lab::topology::Builder;
 use lb_userspace::status::report::Report;
 
 use crate::bound::Expectation;
-use crate::crowd::{Broken, Crowd, Tally};
 use crate::fleet::{DRAINING, Fleet, Layout, Standing, digest, targets_of};
+use lab::crowd::{Broken, Crowd, Tally};
 
 /// How many targets are in the file at first.
 const REGISTERED: usize = 3;

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::echo;
-use lab::topology::{CLIENT4, CLIENT6, Lab};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::echo;
+use crate::topology::{CLIENT4, CLIENT6, Lab};
 
 /// The mean time between two messages of a connection.
 const PERIOD: Duration = Duration::from_millis(2000);
@@ -36,36 +37,36 @@ const WORDS: usize = 20;
 
 /// A connection that ended without our will.
 #[derive(Debug, Clone)]
-pub(crate) struct Broken {
+pub struct Broken {
     /// The target that had greeted.
-    pub(crate) target: String,
+    pub target: String,
     /// The own end.
-    pub(crate) client: SocketAddr,
+    pub client: SocketAddr,
     /// When it was established.
-    pub(crate) opened: Instant,
+    pub opened: Instant,
     /// When its end was noticed.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// The system's words.
-    pub(crate) why: String,
+    pub why: String,
 }
 
 /// What became of the connections.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Messages that came back as they were sent.
-    pub(crate) echoes: u64,
+    pub echoes: u64,
     /// Connections that live, by target.
-    pub(crate) living: BTreeMap<String, usize>,
+    pub living: BTreeMap<String, usize>,
     /// Connections that broke.
-    pub(crate) broken: Vec<Broken>,
+    pub broken: Vec<Broken>,
     /// Echoes and greetings that were another connection's, the first of them.
-    pub(crate) misdelivered: Vec<String>,
+    pub misdelivered: Vec<String>,
     /// Why connections could not be opened, the first of them.
-    pub(crate) unopened: Vec<String>,
+    pub unopened: Vec<String>,
 }
 
 /// The connections; they end with this.
-pub(crate) struct Crowd {
+pub struct Crowd {
     wishes: Option<mpsc::UnboundedSender<Wish>>,
     shared: Arc<Shared>,
     vips: Vec<IpAddr>,
@@ -89,7 +90,7 @@ struct Shared {
 
 impl Crowd {
     /// A crowd of nobody.
-    pub(crate) fn start(lab: &Lab) -> Result<Crowd> {
+    pub fn start(lab: &Lab) -> Result<Crowd> {
         let entrance = lab.client.entrance()?;
         let shared = Arc::new(Shared {
             tally: Mutex::default(),
@@ -112,7 +113,7 @@ impl Crowd {
     ///
     /// # Errors
     /// If one of them could not be opened.
-    pub(crate) fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
+    pub fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
         let (first, mut greeted) = mpsc::unbounded_channel();
         for _ in 0..count {
             let wish = Wish {
@@ -133,12 +134,12 @@ impl Crowd {
     }
 
     /// What became of the connections so far.
-    pub(crate) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         self.shared.tally().clone()
     }
 
     /// Lets every connection have one more echo, then closes them all.
-    pub(crate) fn finish(mut self) -> Tally {
+    pub fn finish(mut self) -> Tally {
         self.end();
         self.tally()
     }
