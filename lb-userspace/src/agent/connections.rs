@@ -23,6 +23,8 @@ use crate::presence::connections::{
 
 /// How long a node has to ask, and to take the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the port may be another's at the start.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Questions that are answered at the same time; others wait.
 const AT_ONCE: usize = 2;
 
@@ -38,12 +40,21 @@ impl Drop for ConnectionsServer {
     }
 }
 
-/// Serves `nodes` on all of the host's addresses. Must be called within a tokio runtime.
+/// Serves `nodes` on all of the host's addresses.
 ///
 /// # Errors
-/// If the port is taken.
-pub(super) fn serve(nodes: BTreeSet<IpAddr>) -> anyhow::Result<ConnectionsServer> {
-    let listener = listen().with_context(|| {
+/// If the port is taken and stays so: an agent that has just ended may hold it for a moment.
+pub(super) async fn serve(nodes: BTreeSet<IpAddr>) -> anyhow::Result<ConnectionsServer> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let listener = loop {
+        match listen() {
+            Err(_) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            ended => break ended,
+        }
+    };
+    let listener = listener.with_context(|| {
         format!(
             "listening on TCP port {PORT}, where nodes ask for connections: does another program have it?"
         )

@@ -92,7 +92,7 @@ async fn serve(
     claim.hold(netlink).await?;
     let reporter = Arc::new(Reporter::new(configuration, attached, program.counters()?));
     let _status = reporter.serve(directory)?;
-    let _connections = connections::serve(configuration.nodes.clone())?;
+    let _connections = connections::serve(configuration.nodes.clone()).await?;
     info!("agent ready: {}", reporter.summary());
     follow(configuration, &mut host, &mut changes, &reporter, shutdown).await?;
     info!("agent ends: {}", reporter.counted());

@@ -87,6 +87,21 @@ impl Cluster {
         Ok(sum)
     }
 
+    /// In how many slots of a node packets name former owners.
+    pub(crate) fn chained_slots(&self, node: usize) -> Result<u32> {
+        Ok(chained_slots(&self.lab.nodes[node].status()?))
+    }
+
+    /// Waits until they are at most `most`, which agents are asked for half an idle time-out after a change.
+    pub(crate) fn wait_for_fewer_chains(&self, node: usize, most: u32) -> Result<u32> {
+        let report = self.lab.wait_for(node, "former owners to tell", 2 * SETTLED, |report| {
+            let chained = chained_slots(report);
+            ensure!(chained <= most, "{chained} slots are chained");
+            Ok(())
+        })?;
+        Ok(chained_slots(&report))
+    }
+
     fn write(&self, serving: &[usize]) -> Result<()> {
         let configuration = configuration_of(&self.lab, serving);
         self.lab.nodes.iter().try_for_each(|node| node.write_configuration(&configuration))
@@ -119,6 +134,10 @@ impl Cluster {
         ensure!(group.flows_kept_by == keeper, "flows are kept by {} ({why})", group.flows_kept_by);
         Ok(())
     }
+}
+
+fn chained_slots(report: &Report) -> u32 {
+    report.load_balancers[NAME].listeners[0].chained_slots
 }
 
 /// The number under `name` wherever it is in the status.

@@ -96,6 +96,30 @@ fn draining_twice_in_a_row_keeps_all_connections() {
     tally.is_whole().unwrap();
 }
 
+#[test]
+fn owners_leave_their_chains_when_they_tell_that_they_have_no_connections() {
+    if !lab::require_root() {
+        return;
+    }
+    let _alone = alone();
+    let story = || -> Result<(Tally, u32, u32)> {
+        let mut cluster = Cluster::start(Agents::HandOn, &[0, 1, 2])?;
+        let mut crowd = Crowd::start(&cluster.lab)?;
+        crowd.open(CONNECTIONS)?;
+        cluster.serve(&[0, 1, 2, 3, 4, 5])?;
+        let before = cluster.chained_slots(1)?;
+        let after = cluster.wait_for_fewer_chains(1, CONNECTIONS as u32)?;
+        cluster.lose_a_node()?;
+        std::thread::sleep(ROUND);
+        Ok((crowd.finish(), before, after))
+    };
+    let (tally, before, after) = story().unwrap();
+    println!("{} broken; {before} chained slots, then {after}", tally.broken.len());
+    tally.is_whole().unwrap();
+    // Half of the slots moved, so about half of the connections have a former owner.
+    assert!(after > 100, "{before} chained slots, then {after}");
+}
+
 /// What a tally must say where nothing may break.
 trait Whole {
     fn is_whole(&self) -> Result<()>;
