@@ -13,8 +13,9 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::checksum::{fold, sum};
 use crate::flow::FlowHash;
+use crate::gue::{Carrier, Chain};
 use crate::memory::{View, ViewMut};
-use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Version};
+use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Version};
 
 /// UDP destination port of GUE (IANA: gue, 6080).
 pub const GUE_PORT: u16 = 6080;
@@ -86,14 +87,33 @@ pub struct Target {
     pub entropy: u32,
     /// Ethernet and outer headers as on the wire; what depends on the packet is zero.
     pub header: [u8; 72],
+    /// The tunnel's end, bytes as on the wire, IPv4 mapped into IPv6: how packets of other targets name this one in
+    /// their chains, whether it has a next hop or not.
+    pub address: [u32; 4],
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 3],
 }
 
 impl Target {
     /// No target.
     pub const NONE: Target =
-        Target { way: Way(0), checksum: 0, entropy: 0, header: [0; 72], reserved: [0; 5] };
+        Target { way: Way(0), checksum: 0, entropy: 0, header: [0; 72], address: [0; 4], reserved: [0; 3] };
+
+    /// The same target with its address, which it has without a next hop too.
+    pub const fn at(mut self, address: core::net::IpAddr) -> Target {
+        let octets = match address {
+            core::net::IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            core::net::IpAddr::V6(address) => address.octets(),
+        };
+        let mut word = 0;
+        while word < 4 {
+            let at = word * 4;
+            self.address[word] =
+                u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+            word += 1;
+        }
+        self
+    }
 }
 
 /// How a target is reached, in one word: bits 0–31 the interface's index, 32–47 the MTU (bytes of the outer IP
@@ -214,6 +234,82 @@ pub fn write_ipv6_gue<V: Version>(
     frame.set_raw32::<62>(V::GUE);
     let length = inner.length + GUE as u16;
     finish_ipv6(target, inner, crate::flow::UDP, length, &mut frame.first());
+}
+
+/// As [`write_ipv4_gue`], with a chain of the targets at `former`, the newest first; zero is none.
+#[inline(always)]
+pub fn write_ipv4_chain<V: Version>(
+    target: &Target,
+    former: [[u32; 4]; 2],
+    inner: Inner,
+    frame: &mut ViewMut<'_, { IPV4_TEMPLATE + GUE + Ipv4::CHAIN }>,
+) {
+    const ADDED: u16 = (GUE + Ipv4::CHAIN) as u16;
+    let [next, last] = former.map(ipv4_end);
+    let targets = if next == Ipv4::NONE { [last, Ipv4::NONE] } else { [next, last] };
+    let [opening, targets] = Chain::new::<Ipv4>(targets).words::<Ipv4, V>();
+    frame.set_raw64::<0>(template_word::<0>(target));
+    frame.set_raw64::<8>(template_word::<8>(target));
+    frame.set_raw64::<16>(template_word::<16>(target));
+    frame.set_raw64::<24>(template_word::<24>(target));
+    frame.set_raw64::<32>(template_word::<32>(target));
+    frame.set_raw16::<40>(0);
+    frame.set_be16::<34>(source_port(inner.hash));
+    frame.set_be16::<38>(inner.length + ADDED);
+    frame.set_raw64::<42>(opening);
+    frame.set_raw64::<50>(targets);
+    finish_ipv4(target, inner, crate::flow::UDP, inner.length + 20 + ADDED, &mut frame.first());
+}
+
+/// As [`write_ipv6_gue`], with a chain of the targets at `former`, the newest first; zero is none.
+#[inline(always)]
+pub fn write_ipv6_chain<V: Version>(
+    target: &Target,
+    former: [[u32; 4]; 2],
+    inner: Inner,
+    frame: &mut ViewMut<'_, { IPV6_TEMPLATE + GUE + Ipv6::CHAIN }>,
+) {
+    const ADDED: u16 = (GUE + Ipv6::CHAIN) as u16;
+    let [next, last] = former.map(ipv6_end);
+    let targets = if next == Ipv6::NONE { [last, Ipv6::NONE] } else { [next, last] };
+    let [opening, a, b, c, d] = Chain::new::<Ipv6>(targets).words::<Ipv6, V>();
+    copy_ipv6(target, &mut frame.first());
+    frame.set_raw64::<54>(template_word::<54>(target));
+    frame.set_be16::<54>(source_port(inner.hash));
+    frame.set_be16::<58>(inner.length + ADDED);
+    frame.set_raw64::<62>(opening);
+    frame.set_raw64::<70>(a);
+    frame.set_raw64::<78>(b);
+    frame.set_raw64::<86>(c);
+    frame.set_raw64::<94>(d);
+    finish_ipv6(target, inner, crate::flow::UDP, inner.length + ADDED, &mut frame.first());
+}
+
+/// The address of an IPv4 tunnel's end; none of an IPv6 one.
+#[inline(always)]
+fn ipv4_end(address: [u32; 4]) -> u32 {
+    if is_ipv4(address) { address[3] } else { Ipv4::NONE }
+}
+
+/// The address of an IPv6 tunnel's end; none of an IPv4 one.
+#[inline(always)]
+fn ipv6_end(address: [u32; 4]) -> [u64; 2] {
+    if is_ipv4(address) {
+        return Ipv6::NONE;
+    }
+    let pair = |first: u32, second: u32| {
+        if cfg!(target_endian = "little") {
+            first as u64 | (second as u64) << 32
+        } else {
+            second as u64 | (first as u64) << 32
+        }
+    };
+    [pair(address[0], address[1]), pair(address[2], address[3])]
+}
+
+#[inline(always)]
+fn is_ipv4(address: [u32; 4]) -> bool {
+    address[0] | address[1] == 0 && address[2] == 0xffff_u32.to_be()
 }
 
 #[inline(always)]
@@ -341,7 +437,10 @@ impl Tunnel {
             target.header[destination_port..][..2].copy_from_slice(&GUE_PORT.to_be_bytes());
         }
         target.way = Way::new(self.interface, self.mtu, kind);
-        target
+        target.at(match self.ends {
+            Ends::V4(_, destination) => core::net::IpAddr::V4(destination),
+            Ends::V6(_, destination) => core::net::IpAddr::V6(destination),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod encapsulation;
 pub mod flow;
 pub mod flow_table;
 pub mod fragments;
+pub mod gue;
 pub mod hash;
 pub mod listener;
 pub mod maps;
@@ -36,5 +37,5 @@ pub mod tunnel;
 
 pub use encapsulation::Target;
 pub use reason::{Reason, Verdict};
-pub use slot::{Slot, SlotState};
+pub use slot::{ChainWord, Slot, SlotState};
 pub use target_id::TargetId;

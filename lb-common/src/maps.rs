@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   LISTENERS[vip, port, protocol] → FORWARDS[action] → SLOTS[first + slot] → TARGETS[id]
-//!                                    │                      └ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    │                      ├ FLOWS[set], EXCEPTIONS[first + slot]
+//!                                    │                      └ or CHAINS[first + slot] → TARGETS[id]
 //!                                    └ QUIC: QUIC_SERVERS[action, server id] → TARGETS[id]
 //! ```
 
@@ -24,6 +25,8 @@ pub const FORWARDS: &str = "FORWARDS";
 pub const SLOTS: &str = "SLOTS";
 /// `ARRAY<ExceptionLine>`, memory-mapped: when a slot last had a packet of an exception.
 pub const EXCEPTIONS: &str = "EXCEPTIONS";
+/// `ARRAY<ChainLine>`, memory-mapped: who had a slot before its previous target, where targets give second chances.
+pub const CHAINS: &str = "CHAINS";
 /// `ARRAY<FlowSet>`, memory-mapped: the flow table; a power of two of sets.
 pub const FLOWS: &str = "FLOWS";
 /// `ARRAY<FragmentSet>`, memory-mapped: the fragment table; a power of two of sets.
@@ -78,6 +81,8 @@ pub const SEVERAL_BUFFERS: &str = "SEVERAL_BUFFERS";
 pub const SLOTS_PER_LINE: u32 = 16;
 /// Marks in one value of `EXCEPTIONS`.
 pub const EXCEPTIONS_PER_LINE: u32 = 32;
+/// Words in one value of `CHAINS`.
+pub const CHAINS_PER_LINE: u32 = 32;
 
 /// Programs that `balancer` leaves rare packets to by a tail call (0.9 ns), untouched; they parse them again.
 ///
@@ -101,11 +106,13 @@ pub enum Continuation {
     Fragment = 6,
     /// Fragments whose ports are known.
     FragmentFlow = 7,
+    /// Packets, and ICMP errors about such, of changing slots whose targets give second chances.
+    Chain = 8,
 }
 
 impl Continuation {
     /// All of them in the order of their numbers.
-    pub const ALL: [Continuation; 8] = [
+    pub const ALL: [Continuation; 9] = [
         Continuation::Icmp,
         Continuation::Attributes,
         Continuation::Quic,
@@ -114,6 +121,7 @@ impl Continuation {
         Continuation::Verdict,
         Continuation::Fragment,
         Continuation::FragmentFlow,
+        Continuation::Chain,
     ];
 
     /// The name of the live program; those of other [`Programs`] have another first word.
@@ -127,6 +135,7 @@ impl Continuation {
             Continuation::Verdict => "balancer_verdict",
             Continuation::Fragment => "balancer_fragment",
             Continuation::FragmentFlow => "balancer_fragment_flow",
+            Continuation::Chain => "balancer_chain",
         }
     }
 }
@@ -169,6 +178,10 @@ pub struct SlotLine(pub [Shared<u32>; SLOTS_PER_LINE as usize]);
 /// A cache line of marks: the tick at which a packet last went elsewhere than its slot says.
 #[repr(C, align(64))]
 pub struct ExceptionLine(pub [Shared<u16>; EXCEPTIONS_PER_LINE as usize]);
+
+/// A cache line of [`crate::ChainWord`]s.
+#[repr(C, align(64))]
+pub struct ChainLine(pub [Shared<u16>; CHAINS_PER_LINE as usize]);
 
 /// What the programs need to know of the node.
 #[repr(C)]

@@ -50,7 +50,7 @@ const _: () = {
     assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
-    assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2);
+    assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2 + 4 * 2);
     assert!(size_of::<crate::maps::SlotLine>() == 64);
     assert!(size_of::<crate::maps::ExceptionLine>() == 64);
     assert!(size_of::<crate::flow_table::FlowSet>() == 64);

@@ -112,6 +112,15 @@ reasons! {
     31 SourceLimit "source_limit" Node Dropped "A SYN beyond the new flows a second that the listener takes from one source."
     32 FragmentUnknown "fragment_unknown" Node Dropped "A fragment to a VIP whose first fragment, which has the ports, did not come before it, or more than 2 s earlier."
     33 TinyFragment "tiny_fragment" Node Dropped "A first fragment to a VIP that ends inside its TCP or UDP header, or one that would write over TCP's flags (RFC 1858, RFC 3128)."
+    34 AgentUnknownGue "unknown_gue" Target Dropped "On a target: GUE of an unknown version, with flags, a control message that is no question, or a chain of an unknown format."
+    35 AgentMalformedChain "malformed_chain" Target Dropped "On a target: a chain whose length, count or addresses contradict each other."
+    36 AgentHopLimit "hop_limit" Target Dropped "On a target: a chain by which the packet would be handed on more than twice."
+    37 AgentUnknownPeer "unknown_peer" Target Dropped "On a target: handed on by a host, or to be handed on to one, that is not a known peer."
+    38 AgentMartian "martian_client" Target Dropped "On a target: the inner packet's source is no client's address."
+    39 AgentHandedOn "handed_on" Target Answered "On a target: no socket here has the packet, so the next target of its chain got it."
+    40 AgentNoNextHop "no_peer_next_hop" Target Dropped "On a target: the route or neighbour of the next target of the chain is unknown."
+    41 AgentUnclaimed "unclaimed" Target Passed "On a target: no socket here has the packet, and its chain has no next target: delivered, so that the kernel resets it."
+    42 AgentProbeAnswered "probe_answered" Target Answered "On a target: a node asked whether there is an agent."
 }
 
 #[cfg(test)]

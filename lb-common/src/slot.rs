@@ -7,6 +7,14 @@
 //!   B        none       has exceptions   to B, old entry goes        the flow table; if unknown to B
 //!   none     any        no target        dropped, counted            dropped, counted
 //! ```
+//!
+//! Where targets give second chances, a changing slot has a [`ChainWord`] beside it, and the flow table no say:
+//!
+//! ```text
+//!   current  previous   chain word       every packet
+//!   B        A          B                to B, which may hand it on to A
+//!   C        B          A                to C, which may hand it on to B, and B to A
+//! ```
 
 use crate::target_id::TargetId;
 
@@ -72,9 +80,54 @@ impl Slot {
     }
 }
 
+/// Who had a changing slot before its previous target, where targets give second chances.
+///
+/// Zero where the flow table keeps the slot's flows; the current target's id where nobody had it before the
+/// previous one; else the target before that.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChainWord(pub u16);
+
+impl ChainWord {
+    /// The slot has no chain: it is stable, or the flow table keeps its flows.
+    pub const NONE: ChainWord = ChainWord(0);
+
+    /// `previous` is all that the slot of `current` had.
+    pub const fn ends(current: TargetId) -> ChainWord {
+        ChainWord(current.0)
+    }
+
+    /// `target` had the slot before its previous one.
+    pub const fn before(target: TargetId) -> ChainWord {
+        ChainWord(target.0)
+    }
+
+    /// Whether the targets keep the flows of `slot`, whose word this is: packets carry who had it.
+    #[inline(always)]
+    pub const fn is_chain_of(self, slot: Slot) -> bool {
+        self.0 != 0 && slot.current().0 != slot.previous().0
+    }
+
+    /// Who had `slot` before its previous target; none if nobody.
+    #[inline(always)]
+    pub const fn oldest(self, slot: Slot) -> TargetId {
+        if self.0 == slot.current().0 { TargetId::NONE } else { TargetId(self.0) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_word_names_the_oldest_of_three_or_nobody() {
+        let (a, b, c) = (TargetId(1), TargetId(2), TargetId(3));
+        assert_eq!(ChainWord::before(a).oldest(Slot::changing(c, b)), a);
+        assert_eq!(ChainWord::ends(b).oldest(Slot::changing(b, a)), TargetId::NONE);
+        assert!(ChainWord::ends(b).is_chain_of(Slot::changing(b, a)));
+        assert!(!ChainWord::NONE.is_chain_of(Slot::changing(b, a)));
+        assert!(!ChainWord::before(a).is_chain_of(Slot::stable(b)));
+    }
 
     #[test]
     fn two_ids_encode_three_states() {

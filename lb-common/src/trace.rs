@@ -11,7 +11,7 @@ use crate::listener::{Forward, Listener};
 use crate::packet::{Datagram, Fragment, Segment, Transport, Version};
 use crate::policy::Allowance;
 use crate::reason::Reason;
-use crate::slot::Slot;
+use crate::slot::{ChainWord, Slot};
 use crate::target_id::TargetId;
 
 /// The record of one packet. All zero is a packet of which nothing is known.
@@ -66,6 +66,10 @@ pub struct Trace {
     pub fragment_offset: u16,
     /// 1 if more fragments follow.
     pub more_fragments: u16,
+    /// The slot's [`ChainWord`].
+    pub chain: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
 }
 
 /// What a [`Trace`] can hold; each is a bit of [`Trace::steps`].
@@ -98,6 +102,8 @@ pub enum Step {
     AllowList = 1 << 11,
     /// The packet begins a flow that counts against a limit.
     Limits = 1 << 12,
+    /// The slot's chain was read, so the flow table was not asked.
+    Chain = 1 << 13,
 }
 
 impl Trace {
@@ -156,6 +162,13 @@ impl Trace {
         self.slot = number;
         self.slot_word = slot.0;
         self.reached(Step::Slot);
+    }
+
+    /// Who had the slot before its previous target.
+    #[inline(always)]
+    pub fn chain(&mut self, chain: ChainWord) {
+        self.chain = chain.0;
+        self.reached(Step::Chain);
     }
 
     /// A QUIC packet's connection id names its target.

@@ -128,7 +128,7 @@ fn slot_tables() {
     changed.reassign(&after, start, &fate);
     let tick = || {
         let mut table = changed.clone();
-        table.tick(start + IDLE, &|_| None, IDLE);
+        table.tick(start + IDLE, &|_| None, IDLE, &fate);
         table
     };
     println!("copy and tick: {:?}", median(tick));

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod model;
 pub mod next_hop;
 pub mod output;
+pub mod presence;
 pub mod programs;
 pub mod reconcile;
 pub mod status;

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::status::report::{ListenerReport, NextHopReport, Report, TargetReport};
+use crate::status::report::{ListenerReport, NextHopReport, Report, TargetGroupReport, TargetReport};
 
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -79,8 +79,14 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "sluice_listener_slots",
-        help: "Slots of the listener's table by state; exceptions means that some flows of the slot are elsewhere",
+        help: "Slots of the listener's table by state; exceptions means that some flows of the slot are elsewhere, \
+               chained that packets name the slot's former owners",
         samples: listener_slots,
+    },
+    Metric {
+        name: "sluice_listener_deferred_slots",
+        help: "Slots that keep their target although another is to have them, because too many had them lately",
+        samples: |report| per_listener(report, |listener| u64::from(listener.deferred_slots).into()),
     },
     Metric {
         name: "sluice_table_info",
@@ -91,6 +97,16 @@ pub const METRICS: &[Metric] = &[
         name: "sluice_target_group_fail_open",
         help: "1 while no target of the group is healthy and all are used, else 0",
         samples: fail_open,
+    },
+    Metric {
+        name: "sluice_target_group_second_chance",
+        help: "1 while the targets keep the group's flows where they are by second chances, 0 while the flow table does",
+        samples: second_chances,
+    },
+    Metric {
+        name: "sluice_target_agent_present",
+        help: "1 if the target's agent answers, else 0; where agents are asked for",
+        samples: agents,
     },
     Metric {
         name: "sluice_target_healthy",
@@ -191,8 +207,10 @@ fn interfaces(report: &Report) -> Vec<Sample> {
 fn listener_slots(report: &Report) -> Vec<Sample> {
     let states = |listener: &ListenerReport| {
         let (changing, exceptions) = (listener.changing_slots, listener.exception_slots);
-        let stable = listener.slots.saturating_sub(changing).saturating_sub(exceptions);
-        [("stable", stable), ("changing", changing), ("exceptions", exceptions)]
+        let chained = listener.chained_slots;
+        let stable =
+            listener.slots.saturating_sub(changing).saturating_sub(exceptions).saturating_sub(chained);
+        [("stable", stable), ("changing", changing), ("exceptions", exceptions), ("chained", chained)]
     };
     listeners(report)
         .flat_map(|(labels, listener)| {
@@ -211,6 +229,24 @@ fn tables(report: &Report) -> Vec<Sample> {
 fn fail_open(report: &Report) -> Vec<Sample> {
     let groups = report.target_groups.iter();
     groups.map(|(name, group)| Sample::of(&[], [("target_group", name.as_str())], group.fail_open)).collect()
+}
+
+fn second_chances(report: &Report) -> Vec<Sample> {
+    let groups = report.target_groups.iter();
+    let by_targets = |(name, group): (&String, &TargetGroupReport)| {
+        Sample::of(&[], [("target_group", name.as_str())], group.flows_kept_by == "targets")
+    };
+    groups.map(by_targets).collect()
+}
+
+fn agents(report: &Report) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (labels, target) in targets(report) {
+        if let Some(agent) = &target.agent {
+            samples.push(Sample::of(&labels, [], agent.state == "present"));
+        }
+    }
+    samples
 }
 
 fn target_states(report: &Report) -> Vec<Sample> {

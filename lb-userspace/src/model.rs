@@ -181,6 +181,8 @@ pub struct TargetGroup {
     pub udp_idle_timeout: Duration,
     /// When UDP flows are remembered; has no meaning for TCP.
     pub udp_tracking: UdpTracking,
+    /// Whether targets hand on packets of connections that are not theirs, where they can.
+    pub second_chance: SecondChance,
     /// Which connections of a client stay together; the same in all groups of a listener.
     pub stickiness: Stickiness,
     /// Whether targets of all zones are used, or only those of the node's own.
@@ -216,6 +218,16 @@ impl std::fmt::Display for QuicServerId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "0x{:016x}", u64::from_be_bytes(self.0))
     }
+}
+
+/// Whether the targets keep the flows of changed slots where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondChance {
+    /// Where all of them have an agent that can; the node's flow table elsewhere.
+    Auto,
+    /// The node's flow table does.
+    Never,
 }
 
 /// Which connections go to one target.

@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod configuration;
+pub mod crowd;
 pub mod echo;
 pub mod evidence;
 pub mod flood;

@@ -11,7 +11,7 @@ use lb_common::{
     target_id::TargetId,
 };
 
-use crate::{Stage, martian, mode::Mode, slot};
+use crate::{Exit, martian, mode::Mode, slot};
 
 /// The target of a packet whose flow has the hash `hash`. `segment` is what the packet says of its flow's age.
 #[inline(always)]
@@ -21,9 +21,9 @@ pub fn choose_target<M: Mode, A: Addresses>(
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
-) -> Stage<TargetId> {
+) -> Result<TargetId, Exit> {
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
-        return Err(Reason::AlreadyEncapsulated);
+        return Err(Reason::AlreadyEncapsulated.into());
     }
     martian::refuse(&flow.addresses)?;
     slot::choose_target::<M>(listener, settings, place(listener, settings, flow, hash), hash, segment)
@@ -38,9 +38,9 @@ pub fn peek_target<M: Mode, A: Addresses>(
     listener: &Listener,
     settings: &Settings,
     hash: FlowHash,
-) -> Stage<TargetId> {
+) -> Result<TargetId, Exit> {
     if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
-        return Err(Reason::AlreadyEncapsulated);
+        return Err(Reason::AlreadyEncapsulated.into());
     }
     martian::refuse(reporter)?;
     slot::peek_target::<M>(listener, settings, place(listener, settings, flow, hash), hash)

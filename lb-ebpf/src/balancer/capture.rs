@@ -9,7 +9,7 @@ use lb_common::{
 use lb_ebpf::packet_memory::XdpPacket;
 
 use crate::{
-    forward, forward_behind_policy, forward_by_attributes, forward_quic, fragment, icmp_error, maps,
+    chain, forward, forward_behind_policy, forward_by_attributes, forward_quic, fragment, icmp_error, maps,
     mode::Captured, policy, run, too_big,
 };
 
@@ -78,6 +78,12 @@ pub fn capture_policy(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn capture_verdict(context: XdpContext) -> u32 {
     run::<Captured, _, _>(&context, policy::decide::<Captured, Ipv4>, policy::decide::<Captured, Ipv6>)
+}
+
+/// Goes on with packets of changing slots whose targets give second chances.
+#[xdp(frags)]
+pub fn capture_chain(context: XdpContext) -> u32 {
+    run::<Captured, _, _>(&context, chain::forward::<Captured, Ipv4>, chain::forward::<Captured, Ipv6>)
 }
 
 /// Clears the record and keeps the packet as it came, unless the sample leaves it out: then its length is zero.

@@ -39,13 +39,15 @@ pub fn send<V: Version>(
     Ok(leave(packet, way.interface()))
 }
 
+/// The first bytes of the packet, where its new headers go.
 #[inline(always)]
-fn room<const N: usize>(packet: &mut XdpPacket) -> Stage<lb_common::memory::ViewMut<'_, N>> {
+pub fn room<const N: usize>(packet: &mut XdpPacket) -> Stage<lb_common::memory::ViewMut<'_, N>> {
     packet.view_mut::<N>(0).ok_or(Reason::NoHeadroom)
 }
 
+/// The XDP action that sends the packet by `interface`.
 #[inline(always)]
-fn leave(packet: &XdpPacket, interface: u32) -> u32 {
+pub fn leave(packet: &XdpPacket, interface: u32) -> u32 {
     if interface == packet.interface() {
         return xdp_action::XDP_TX;
     }

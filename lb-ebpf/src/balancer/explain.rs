@@ -4,8 +4,8 @@ use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_common::packet::{Ipv4, Ipv6};
 
 use crate::{
-    forward, forward_behind_policy, forward_by_attributes, forward_quic, fragment, icmp_error, mode::Dry,
-    policy, run, too_big,
+    chain, forward, forward_behind_policy, forward_by_attributes, forward_quic, fragment, icmp_error,
+    mode::Dry, policy, run, too_big,
 };
 
 /// The program that the controller runs, and that is never attached.
@@ -60,4 +60,10 @@ pub fn explain_policy(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn explain_verdict(context: XdpContext) -> u32 {
     run::<Dry, _, _>(&context, policy::decide::<Dry, Ipv4>, policy::decide::<Dry, Ipv6>)
+}
+
+/// Goes on with packets of changing slots whose targets give second chances.
+#[xdp(frags)]
+pub fn explain_chain(context: XdpContext) -> u32 {
+    run::<Dry, _, _>(&context, chain::forward::<Dry, Ipv4>, chain::forward::<Dry, Ipv6>)
 }

@@ -11,7 +11,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{Exit, Stage, attributes, counters, echo, encapsulate, listener, maps, mode::Mode, target};
+use crate::{Exit, attributes, counters, echo, encapsulate, listener, maps, mode::Mode, target};
 
 /// What becomes of an ICMP message.
 #[inline(always)]
@@ -20,7 +20,7 @@ pub fn receive<M: Mode, V: ErrorVersion>(
     datagram: &Datagram<V::Addresses>,
 ) -> Result<u32, Exit> {
     if is_error::<V>(packet.frame(), datagram)? {
-        Ok(forward::<M, V>(packet, datagram)?)
+        forward::<M, V>(packet, datagram)
     } else {
         Ok(echo::answer::<V>(packet, datagram)?)
     }
@@ -32,9 +32,9 @@ pub fn receive<M: Mode, V: ErrorVersion>(
 fn forward<M: Mode, V: ErrorVersion>(
     packet: &mut XdpPacket,
     datagram: &Datagram<V::Addresses>,
-) -> Stage<u32> {
+) -> Result<u32, Exit> {
     if !maps::is_vip(&datagram.addresses.destination()) {
-        return Err(Reason::NotOurs);
+        return Err(Reason::NotOurs.into());
     }
     let flow = quoted_flow::<V>(packet.frame(), datagram)?;
     M::note(|trace| trace.flow(&Transport { flow, segment: Segment::Established }));

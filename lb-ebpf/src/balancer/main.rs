@@ -12,6 +12,7 @@
 
 mod attributes;
 mod capture;
+mod chain;
 mod counters;
 mod echo;
 mod encapsulate;
@@ -146,6 +147,12 @@ pub fn balancer_policy(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn balancer_verdict(context: XdpContext) -> u32 {
     run::<Live, _, _>(&context, policy::decide::<Live, Ipv4>, policy::decide::<Live, Ipv6>)
+}
+
+/// Goes on with packets of changing slots whose targets give second chances.
+#[xdp(frags)]
+pub fn balancer_chain(context: XdpContext) -> u32 {
+    run::<Live, _, _>(&context, chain::forward::<Live, Ipv4>, chain::forward::<Live, Ipv6>)
 }
 
 /// Runs the stages for the packet's version of IP, and returns the XDP action.

@@ -16,14 +16,14 @@ use lb_common::{
     fragments::{FragmentSet, Ports},
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
     maps::{
-        Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, FragmentPorts, Programs, SLOTS_PER_LINE, Settings,
-        SlotLine,
+        CHAINS_PER_LINE, ChainLine, Continuation, EXCEPTIONS_PER_LINE, ExceptionLine, FragmentPorts,
+        Programs, SLOTS_PER_LINE, Settings, SlotLine,
     },
     packet::{Segment, too_big::ANSWERS},
     policy::{Allowance, AllowedKey, PolicyLine, VERDICT_LINES, VerdictLine, VerdictLines},
     reason::Reason,
     shared::Shared,
-    slot::Slot,
+    slot::{ChainWord, Slot},
     source_limits::{SOURCE_SETS, SourceSet},
     target_id::TargetId,
     trace::Trace,
@@ -43,6 +43,8 @@ static FORWARDS: Array<Shared<u64>> = Array::with_max_entries(1024, BPF_F_MMAPAB
 static SLOTS: Array<SlotLine> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 #[map]
 static EXCEPTIONS: Array<ExceptionLine> = Array::with_max_entries(2048, BPF_F_MMAPABLE);
+#[map]
+static CHAINS: Array<ChainLine> = Array::with_max_entries(2048, BPF_F_MMAPABLE);
 #[map]
 static FLOWS: Array<FlowSet> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
@@ -142,6 +144,12 @@ pub fn slot(index: u32) -> Slot {
 pub fn exception_mark(slot: u32) -> Option<&'static Shared<u16>> {
     let line = EXCEPTIONS.get(slot / EXCEPTIONS_PER_LINE)?;
     Some(&line.0[(slot % EXCEPTIONS_PER_LINE) as usize])
+}
+
+#[inline(always)]
+pub fn chain(slot: u32) -> ChainWord {
+    let line = CHAINS.get(slot / CHAINS_PER_LINE);
+    line.map_or(ChainWord::NONE, |line| ChainWord(line.0[(slot % CHAINS_PER_LINE) as usize].load()))
 }
 
 #[inline(always)]

@@ -6,16 +6,17 @@ use lb_common::{
     flow::FlowHash,
     flow_table::{Sighting, Tick},
     listener::Listener,
-    maps::Settings,
+    maps::{Continuation, Settings},
     packet::Segment,
     reason::Reason,
     slot::Slot,
     target_id::TargetId,
 };
 
-use crate::{Stage, maps, mode::Mode};
+use crate::{Exit, maps, mode::Mode};
 
-/// The target of a packet. `place` chooses the slot; `hash` tells the flow from others.
+/// The target of a packet. `place` chooses the slot; `hash` tells the flow from others. Slots with a chain are another
+/// program's.
 #[inline(always)]
 pub fn choose_target<M: Mode>(
     listener: &Listener,
@@ -23,20 +24,23 @@ pub fn choose_target<M: Mode>(
     place: FlowHash,
     hash: FlowHash,
     segment: Segment,
-) -> Stage<TargetId> {
+) -> Result<TargetId, Exit> {
     let forward = maps::forward(listener.forward);
     if forward.is_none() {
-        return Err(Reason::NoTable);
+        return Err(Reason::NoTable.into());
     }
     let index = forward.first() + place.slot(forward.log2());
     let slot = maps::slot(index);
     M::note(|trace| trace.slot(forward, place.slot(forward.log2()), slot));
     let id = if choice::needs_flow_table(slot, listener.tracking) {
+        if maps::chain(index).is_chain_of(slot) {
+            return Err(Exit::Continue(Continuation::Chain));
+        }
         consult_flow_table::<M>(listener, settings, hash, segment, slot, index)
     } else {
         slot.current()
     };
-    if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
+    if id.is_none() { Err(Reason::NoTarget.into()) } else { Ok(id) }
 }
 
 /// The target of an established flow's packets; nothing is remembered, refreshed or marked.
@@ -46,12 +50,16 @@ pub fn peek_target<M: Mode>(
     settings: &Settings,
     place: FlowHash,
     hash: FlowHash,
-) -> Stage<TargetId> {
+) -> Result<TargetId, Exit> {
     let forward = maps::forward(listener.forward);
     if forward.is_none() {
-        return Err(Reason::NoTable);
+        return Err(Reason::NoTable.into());
     }
-    let slot = maps::slot(forward.first() + place.slot(forward.log2()));
+    let index = forward.first() + place.slot(forward.log2());
+    let slot = maps::slot(index);
+    if choice::needs_flow_table(slot, listener.tracking) && maps::chain(index).is_chain_of(slot) {
+        return Err(Exit::Continue(Continuation::Chain));
+    }
     M::note(|trace| trace.slot(forward, place.slot(forward.log2()), slot));
     let id = match maps::flow_set(hash.set() & settings.flow_set_mask) {
         Some(set) if choice::needs_flow_table(slot, listener.tracking) => {
@@ -61,7 +69,7 @@ pub fn peek_target<M: Mode>(
         }
         _ => slot.current(),
     };
-    if id.is_none() { Err(Reason::NoTarget) } else { Ok(id) }
+    if id.is_none() { Err(Reason::NoTarget.into()) } else { Ok(id) }
 }
 
 /// What the flow table says of the packet: paid in changed slots, and by flows that are always tracked, only.

@@ -10,6 +10,7 @@
 //! go straight to the clients and never pass the agent.
 
 mod addresses;
+mod connections;
 mod directory;
 mod host;
 mod mss;
@@ -91,6 +92,7 @@ async fn serve(
     claim.hold(netlink).await?;
     let reporter = Arc::new(Reporter::new(configuration, attached, program.counters()?));
     let _status = reporter.serve(directory)?;
+    let _connections = connections::serve(configuration.nodes.clone()).await?;
     info!("agent ready: {}", reporter.summary());
     follow(configuration, &mut host, &mut changes, &reporter, shutdown).await?;
     info!("agent ends: {}", reporter.counted());

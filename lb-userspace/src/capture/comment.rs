@@ -3,7 +3,7 @@
 use lb_common::TargetId;
 use lb_common::listener::Listener;
 use lb_common::trace::{Step, Trace};
-use lb_common::{Slot, SlotState};
+use lb_common::{ChainWord, Slot, SlotState};
 
 use crate::controller::names::Names;
 
@@ -25,7 +25,9 @@ pub(crate) fn comment(trace: &Trace, names: &Names) -> String {
         ));
     }
     if trace.has(Step::Slot) {
-        let state = match Slot(trace.slot_word).state() {
+        let slot = Slot(trace.slot_word);
+        let state = match slot.state() {
+            _ if is_chained(trace) => "chained",
             SlotState::Stable => "stable",
             SlotState::Changing => "changing",
             SlotState::Exceptions => "exceptions",
@@ -37,10 +39,21 @@ pub(crate) fn comment(trace: &Trace, names: &Names) -> String {
         let group = names.targets.get(&id).map(|key| format!(" target_group={}", key.target_group));
         parts.push(format!("target={}{}", names.target(id), group.unwrap_or_default()));
     }
+    if is_chained(trace) {
+        let slot = Slot(trace.slot_word);
+        let former = [slot.previous(), ChainWord(trace.chain).oldest(slot)];
+        let former: Vec<String> =
+            former.into_iter().filter(|id| !id.is_none()).map(|id| names.target(id)).collect();
+        parts.push(format!("chain={}", former.join(",")));
+    }
     if trace.has(Step::Exception) {
         parts.push("exception: the flow began on this target".to_owned());
     }
     parts.join(" ")
+}
+
+fn is_chained(trace: &Trace) -> bool {
+    trace.has(Step::Chain) && ChainWord(trace.chain).is_chain_of(Slot(trace.slot_word))
 }
 
 /// Whether the names are older than something that the packet met.
@@ -75,5 +88,12 @@ mod tests {
         names.targets.insert(TargetId(7), key);
         assert!(!outdates(&trace, &names));
         assert_eq!(comment(&trace, &names), "verdict=forwarded target=10.0.0.3 target_group=web");
+        let slot = Slot::changing(TargetId(7), TargetId(8));
+        trace.slot(lb_common::listener::Forward::new(0, 8), 5, slot);
+        trace.chain(ChainWord::ends(TargetId(7)));
+        let key = TargetKey { target_group: "web".to_owned(), address: [10, 0, 0, 4].into() };
+        names.targets.insert(TargetId(8), key);
+        let expected = "verdict=forwarded slot=5 (chained) target=10.0.0.3 target_group=web chain=10.0.0.4";
+        assert_eq!(comment(&trace, &names), expected);
     }
 }

@@ -8,7 +8,9 @@ use super::cursor::{At, Fields};
 use super::json::Quoted;
 use super::nearest::nearest;
 use super::{address, health_check, name, quic_server_id};
-use crate::model::{Encapsulation, Protocol, QuicServerId, Stickiness, Target, TargetGroup, UdpTracking};
+use crate::model::{
+    Encapsulation, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup, UdpTracking,
+};
 
 /// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
 const MAX_TARGETS: usize = 65_000;
@@ -128,6 +130,7 @@ fn read(
         "idle_timeout_seconds",
         "udp_idle_timeout_seconds",
         "udp_tracking",
+        "second_chance",
         "stickiness",
         "cross_zone",
         "targets",
@@ -170,6 +173,10 @@ fn attributes(
     let idle_timeout = idle_timeout(fields, protocol);
     let udp_idle_timeout = udp_idle_timeout(fields, protocol, idle_timeout);
     let udp_tracking = udp_tracking(fields, protocol);
+    let second_chances = [("auto", SecondChance::Auto), ("never", SecondChance::Never)];
+    let second_chance = fields
+        .optional("second_chance")
+        .map_or(Some(SecondChance::Auto), |at| at.choice(&second_chances, &[]));
     let cross_zone = fields.optional("cross_zone").map_or(Some(true), |at| at.flag());
     Some(TargetGroup {
         protocol: protocol?,
@@ -180,6 +187,7 @@ fn attributes(
         idle_timeout: idle_timeout?,
         udp_idle_timeout: udp_idle_timeout?,
         udp_tracking: udp_tracking?,
+        second_chance: second_chance?,
         stickiness: stickiness?,
         cross_zone: cross_zone?,
         targets: targets?,

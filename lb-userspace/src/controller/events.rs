@@ -14,6 +14,8 @@ use crate::capture::socket::Ask;
 use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
 use crate::next_hop::{Interface, Resolutions};
+use crate::presence::AgentEvent;
+use crate::presence::asker::Told;
 use crate::status::report::Report;
 use crate::status::server::Reports;
 
@@ -25,6 +27,10 @@ pub(super) enum Event {
     Reload,
     /// A target's health changed.
     Health(HealthEvent),
+    /// An agent came or went.
+    Agent(AgentEvent),
+    /// An agent was asked for its connections.
+    Told(Told),
     /// Ways to targets changed.
     NextHops(Arc<Resolutions>),
     /// Interfaces of this host changed.
@@ -54,9 +60,11 @@ impl Events {
         let (reports, requests) = mpsc::channel(16);
         let (questions, asked) = mpsc::channel(16);
         let (captures, asks) = mpsc::channel(16);
-        let (health, next_hops, interfaces) = node.take_sources();
+        let (health, next_hops, interfaces, agents, told) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
-        tokio::spawn(forward_health(health, sender.clone()));
+        tokio::spawn(forward_all(health, sender.clone(), Event::Health));
+        tokio::spawn(forward_all(agents, sender.clone(), Event::Agent));
+        tokio::spawn(forward_all(told, sender.clone(), Event::Told));
         tokio::spawn(forward_watch(next_hops, sender.clone(), Event::NextHops));
         tokio::spawn(forward_watch(interfaces, sender.clone(), Event::Interfaces));
         tokio::spawn(forward_requests(requests, sender.clone(), Event::Report));
@@ -99,9 +107,13 @@ async fn forward_file(mut file: ConfigurationFile, events: mpsc::Sender<Event>) 
     }
 }
 
-async fn forward_health(mut health: mpsc::UnboundedReceiver<HealthEvent>, events: mpsc::Sender<Event>) {
-    while let Some(event) = health.recv().await {
-        if events.send(Event::Health(event)).await.is_err() {
+async fn forward_all<T>(
+    mut observations: mpsc::UnboundedReceiver<T>,
+    events: mpsc::Sender<Event>,
+    event: fn(T) -> Event,
+) {
+    while let Some(observation) = observations.recv().await {
+        if events.send(event(observation)).await.is_err() {
             return;
         }
     }

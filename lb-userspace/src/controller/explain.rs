@@ -7,7 +7,7 @@ use lb_common::listener::{Forward, Listener};
 use lb_common::packet::Segment;
 use lb_common::policy::Allowance;
 use lb_common::trace::{Step, Trace};
-use lb_common::{Reason, Slot, SlotState, TargetId};
+use lb_common::{ChainWord, Reason, Slot, SlotState, TargetId};
 
 use super::names::Names;
 use super::node::Node;
@@ -187,7 +187,11 @@ fn slot_part(trace: &Trace, names: &Names) -> Option<SlotPart> {
     }
     let slot = Slot(trace.slot_word);
     let named = |id: TargetId| (!id.is_none()).then(|| names.target(id));
+    let chain = ChainWord(trace.chain);
+    let is_chained = trace.has(Step::Chain) && chain.is_chain_of(slot);
+    let former = [slot.previous(), chain.oldest(slot)].into_iter().filter_map(named);
     let state = match slot.state() {
+        _ if is_chained => "chained",
         _ if slot.current().is_none() && slot.previous().is_none() => "no_target",
         SlotState::Stable => "stable",
         SlotState::Changing => "changing",
@@ -200,6 +204,7 @@ fn slot_part(trace: &Trace, names: &Names) -> Option<SlotPart> {
         state: state.to_owned(),
         current: named(slot.current()),
         previous: if slot.state() == SlotState::Changing { named(slot.previous()) } else { None },
+        chain: if is_chained { former.collect() } else { Vec::new() },
     })
 }
 

@@ -83,6 +83,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Event::Stop => return node.stop(),
                 Event::Reload => node.reload(|| options.load()).await,
                 Event::Health(event) => node.observe(event),
+                Event::Agent(event) => node.observe_agent(event),
+                Event::Told(told) => node.take_connections(&told),
                 Event::NextHops(next_hops) => node.set_next_hops(&next_hops),
                 Event::Interfaces(interfaces) => node.set_interfaces(&interfaces),
                 Event::Report(answer) => asked.push(answer),

@@ -20,11 +20,16 @@ use crate::data_plane::{Attachment, Capacity, DataPlane, Writer};
 use crate::health::HealthEvent;
 use crate::model::Desired;
 use crate::next_hop::{Interface, Resolutions};
+use crate::presence::AgentEvent;
+use crate::presence::asker::Told;
 use crate::reconcile::Reconciler;
 use crate::status::report::{ConfigurationReport, PublicationReport, Report};
 
 /// After a failed write, the time until the next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Between two looks at whom to ask for connections, while slots have chains.
+const QUESTIONS: Duration = Duration::from_secs(2);
 
 /// One node's state.
 pub(super) struct Node {
@@ -41,6 +46,8 @@ pub(super) struct Node {
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
     retry: Option<Instant>,
+    /// When agents are next to be asked for their connections.
+    questions: Option<Instant>,
 }
 
 impl Node {
@@ -67,8 +74,9 @@ impl Node {
             writer: Writer::default(),
             decisions: Vec::new(),
             retry: None,
+            questions: None,
         };
-        node.observers.follow(&node.reconciler);
+        node.observers.follow(&mut node.reconciler);
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
         node.set_next_hops(&next_hops);
         node.reconcile()?;
@@ -160,7 +168,7 @@ impl Node {
             self.detach_except(&old)?;
             return Err(problem.context(self.configuration.file.clone()));
         }
-        self.observers.follow(&self.reconciler);
+        self.observers.follow(&mut self.reconciler);
         self.detach_except(&new)?;
         Ok(true)
     }
@@ -169,6 +177,31 @@ impl Node {
     pub(super) fn observe(&mut self, event: HealthEvent) {
         self.reconciler.observe(&event.target, event.status);
         self.decisions.push(event.decided_at);
+    }
+
+    /// Takes over what is known of a target's agent.
+    pub(super) fn observe_agent(&mut self, event: AgentEvent) {
+        self.reconciler.observe_agent(event.address, event.state);
+    }
+
+    /// Takes over what an agent told of its connections.
+    pub(super) fn take_connections(&mut self, told: &Told) {
+        self.observers.asker.answered(told);
+        if let Ok(connections) = &told.connections {
+            let key = self.data_plane.maps.hash_key();
+            let (listeners, now) = (&told.listeners, Instant::now());
+            self.reconciler.told(told.address, listeners, connections, key, told.asked, now);
+        }
+    }
+
+    /// Asks agents for their connections where former owners of slots wait for that.
+    fn ask_agents(&mut self, now: Instant) {
+        if !self.reconciler.has_chains() {
+            self.questions = None;
+        } else if self.questions.is_none_or(|at| at <= now) {
+            self.observers.asker.ask(self.reconciler.questions(now), now);
+            self.questions = Some(now + QUESTIONS);
+        }
     }
 
     /// Takes over how targets are reached.
@@ -206,7 +239,7 @@ impl Node {
 
     /// When [`Node::reconcile`] has something to do without an event.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.reconciler.next_deadline().into_iter().chain(self.retry).min()
+        self.reconciler.next_deadline().into_iter().chain(self.retry).chain(self.questions).min()
     }
 
     /// Makes the maps as they must be now.
@@ -218,7 +251,8 @@ impl Node {
             let marked = maps.last_exception(forward, slot as u32)?;
             now.checked_sub(Duration::from_nanos(u64::from(clock.since(marked)) << 30))
         });
-        self.observers.follow_membership(&self.reconciler);
+        self.observers.follow_membership(&mut self.reconciler);
+        self.ask_agents(now);
         let written = self.write();
         self.retry = written.is_err().then(|| Instant::now() + RETRY);
         written

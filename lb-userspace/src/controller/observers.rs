@@ -1,4 +1,4 @@
-//! The parts that observe for the node: health checks and next hops, told what to look at.
+//! The parts that observe for the node: health checks, next hops and agents, told what to look at.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::health::{HealthChecker, HealthEvent};
 use crate::next_hop::{Interface, NextHops, Resolutions, Unresolved};
+use crate::presence::asker::{Asker, Told};
+use crate::presence::{AgentEvent, AgentProber};
 use crate::reconcile::Reconciler;
 
 /// How long the start waits for the first next hops: a packet that comes before they are known is dropped.
@@ -18,38 +20,55 @@ pub(super) type Sources = (
     mpsc::UnboundedReceiver<HealthEvent>,
     watch::Receiver<Arc<Resolutions>>,
     watch::Receiver<Arc<BTreeMap<u32, Interface>>>,
+    mpsc::UnboundedReceiver<AgentEvent>,
+    mpsc::UnboundedReceiver<Told>,
 );
 
-/// Health checks and next hops.
+/// What is told of health, agents and connections.
+type Events = (
+    mpsc::UnboundedReceiver<HealthEvent>,
+    mpsc::UnboundedReceiver<AgentEvent>,
+    mpsc::UnboundedReceiver<Told>,
+);
+
+/// Health checks, next hops and agents.
 pub(super) struct Observers {
     pub(super) health: HealthChecker,
     next_hops: NextHops,
-    events: Option<mpsc::UnboundedReceiver<HealthEvent>>,
+    agents: AgentProber,
+    pub(super) asker: Asker,
+    events: Option<Events>,
     membership: Option<u64>,
 }
 
 impl Observers {
     pub(super) async fn start() -> anyhow::Result<Observers> {
-        let (health, events) = HealthChecker::new();
+        let (health, healths) = HealthChecker::new();
         let next_hops = NextHops::start().await?;
-        Ok(Observers { health, next_hops, events: Some(events), membership: None })
+        let (agents, presences) = AgentProber::start()?;
+        let (asker, answers) = Asker::new();
+        let events = Some((healths, presences, answers));
+        Ok(Observers { health, next_hops, agents, asker, events, membership: None })
     }
 
     /// The observations; to be called once.
     pub(super) fn take_sources(&mut self) -> Sources {
-        let events = self.events.take().expect("the sources are taken once, at the start");
-        (events, self.next_hops.watch(), self.next_hops.interfaces())
+        let (health, agents, told) = self.events.take().expect("the sources are taken once, at the start");
+        (health, self.next_hops.watch(), self.next_hops.interfaces(), agents, told)
     }
 
     /// Looks at the targets that the reconciler has now.
-    pub(super) fn follow(&mut self, reconciler: &Reconciler) {
+    pub(super) fn follow(&mut self, reconciler: &mut Reconciler) {
         self.health.reconcile(&reconciler.health_checks());
         self.next_hops.set_targets(reconciler.addresses());
+        let agents = reconciler.agent_addresses();
+        reconciler.retain_agents(&agents);
+        self.agents.reconcile(agents);
         self.membership = Some(reconciler.registry().membership());
     }
 
     /// The same, if targets came or went since.
-    pub(super) fn follow_membership(&mut self, reconciler: &Reconciler) {
+    pub(super) fn follow_membership(&mut self, reconciler: &mut Reconciler) {
         if self.membership != Some(reconciler.registry().membership()) {
             self.follow(reconciler);
         }

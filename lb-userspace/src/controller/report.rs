@@ -8,10 +8,11 @@ use lb_common::{SlotState, TargetId};
 use super::node::{Node, tick_now};
 use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
 use crate::model::{Listener, LoadBalancer, Stickiness, TargetGroup, TargetKey, UdpTracking};
-use crate::reconcile::Record;
+use crate::presence::AgentState;
+use crate::reconcile::{Keeper, Record, may_have_chains};
 use crate::status::report::{
-    ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport,
-    ReasonReport, Report, TargetGroupReport, TargetReport,
+    AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
+    NextHopReport, ReasonReport, Report, TargetGroupReport, TargetReport,
 };
 use crate::table::member;
 
@@ -93,6 +94,8 @@ impl Node {
             slots: slots.map_or(0, |slots| slots.size().slots() as u32),
             changing_slots: count(SlotState::Changing),
             exception_slots: count(SlotState::Exceptions),
+            chained_slots: slots.map_or(0, |slots| slots.waiting().chained as u32),
+            deferred_slots: slots.map_or(0, |slots| slots.waiting().deferred as u32),
             table_digest: slots.map(|slots| slots.digest(identity)).unwrap_or_default(),
             packets: traffic.packets,
             bytes: traffic.bytes,
@@ -110,6 +113,10 @@ impl Node {
             .registry()
             .group(name)
             .map(|(address, record)| self.target(name, group, address, record, sums));
+        let no_second_chance = match self.reconciler.keeper(name) {
+            Some(Keeper::FlowTable(why)) => Some(why.to_string()),
+            Some(Keeper::Targets) | None => None,
+        };
         Ok(TargetGroupReport {
             protocol: group.protocol.to_string(),
             port: group.port,
@@ -121,6 +128,8 @@ impl Node {
                 crate::model::Encapsulation::Ipip => "ipip".to_owned(),
                 crate::model::Encapsulation::Gue => "gue".to_owned(),
             },
+            flows_kept_by: if no_second_chance.is_some() { "flow_table" } else { "targets" }.to_owned(),
+            no_second_chance,
             fail_open: self.reconciler.is_in_use(name) && self.reconciler.fails_open(name),
             targets: targets.collect::<anyhow::Result<_>>()?,
         })
@@ -147,6 +156,7 @@ impl Node {
             state: status.state.as_str().to_owned(),
             reason: status.reason.map(|reason| reason.code().to_owned()),
             description: status.description,
+            agent: self.agent(name, group, address),
             checks: checks(sums.checks.get(&key)),
             slots,
             share: if all_slots == 0 { 0.0 } else { f64::from(slots) / f64::from(all_slots) },
@@ -154,6 +164,21 @@ impl Node {
             packets: traffic.packets,
             bytes: traffic.bytes,
             exception_flows: sums.flows.get(&record.id).copied().unwrap_or_default(),
+        })
+    }
+
+    /// What is known of the target's agent, where it is asked for.
+    fn agent(&self, name: &str, group: &TargetGroup, address: IpAddr) -> Option<AgentReport> {
+        let is_asked = may_have_chains(group) && self.reconciler.is_in_use(name);
+        let state = self.reconciler.agent(address);
+        let agent = match state {
+            AgentState::Present(agent) => Some(agent),
+            AgentState::Unknown | AgentState::Absent => None,
+        };
+        is_asked.then(|| AgentReport {
+            state: state.as_str().to_owned(),
+            version: agent.map(|agent| agent.version()),
+            second_chance: agent.is_some_and(|agent| agent.hands_on()),
         })
     }
 
@@ -220,7 +245,9 @@ impl Node {
         let desired = self.desired();
         let tracks = desired.target_groups.values().any(|group| group.udp_tracking == UdpTracking::Always);
         let quiet = self.reconciler.actions().values().all(|action| {
-            action.slots().is_none_or(|slots| slots.count(SlotState::Stable) == slots.size().slots())
+            action.slots().is_none_or(|slots| {
+                slots.count(SlotState::Stable) + slots.waiting().chained == slots.size().slots()
+            })
         });
         if quiet && !tracks {
             return flows;

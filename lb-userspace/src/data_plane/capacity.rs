@@ -39,7 +39,7 @@ impl Capacity {
 
 impl Default for Capacity {
     /// Sixteen thousand targets, four million slots (64 of the largest tables, or 4,000 small ones), a million
-    /// changed flows, 65,536 datagrams in fragments: 38 MiB, and 0.3 MiB of counters a processor. The prefixes of
+    /// changed flows, 65,536 datagrams in fragments: 46 MiB, and 0.3 MiB of counters a processor. The prefixes of
     /// allow-lists take 64 bytes or more each while they are there.
     fn default() -> Capacity {
         Capacity {

@@ -122,7 +122,7 @@ pub(super) fn load_programs(
     load_program(ebpf, programs.entry())
 }
 
-fn entries(capacity: Capacity) -> [(&'static str, u32); 15] {
+fn entries(capacity: Capacity) -> [(&'static str, u32); 16] {
     let slots = 1u32 << capacity.slots_log2;
     [
         (names::LISTENERS, listeners::places(capacity.listeners)),
@@ -131,6 +131,7 @@ fn entries(capacity: Capacity) -> [(&'static str, u32); 15] {
         (names::FORWARDS, capacity.forwards),
         (names::SLOTS, slots / names::SLOTS_PER_LINE),
         (names::EXCEPTIONS, slots / names::EXCEPTIONS_PER_LINE),
+        (names::CHAINS, slots / names::CHAINS_PER_LINE),
         (names::FLOWS, 1 << capacity.flow_sets_log2),
         (names::FRAGMENTS, 1 << capacity.fragment_sets_log2),
         (names::TARGETS, capacity.targets),

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use lb_common::flow_table::FlowSet;
 use lb_common::fragments::FragmentSet;
 use lb_common::listener::ListenerLine;
-use lb_common::maps::{ExceptionLine, SlotLine};
+use lb_common::maps::{ChainLine, ExceptionLine, SlotLine};
 use lb_common::policy::PolicyLine;
 use lb_common::shared::Shared;
 use memmap2::{MmapOptions, MmapRaw};
@@ -29,6 +29,8 @@ unsafe impl SharedValue for Shared<u64> {}
 unsafe impl SharedValue for SlotLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for ExceptionLine {}
+// SAFETY: as above.
+unsafe impl SharedValue for ChainLine {}
 // SAFETY: as above.
 unsafe impl SharedValue for FlowSet {}
 // SAFETY: as above.

@@ -13,12 +13,13 @@ use lb_common::listener::{
     Forward, Listener, ListenerKey, ListenerLine, QuicServerKey, Traffic, clients_hash_state,
 };
 use lb_common::maps::{
-    self as names, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings, SlotLine,
+    self as names, CHAINS_PER_LINE, ChainLine, EXCEPTIONS_PER_LINE, ExceptionLine, SLOTS_PER_LINE, Settings,
+    SlotLine,
 };
 use lb_common::packet::MacAddress;
 use lb_common::policy::sources_hash_state;
 use lb_common::shared::Shared;
-use lb_common::{Reason, Slot, SlotState, Target, TargetId};
+use lb_common::{ChainWord, Reason, Slot, SlotState, Target, TargetId};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::Capacity;
@@ -47,6 +48,7 @@ pub struct Maps {
     forwards: MappedArray<Shared<u64>>,
     slots: MappedArray<SlotLine>,
     exceptions: MappedArray<ExceptionLine>,
+    chains: MappedArray<ChainLine>,
     flows: MappedArray<FlowSet>,
     fragments: MappedArray<FragmentSet>,
     targets: MappedArray<TargetWords>,
@@ -95,6 +97,7 @@ impl Maps {
             forwards: maps.mapped(names::FORWARDS, capacity.forwards)?,
             slots: maps.mapped(names::SLOTS, slots / SLOTS_PER_LINE)?,
             exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
+            chains: maps.mapped(names::CHAINS, slots / CHAINS_PER_LINE)?,
             flows: maps.mapped(names::FLOWS, 1 << capacity.flow_sets_log2)?,
             fragments: maps.mapped(names::FRAGMENTS, 1 << capacity.fragment_sets_log2)?,
             targets: maps.mapped(names::TARGETS, capacity.targets)?,
@@ -113,6 +116,11 @@ impl Maps {
     /// How big the maps are.
     pub fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// The key of the flows' hash.
+    pub fn hash_key(&self) -> HashKey {
+        self.hash_key
     }
 
     /// Sets what becomes of packets that are too big although their senders would allow fragments.
@@ -241,9 +249,25 @@ impl Maps {
     /// # Errors
     /// If the tables' memory is used up; the old version stays in force.
     pub fn publish(&mut self, forward: u32, log2: u8, slots: &[Slot]) -> anyhow::Result<()> {
+        self.publish_chains(forward, log2, slots, &[])
+    }
+
+    /// The same for a table of which some slots have chains: `chains` has a word for each slot, or none at all.
+    ///
+    /// # Errors
+    /// As [`Maps::publish`].
+    pub fn publish_chains(
+        &mut self,
+        forward: u32,
+        log2: u8,
+        slots: &[Slot],
+        chains: &[ChainWord],
+    ) -> anyhow::Result<()> {
         let block = self.room_for(log2)?;
-        for (index, slot) in (block.first..).zip(slots) {
+        let chains = chains.iter().copied().chain(std::iter::repeat(ChainWord::NONE));
+        for ((index, slot), chain) in (block.first..).zip(slots).zip(chains) {
             self.slot(index).store(slot.0);
+            self.chain(index).store(chain.0);
         }
         let old = self.tables.insert(forward, block);
         self.carry_marks(old, block, |_| None);
@@ -396,6 +420,11 @@ impl Maps {
         &self.slots.values()[(index / SLOTS_PER_LINE) as usize].0[(index % SLOTS_PER_LINE) as usize]
     }
 
+    fn chain(&self, index: u32) -> &Shared<u16> {
+        let line = &self.chains.values()[(index / CHAINS_PER_LINE) as usize];
+        &line.0[(index % CHAINS_PER_LINE) as usize]
+    }
+
     fn mark(&self, index: u32) -> &Shared<u16> {
         let line = &self.exceptions.values()[(index / EXCEPTIONS_PER_LINE) as usize];
         &line.0[(index % EXCEPTIONS_PER_LINE) as usize]
@@ -431,7 +460,10 @@ fn target_words(target: &Target) -> [u64; 16] {
     for (word, bytes) in words[2..11].iter_mut().zip(target.header.chunks(8)) {
         *word = u64::from_ne_bytes(bytes.try_into().expect("72 is a multiple of 8"));
     }
-    words[11..].copy_from_slice(&target.reserved);
+    let [a, b, c, d] = target.address.map(u32::to_ne_bytes);
+    words[11] = u64::from_ne_bytes([a, b].concat().try_into().expect("twice four bytes"));
+    words[12] = u64::from_ne_bytes([c, d].concat().try_into().expect("twice four bytes"));
+    words[13..].copy_from_slice(&target.reserved);
     words
 }
 

@@ -105,7 +105,7 @@ impl Writer {
     ) -> anyhow::Result<()> {
         for (forward, table) in &contents.tables {
             if self.written.tables.get(forward) != Some(table) {
-                maps.publish(*forward, table.log2, &table.slots)?;
+                maps.publish_chains(*forward, table.log2, &table.slots, &table.chains)?;
                 self.written.tables.insert(*forward, table.clone());
                 written.tables += 1;
                 written.published_at = Some(Instant::now());

@@ -138,6 +138,7 @@ fn slot(part: &SlotPart) -> String {
     let current = part.current.as_deref().unwrap_or("no target");
     let state = match (part.state.as_str(), part.previous.as_deref()) {
         ("stable", _) => format!("stable: {current}"),
+        ("chained", _) => format!("chained: now {current}, before that {}", part.chain.join(", ")),
         ("changing", Some(previous)) => format!("changing: was {previous}, now {current}"),
         ("exceptions", _) => format!("has exceptions: now {current}, some flows are still elsewhere"),
         _ => "without a target".to_owned(),
@@ -150,6 +151,10 @@ fn flow_table(explanation: &Explanation, slot: &SlotPart) -> String {
     let opens =
         explanation.packet.as_ref().is_some_and(|packet| packet.segment.as_deref() == Some("opening"));
     let Some(part) = &explanation.flow_table else {
+        if slot.state == "chained" {
+            return "not asked: the packet names those who had the slot, and the target hands it on if need be"
+                .to_owned();
+        }
         let why =
             if tracking == "never" { "the target group remembers no flow" } else { "the slot is stable" };
         return format!("not asked: {why}");

@@ -140,7 +140,7 @@ pub struct SlotPart {
     pub number: u32,
     /// How many slots the table has.
     pub slots: u32,
-    /// `stable`, `changing`, `exceptions` or `no_target`.
+    /// `stable`, `changing`, `exceptions`, `chained` or `no_target`.
     pub state: String,
     /// The target of new flows.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +148,9 @@ pub struct SlotPart {
     /// While the slot is changing, the target of flows that began before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// Where targets give second chances: who had the slot before, newest first; the packet names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
 }
 
 /// What the flow table says.

@@ -1,14 +1,18 @@
 //! One forward action: its members, their owners, and the life of its slots.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_common::TargetId;
+use lb_common::{ChainWord, Slot, TargetId};
 
 use super::contents::Table;
 use super::registry::{Record, Registry};
+use super::second_chance::{self, Agents, Keeper};
 use crate::model::{Desired, ForwardAction, TargetGroup};
-use crate::table::{Fate, GroupShare, Member, MemberIndex, SlotTable, TableSize, maglev, member, overlay};
+use crate::presence::slots::UsedSlots;
+use crate::table::{
+    Fate, GroupShare, Member, MemberIndex, Regime, SlotTable, TableSize, maglev, member, overlay,
+};
 
 /// A forward action with its table.
 #[derive(Debug)]
@@ -44,13 +48,21 @@ impl Action {
     }
 
     /// Computes members, owners and slots anew.
-    pub fn refresh(&mut self, forward: &ForwardAction, desired: &Desired, registry: &Registry, now: Instant) {
+    pub fn refresh(
+        &mut self,
+        forward: &ForwardAction,
+        desired: &Desired,
+        registry: &Registry,
+        agents: &Agents,
+        now: Instant,
+    ) {
         let groups = groups_of(forward, desired);
+        let regime = regime(&groups, registry, agents);
         self.idle = groups.iter().map(|(_, group, _)| group.longest_idle()).max().unwrap_or_default();
         let mut candidates = Vec::new();
         let mut shares = Vec::new();
         for (name, group, weight) in groups {
-            let (share, mut members) = group_share(name, group, weight, desired, registry);
+            let (share, mut members) = group_share(name, group, weight, desired, registry, agents);
             shares.push(share);
             candidates.append(&mut members);
         }
@@ -63,10 +75,15 @@ impl Action {
         let idle = self.idle;
         let changed = match &mut self.slots {
             None => {
-                self.slots = Some(SlotTable::new(&owners, now));
+                let mut slots = SlotTable::new(&owners, now);
+                slots.enter(regime);
+                self.slots = Some(slots);
                 1
             }
-            Some(slots) => slots.reassign(&owners, now, &|id| fate(registry, id, idle, now)),
+            Some(slots) => {
+                slots.enter(regime);
+                slots.reassign(&owners, now, &|id| fate(registry, id, idle, now))
+            }
         };
         self.publish_if(changed > 0);
     }
@@ -85,21 +102,46 @@ impl Action {
         if let Some(slots) = &self.slots
             && changed
         {
+            let (words, chains): (Vec<Slot>, Vec<ChainWord>) = slots.with_chains().unzip();
+            let has_chains = chains.iter().any(|chain| *chain != ChainWord::NONE);
+            let chains = if has_chains { chains } else { Vec::new() };
             self.table =
-                Some(Table { log2: slots.size().log2(), slots: slots.encoded().collect::<Arc<[_]>>() });
+                Some(Table { log2: slots.size().log2(), slots: words.into(), chains: chains.into() });
         }
     }
 
     /// Ends what time has ended; `last_exception` is what the data plane marked.
-    pub fn tick(&mut self, now: Instant, last_exception: &dyn Fn(usize) -> Option<Instant>) {
+    pub fn tick(
+        &mut self,
+        registry: &Registry,
+        now: Instant,
+        last_exception: &dyn Fn(usize) -> Option<Instant>,
+    ) {
+        let idle = self.idle;
         let Some(slots) = &mut self.slots else { return };
         let before = slots.size();
-        let changed = slots.tick(now, last_exception, self.idle);
+        let changed = slots.tick(now, last_exception, idle, &|id| fate(registry, id, idle, now));
         if self.size < before {
             slots.resize(self.size);
         }
         let resized = slots.size() != before;
         self.publish_if(changed > 0 || resized);
+    }
+
+    /// Takes over what a target told of its connections when it was asked at `asked`.
+    pub fn told(
+        &mut self,
+        registry: &Registry,
+        target: TargetId,
+        used: &UsedSlots,
+        asked: Instant,
+        now: Instant,
+    ) {
+        let idle = self.idle;
+        let Some(slots) = &mut self.slots else { return };
+        let fate = |id| fate(registry, id, idle, now);
+        let changed = slots.told(target, &|slot| used.contain(slot), asked, now, &fate);
+        self.publish_if(changed > 0);
     }
 
     /// When [`Action::tick`] may change something.
@@ -128,6 +170,18 @@ fn groups_of<'a>(forward: &'a ForwardAction, desired: &'a Desired) -> Vec<(&'a s
         .collect()
 }
 
+/// Who keeps the flows of an action where they are: the targets, if they can in all of its groups.
+fn regime(groups: &[(&str, &TargetGroup, u16)], registry: &Registry, agents: &Agents) -> Regime {
+    let mut versions =
+        groups.iter().flat_map(|(name, _, _)| registry.group(name)).map(|(at, _)| at.is_ipv4());
+    let first = versions.next();
+    let is_one_version = versions.all(|version| Some(version) == first);
+    let keeps = |(name, group, _): &(&str, &TargetGroup, u16)| {
+        second_chance::keeper(group, registry.group(name), agents) == Keeper::Targets
+    };
+    if is_one_version && groups.iter().all(keeps) { Regime::SecondChance } else { Regime::FlowTable }
+}
+
 /// The members of one group and whether each may get new flows: healthy ones; if there is none, draining ones
 /// that are alive; if there is none of these either, all (fail open).
 fn group_share<'a>(
@@ -136,6 +190,7 @@ fn group_share<'a>(
     weight: u16,
     desired: &Desired,
     registry: &'a Registry,
+    agents: &Agents,
 ) -> (GroupShare, Vec<Candidate<'a>>) {
     let members: Vec<_> = registry
         .group(name)
@@ -144,10 +199,16 @@ fn group_share<'a>(
     let targets =
         members.iter().map(|(address, record)| (member::identity(name, *address), record.weight)).collect();
     let usable = usable(members.iter().map(|(_, record)| *record));
-    let candidates = members
-        .into_iter()
-        .map(|(_, record)| Candidate { record, available: usable.admits(record) })
-        .collect();
+    let newcomers_wait =
+        second_chance::may_have_chains(group) && second_chance::knows_agents(members.iter().copied(), agents);
+    let waits = |address: &IpAddr, record: &Record| {
+        newcomers_wait && second_chance::awaits_agent(*address, record, agents)
+    };
+    let candidate = |(address, record): &(IpAddr, &'a Record)| Candidate {
+        record,
+        available: usable.admits(record) && !waits(address, record),
+    };
+    let candidates = members.iter().map(candidate).collect();
     (GroupShare { weight, targets }, candidates)
 }
 

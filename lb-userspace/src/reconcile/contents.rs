@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::listener::Listener;
-use lb_common::{Slot, Target, TargetId};
+use lb_common::{ChainWord, Slot, Target, TargetId};
 
 use crate::model::{Policy, QuicServerId};
 
@@ -34,10 +34,12 @@ pub struct Table {
     pub log2: u8,
     /// The slots.
     pub slots: Arc<[Slot]>,
+    /// Their chains; empty if no slot has one.
+    pub chains: Arc<[ChainWord]>,
 }
 
 impl PartialEq for Table {
     fn eq(&self, other: &Table) -> bool {
-        Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots
+        Arc::ptr_eq(&self.slots, &other.slots) || (self.slots == other.slots && self.chains == other.chains)
     }
 }

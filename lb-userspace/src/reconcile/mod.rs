@@ -11,18 +11,21 @@
 //! next difference, and nothing here needs to remember what was done.
 
 mod action;
+mod connections;
 mod contents;
 mod counters;
 mod policies;
 mod quic_servers;
 mod reconciler;
 mod registry;
+mod second_chance;
 
 pub use action::Action;
 pub use contents::{Contents, Table};
 pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
+pub use second_chance::{Agents, Keeper, Why, may_have_chains};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,9 @@ use std::time::Instant;
 use lb_common::encapsulation::{Ends, Tunnel, Way};
 use lb_common::flow::{TCP, UDP};
 use lb_common::flow_table::Tick;
+use lb_common::gue::Carrier;
 use lb_common::listener::Listener as ListenerValue;
+use lb_common::packet::{Ipv4, Ipv6};
 use lb_common::{Target, TargetId};
 
 use super::action::{Action, Usable, usable};
@@ -16,6 +18,7 @@ use super::counters::Numbers;
 use super::policies;
 use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
+use super::second_chance::{self, Agents, Keeper};
 use crate::data_plane::Capacity;
 use crate::health::HealthStatus;
 use crate::model::{
@@ -23,6 +26,8 @@ use crate::model::{
     Protocol, Stickiness, TargetGroup, TargetKey, UdpTracking,
 };
 use crate::next_hop::{NextHop, Resolutions};
+use crate::presence::AgentState;
+use crate::presence::slots::UsedSlots;
 
 /// A listener's name: its load balancer, protocol and port.
 type ListenerName = (String, Protocol, ListenerPort);
@@ -33,6 +38,8 @@ pub struct Reconciler {
     desired: Desired,
     registry: Registry,
     next_hops: Resolutions,
+    /// What is known of the targets' agents.
+    agents: Agents,
     /// Target groups of which something was observed since their tables were computed.
     unsettled: BTreeSet<String>,
     actions: BTreeMap<ForwardAction, Action>,
@@ -87,6 +94,7 @@ impl Reconciler {
             },
             registry: Registry::new(capacity.targets),
             next_hops: Resolutions::new(),
+            agents: Agents::new(),
             unsettled: BTreeSet::new(),
             actions: BTreeMap::new(),
             forwards: Numbers::below(capacity.forwards),
@@ -134,6 +142,29 @@ impl Reconciler {
         }
     }
 
+    /// Takes over what is known of a target's agent; it counts from the next [`Reconciler::settle`] on.
+    pub fn observe_agent(&mut self, address: IpAddr, state: AgentState) {
+        self.agents.insert(address, state);
+        let groups = self.registry.iter().filter(|(key, _)| key.address == address);
+        self.unsettled.extend(groups.map(|(key, _)| key.target_group.clone()));
+    }
+
+    /// Forgets the agents of all but these targets.
+    pub fn retain_agents(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.agents.retain(|address, _| addresses.contains(address));
+    }
+
+    /// What is known of a target's agent.
+    pub fn agent(&self, address: IpAddr) -> AgentState {
+        self.agents.get(&address).copied().unwrap_or_default()
+    }
+
+    /// Who keeps the flows of a target group where they are.
+    pub fn keeper(&self, target_group: &str) -> Option<Keeper> {
+        let group = self.desired.target_groups.get(target_group)?;
+        Some(second_chance::keeper(group, self.registry.group(target_group), &self.agents))
+    }
+
     /// Computes the tables of the target groups anew of which something was observed: once for any number of
     /// observations.
     pub fn settle(&mut self, now: Instant) {
@@ -158,7 +189,7 @@ impl Reconciler {
         for action in self.actions.values_mut() {
             if action.next_deadline().is_some_and(|deadline| deadline <= now) {
                 let index = action.index;
-                action.tick(now, &|slot| last_exception(index, slot));
+                action.tick(&self.registry, now, &|slot| last_exception(index, slot));
             }
         }
     }
@@ -171,7 +202,21 @@ impl Reconciler {
 
     fn refresh(&mut self, concerned: impl Fn(&ForwardAction) -> bool, now: Instant) {
         for (forward, action) in self.actions.iter_mut().filter(|(forward, _)| concerned(forward)) {
-            action.refresh(forward, &self.desired, &self.registry, now);
+            action.refresh(forward, &self.desired, &self.registry, &self.agents, now);
+        }
+    }
+
+    /// Takes over which slots of an action a target has connections in.
+    pub(super) fn tell_action(
+        &mut self,
+        forward: &ForwardAction,
+        target: TargetId,
+        used: &UsedSlots,
+        asked: Instant,
+        now: Instant,
+    ) {
+        if let Some(action) = self.actions.get_mut(forward) {
+            action.told(&self.registry, target, used, asked, now);
         }
     }
 
@@ -249,17 +294,30 @@ impl Reconciler {
     }
 
     fn target_entry(&self, key: &TargetKey, record: &Record) -> Target {
+        let room = self.room_for_chains(key);
         let mut target = match self.next_hops.get(&key.address) {
-            Some(Ok(next_hop)) => tunnel(next_hop, key.address, record.encapsulation)
+            Some(Ok(next_hop)) => tunnel(next_hop, key.address, record.encapsulation, room)
                 .map_or(Target::NONE, |tunnel| tunnel.target()),
             _ => Target::NONE,
-        };
+        }
+        .at(key.address);
         if self.keeps_flows(key, record) {
             target.way = target.way.keeping_flows();
         } else {
             target.way = Way(target.way.0);
         }
         target
+    }
+
+    /// Bytes that packets for the target must leave free: those of a chain wherever one may come, so that what fits
+    /// does not change with the slots.
+    fn room_for_chains(&self, key: &TargetKey) -> u16 {
+        let group = self.desired.target_groups.get(&key.target_group);
+        match key.address {
+            _ if !group.is_some_and(second_chance::may_have_chains) => 0,
+            IpAddr::V4(_) => Ipv4::CHAIN as u16,
+            IpAddr::V6(_) => Ipv6::CHAIN as u16,
+        }
     }
 
     /// A dead target's flows are lost, unless its group has nothing better.
@@ -371,7 +429,7 @@ fn flags<'a>(listener: &Listener, mut groups: impl Iterator<Item = &'a TargetGro
         | when(listener.port == ListenerPort::Any && protocol == UDP, ListenerValue::FLAG_LEAVES_TUNNELS)
 }
 
-fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation) -> Option<Tunnel> {
+fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation, room: u16) -> Option<Tunnel> {
     let ends = match (next_hop.source, target) {
         (IpAddr::V4(source), IpAddr::V4(target)) => Ends::V4(source, target),
         (IpAddr::V6(source), IpAddr::V6(target)) => Ends::V6(source, target),
@@ -383,7 +441,7 @@ fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation) -> O
         destination_mac: next_hop.destination_mac,
         ends,
         gue: encapsulation == Encapsulation::Gue,
-        mtu: next_hop.mtu,
+        mtu: next_hop.mtu.saturating_sub(room),
     })
 }
 

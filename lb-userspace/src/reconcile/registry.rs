@@ -29,6 +29,8 @@ pub struct Record {
     /// Whether it was there when the controller started: such a target gets flows until its first check has
     /// ended, or a restart would look like all targets but the first checked one being down.
     pub assumed: bool,
+    /// Whether it came while the controller ran.
+    pub is_newcomer: bool,
 }
 
 impl Record {
@@ -136,6 +138,7 @@ impl Registry {
                 draining_until: None,
                 health: HealthStatus::because(HealthState::Initial, Reason::InitialHealthChecking),
                 assumed: !self.started,
+                is_newcomer: self.started,
             };
             self.records.insert(key.clone(), record);
         }
@@ -201,7 +204,7 @@ impl Registry {
     }
 
     /// The targets of one group in the order of their addresses.
-    pub fn group<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (IpAddr, &'a Record)> {
+    pub fn group<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (IpAddr, &'a Record)> + Clone {
         self.records
             .range(first_of(name)..)
             .take_while(move |(key, _)| key.target_group == name)

@@ -110,10 +110,14 @@ fn load_balancer(page: &mut Page, name: &str, load_balancer: &LoadBalancerReport
     let listeners = &load_balancer.listeners;
     let changing = listeners.iter().any(|listener| listener.changing_slots > 0);
     let exceptions = listeners.iter().any(|listener| listener.exception_slots > 0);
+    let chained = listeners.iter().any(|listener| listener.chained_slots > 0);
+    let deferred = listeners.iter().any(|listener| listener.deferred_slots > 0);
     let mut columns =
         vec![left("listener"), left("forward"), right("packets"), right("bytes"), right("slots")];
     columns.extend(changing.then_some(right("changing")));
     columns.extend(exceptions.then_some(right("exceptions")));
+    columns.extend(chained.then_some(right("chained")));
+    columns.extend(deferred.then_some(right("deferred")));
     columns.push(left("table"));
     let rows = listeners.iter().map(|listener| {
         let mut cells = vec![
@@ -125,6 +129,8 @@ fn load_balancer(page: &mut Page, name: &str, load_balancer: &LoadBalancerReport
         ];
         cells.extend(changing.then(|| count(listener.changing_slots.into())));
         cells.extend(exceptions.then(|| count(listener.exception_slots.into())));
+        cells.extend(chained.then(|| count(listener.chained_slots.into())));
+        cells.extend(deferred.then(|| count(listener.deferred_slots.into())));
         cells.push(listener.table_digest.clone());
         Row { cells, tone: Tone::Plain, notes: Vec::new() }
     });
@@ -151,6 +157,9 @@ fn target_group(page: &mut Page, name: &str, group: &TargetGroupReport) {
     if group.fail_open {
         page.line(Tone::Bad, "  FAIL OPEN: no target is healthy, so all are used");
     }
+    if let Some(line) = kept_by(group) {
+        page.line(Tone::Plain, &line);
+    }
     let exceptions = group.targets.iter().any(|target| target.exception_flows > 0);
     let mut columns = vec![
         left("target"),
@@ -164,6 +173,16 @@ fn target_group(page: &mut Page, name: &str, group: &TargetGroupReport) {
     ];
     columns.extend(exceptions.then_some(right("exceptions")));
     page.table(&columns, group.targets.iter().map(|target| target_row(target, exceptions)).collect());
+}
+
+/// Who keeps the group's flows, where there is a choice.
+fn kept_by(group: &TargetGroupReport) -> Option<String> {
+    if group.flows_kept_by == "targets" {
+        return Some("  flows are kept by the targets' second chances".to_owned());
+    }
+    let has_agents = group.targets.iter().any(|target| target.agent.is_some());
+    let why = group.no_second_chance.as_ref().filter(|_| has_agents)?;
+    Some(format!("  flows are kept by the flow table: {why}"))
 }
 
 fn target_row(target: &TargetReport, exceptions: bool) -> Row {

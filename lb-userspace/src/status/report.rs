@@ -103,6 +103,12 @@ pub struct ListenerReport {
     pub changing_slots: u32,
     /// How many of them have exceptions.
     pub exception_slots: u32,
+    /// In how many of them packets name former owners, because targets give second chances.
+    #[serde(default)]
+    pub chained_slots: u32,
+    /// How many of them keep their owner although another is to have them, because too many had them lately.
+    #[serde(default)]
+    pub deferred_slots: u32,
     /// Digest of the table by targets' addresses, equal on nodes with equal state: 16 hex digits.
     pub table_digest: String,
     /// Packets forwarded.
@@ -132,10 +138,20 @@ pub struct TargetGroupReport {
     /// Which connections of a client go to one target: `none` (each for itself) or `source_ip` (all).
     #[serde(default = "no_stickiness")]
     pub stickiness: String,
+    /// Who keeps flows where they are when targets change: `targets` (by second chances) or `flow_table`.
+    #[serde(default = "flow_table")]
+    pub flows_kept_by: String,
+    /// Why it is the flow table, if it is: `10.0.0.3 has no agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_second_chance: Option<String>,
     /// True while no target is healthy and all are used.
     pub fail_open: bool,
     /// Its targets in the order of their addresses, draining ones included.
     pub targets: Vec<TargetReport>,
+}
+
+fn flow_table() -> String {
+    "flow_table".to_owned()
 }
 
 fn no_stickiness() -> String {
@@ -164,6 +180,9 @@ pub struct TargetReport {
     pub description: Option<String>,
     /// Its health checks.
     pub checks: ChecksReport,
+    /// Its agent, where agents are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentReport>,
     /// How many slots send new flows to it, over all tables.
     pub slots: u32,
     /// Its share of the slots of the tables that it is in, 0 to 1.
@@ -188,6 +207,18 @@ pub struct ChecksReport {
     /// How long the last one took, in seconds; none before its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seconds: Option<f64>,
+}
+
+/// What is known of a target's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// `present`, `absent`, or `unknown` before it was asked often enough.
+    pub state: String,
+    /// Its version, if it is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether it hands on what is not its own.
+    pub second_chance: bool,
 }
 
 /// How a target is reached.

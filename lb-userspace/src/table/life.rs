@@ -1,5 +1,5 @@
-//! The life of one slot: what becomes of it when its owner changes, so that no flow on a living target
-//! breaks.
+//! The life of one slot where the flow table remembers: what becomes of it when its owner changes, so that no
+//! flow on a living target breaks.
 //!
 //! ```text
 //!                       the owner changes (A → B)
@@ -43,7 +43,7 @@ pub enum Fate {
 /// A moment in tenths of a second since the table was made, which lasts for 13 years: a quarter of an
 /// `Instant`, as there are 2^17 slots in a large table. Deadlines are rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u32);
+pub(super) struct Moment(pub(super) u32);
 
 impl Moment {
     /// The last whole tenth at `at`.
@@ -58,6 +58,10 @@ impl Moment {
 
     pub(super) fn after(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(tenths(duration.as_nanos().div_ceil(100_000_000))))
+    }
+
+    pub(super) fn before(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_sub(tenths(duration.as_nanos().div_ceil(100_000_000))))
     }
 
     pub(super) fn instant(self, epoch: Instant) -> Instant {

@@ -12,16 +12,19 @@
 //! availability compute the same owners; so there is no float and no hash whose result could differ between
 //! two machines or two versions.
 
+mod chain;
 mod life;
 pub mod maglev;
 pub mod member;
 pub mod overlay;
+mod regime;
 #[cfg(test)]
 mod simulation;
 pub mod size;
 pub mod slots;
 
 pub use member::{GroupShare, Member, MemberIndex};
+pub use regime::Regime;
 pub use size::TableSize;
 pub use slots::{Fate, SlotTable};
 

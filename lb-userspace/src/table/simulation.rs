@@ -1,15 +1,16 @@
 //! Random membership and health changes under live flows: does a flow ever leave a target that lives?
 //!
-//! The data plane is modelled packet by packet, with its flow table, as the slots tell it. A flow is broken
-//! when a packet of it reaches another target although its own has lived on since the flow began.
+//! The data plane is modelled packet by packet, with its flow table, as the slots tell it; and where a slot has a
+//! chain, targets that hand on what is not their own. A flow is broken when a packet of it reaches another target
+//! although its own has lived on since the flow began.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use lb_common::{Slot, SlotState, TargetId};
+use lb_common::{ChainWord, Slot, SlotState, TargetId};
 
 use super::member::Member;
-use super::{Fate, SlotTable, TableSize, maglev, mix, overlay};
+use super::{Fate, Regime, SlotTable, TableSize, maglev, mix, overlay};
 
 const IDLE: u64 = 60;
 const DRAIN: u64 = 100;
@@ -21,11 +22,47 @@ fn no_flow_leaves_a_living_target() {
     for seed in 0..6 {
         let mut simulation = Simulation::new(seed, Encoding::Right);
         simulation.run();
-        let Tally { packets, look_ups, broken, resizes } = simulation.tally;
+        let Tally { packets, look_ups, broken, resizes, .. } = simulation.tally;
         println!("seed {seed}: {packets} packets, {look_ups} look-ups, {resizes} resizes, {broken} broken");
         assert_eq!(broken, 0, "seed {seed}");
         assert!(packets > 50_000 && look_ups > packets / 100, "seed {seed} tries too little");
     }
+}
+
+/// Nodes are lost, and with them their flow tables.
+#[test]
+fn with_second_chances_no_flow_leaves_a_living_target_though_nodes_are_lost() {
+    for seed in 0..3 {
+        let mut simulation = Simulation::new(seed, Encoding::Right);
+        simulation.regimes = Regimes::SecondChance;
+        simulation.run();
+        let Tally { packets, hops, broken, deferred, questions, .. } = simulation.tally;
+        println!(
+            "seed {seed}: {packets} packets, {hops} hops, {deferred} deferred, {questions} questions, {broken} broken"
+        );
+        assert_eq!(broken, 0, "seed {seed}");
+        assert!(packets > 50_000 && hops > packets / 1000 && questions > 50, "seed {seed} tries too little");
+    }
+}
+
+#[test]
+fn no_flow_breaks_when_agents_come_and_go() {
+    for seed in 0..3 {
+        let mut simulation = Simulation::new(seed, Encoding::Right);
+        simulation.regimes = Regimes::Both;
+        simulation.run();
+        let Tally { hops, look_ups, broken, .. } = simulation.tally;
+        assert_eq!(broken, 0, "seed {seed}: {hops} hops, {look_ups} look-ups");
+    }
+}
+
+/// Shows that the tests above can fail: without the chain, the loss of a node breaks what the flow table knew.
+#[test]
+fn flows_would_break_if_nodes_were_lost_without_second_chances() {
+    let mut simulation = Simulation::new(0, Encoding::Right);
+    simulation.regimes = Regimes::FlowTableOfLostNodes;
+    simulation.run();
+    assert!(simulation.tally.broken > 10, "{} broken", simulation.tally.broken);
 }
 
 /// Shows that the test above can fail: taking A, B, A for stable breaks what began on B.
@@ -48,10 +85,24 @@ enum Encoding {
     EqualIsStable,
 }
 
+/// Who keeps flows, and whether nodes are lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Regimes {
+    FlowTable,
+    FlowTableOfLostNodes,
+    SecondChance,
+    Both,
+}
+
 #[derive(Default)]
 struct Tally {
     packets: u64,
     look_ups: u64,
+    /// Packets that a target handed on.
+    hops: u64,
+    /// Slots that waited, over all seconds.
+    deferred: u64,
+    questions: u64,
     broken: u64,
     resizes: u64,
 }
@@ -72,6 +123,7 @@ struct Flow {
 struct Simulation {
     random: fastrand::Rng,
     encoding: Encoding,
+    regimes: Regimes,
     start: Instant,
     now: u64,
     registered: BTreeMap<TargetId, Registered>,
@@ -91,6 +143,7 @@ impl Simulation {
         let mut simulation = Simulation {
             random: fastrand::Rng::with_seed(seed),
             encoding,
+            regimes: Regimes::FlowTable,
             start,
             now: 0,
             registered: BTreeMap::new(),
@@ -110,14 +163,52 @@ impl Simulation {
     fn run(&mut self) {
         for now in 1..=SECONDS {
             self.now = now;
+            self.choose_regime();
             self.remove_the_drained();
             if self.random.f64() < 0.03 {
                 self.disturb();
             }
             self.tick();
+            self.ask();
             (0..6).for_each(|_| self.begin_flow());
             self.go_on();
         }
+    }
+
+    fn choose_regime(&mut self) {
+        match self.regimes {
+            Regimes::FlowTable => {}
+            Regimes::SecondChance => self.table.enter(Regime::SecondChance),
+            Regimes::Both if self.random.f64() < 0.01 => {
+                let regime = if self.random.bool() { Regime::SecondChance } else { Regime::FlowTable };
+                self.table.enter(regime);
+                self.reassign();
+            }
+            Regimes::Both | Regimes::FlowTableOfLostNodes => {}
+        }
+        let is_lost = matches!(self.regimes, Regimes::SecondChance | Regimes::FlowTableOfLostNodes);
+        if is_lost && self.random.f64() < 0.02 {
+            self.data_plane.entries.clear();
+        }
+    }
+
+    /// Lets every target that should be asked tell which slots it has flows in.
+    fn ask(&mut self) {
+        let now = self.at(self.now);
+        for target in self.table.questions(now) {
+            self.tally.questions += 1;
+            let generation = self.generation(target);
+            let mut used = vec![false; self.table.size().slots()];
+            for (hash, flow) in &self.flows {
+                if (flow.target, flow.generation) == (target, generation) {
+                    used[self.data_plane.at(*hash)] = true;
+                }
+            }
+            let fate = self.fate();
+            self.table.told(target, &|slot| used[slot], now, now, &fate);
+            self.tell_data_plane();
+        }
+        self.tally.deferred += self.table.waiting().deferred as u64;
     }
 
     fn register(&mut self, target: TargetId) {
@@ -191,18 +282,22 @@ impl Simulation {
     fn reassign(&mut self) {
         let owners = self.owners();
         let before: Vec<Slot> = self.table.encoded().collect();
-        let (registered, alive) = (&self.registered, &self.alive);
-        let fate = |target: TargetId| match registered.get(&target) {
-            Some(it) if alive.contains(&target) && it.removed_at.is_some() => {
-                Fate::Leaves { window: Duration::from_secs(DRAIN) }
-            }
-            Some(_) if alive.contains(&target) => Fate::Stays { window: Duration::from_secs(IDLE) },
-            _ => Fate::Dead,
-        };
+        let fate = self.fate();
         self.table.reassign(&owners, self.start + Duration::from_secs(self.now), &fate);
         self.tell_data_plane();
         if self.encoding == Encoding::EqualIsStable && before.len() == self.data_plane.slots.len() {
             self.data_plane.take_equal_for_stable(&before);
+        }
+    }
+
+    fn fate(&self) -> impl Fn(TargetId) -> Fate + use<> {
+        let alive = self.alive.clone();
+        let leaves: HashMap<TargetId, bool> =
+            self.registered.iter().map(|(target, it)| (*target, it.removed_at.is_some())).collect();
+        move |target: TargetId| match leaves.get(&target) {
+            Some(true) if alive.contains(&target) => Fate::Leaves { window: Duration::from_secs(DRAIN) },
+            Some(false) if alive.contains(&target) => Fate::Stays { window: Duration::from_secs(IDLE) },
+            _ => Fate::Dead,
         }
     }
 
@@ -227,7 +322,7 @@ impl Simulation {
         let seen = |slot: usize| {
             self.data_plane.last_exception(slot).map(|second| start + Duration::from_secs(second))
         };
-        let changed = self.table.tick(now, &seen, Duration::from_secs(IDLE));
+        let changed = self.table.tick(now, &seen, Duration::from_secs(IDLE), &self.fate());
         let resized = self.wanted != self.table.size() && self.table.resize(self.wanted);
         self.tally.resizes += u64::from(resized);
         if changed > 0 || resized {
@@ -237,7 +332,7 @@ impl Simulation {
     }
 
     fn tell_data_plane(&mut self) {
-        self.data_plane.slots = self.table.encoded().collect();
+        (self.data_plane.slots, self.data_plane.chains) = self.table.with_chains().unzip();
     }
 
     fn at(&self, second: u64) -> Instant {
@@ -246,7 +341,7 @@ impl Simulation {
 
     fn begin_flow(&mut self) {
         let hash = self.random.u64(..);
-        let target = self.route(hash, Packet::Syn);
+        let target = self.route(hash, Packet::Syn, TargetId::NONE);
         let flow = Flow {
             target,
             generation: self.generation(target),
@@ -274,7 +369,7 @@ impl Simulation {
             let lost = !self.alive.contains(&target) || self.generation(target) != generation;
             if lost || end <= self.now {
                 self.flows.remove(&hash);
-            } else if self.route(hash, Packet::Other) == target {
+            } else if self.route(hash, Packet::Other, target) == target {
                 let next_packet = self.now + self.random.u64(1..IDLE);
                 self.flows.get_mut(&hash).unwrap().next_packet = next_packet;
             } else {
@@ -284,8 +379,15 @@ impl Simulation {
         }
     }
 
-    fn route(&mut self, hash: u64, packet: Packet) -> TargetId {
+    /// Where a packet of the flow with this hash ends, which `owner` has a socket of.
+    fn route(&mut self, hash: u64, packet: Packet, owner: TargetId) -> TargetId {
         self.tally.packets += 1;
+        if let Some(chain) = self.data_plane.chain(hash) {
+            let hands =
+                if packet == Packet::Syn { 0 } else { chain.iter().position(|it| *it == owner).unwrap_or(0) };
+            self.tally.hops += hands as u64;
+            return chain[hands];
+        }
         self.tally.look_ups += u64::from(self.data_plane.slot(hash).state() != SlotState::Stable);
         self.data_plane.route(hash, packet, self.now, &self.alive)
     }
@@ -301,6 +403,7 @@ enum Packet {
 #[derive(Default)]
 struct DataPlane {
     slots: Vec<Slot>,
+    chains: Vec<ChainWord>,
     /// Target and second of the last packet, by the flow's hash.
     entries: HashMap<u64, (TargetId, u64)>,
     /// When an exception was last met, by the top 12 bits of the hash, so that it outlives a change of size.
@@ -309,7 +412,18 @@ struct DataPlane {
 
 impl DataPlane {
     fn slot(&self, hash: u64) -> Slot {
-        self.slots[(hash >> (64 - self.slots.len().trailing_zeros())) as usize]
+        self.slots[self.at(hash)]
+    }
+
+    fn at(&self, hash: u64) -> usize {
+        (hash >> (64 - self.slots.len().trailing_zeros())) as usize
+    }
+
+    /// The owners of the flow's slot, newest first, if packets name them.
+    fn chain(&self, hash: u64) -> Option<Vec<TargetId>> {
+        let (slot, chain) = (self.slot(hash), self.chains[self.at(hash)]);
+        let all = [slot.current(), slot.previous(), chain.oldest(slot)];
+        chain.is_chain_of(slot).then(|| all.into_iter().filter(|target| !target.is_none()).collect())
     }
 
     fn route(&mut self, hash: u64, packet: Packet, now: u64, alive: &HashSet<TargetId>) -> TargetId {

@@ -1,25 +1,37 @@
 //! The slots of one forward action's table through time: what the data plane is told, and until when.
 //!
 //! A [`SlotTable`] is given owners (by `overlay`), what became of targets, the time, and when the data plane
-//! last saw an exception of a slot; it never looks any of this up. A slot's rules are in `life`; here is the
-//! whole.
+//! last saw an exception of a slot; it never looks any of this up. A slot's rules are in `life` and `chain`, which
+//! of both it follows in `regime`; here is the whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
 
-use lb_common::{Slot, SlotState, TargetId};
+use lb_common::{ChainWord, Slot, SlotState, TargetId};
 use siphasher::sip::SipHasher24;
 
+use super::chain::Chain;
 pub use super::life::Fate;
-use super::life::{Life, Moment};
+use super::life::Moment;
+use super::regime::{Now, Regime, SlotLife};
 use super::size::TableSize;
 
 /// All slots of a table.
 #[derive(Debug, Clone)]
 pub struct SlotTable {
     epoch: Instant,
-    lives: Vec<Life>,
+    regime: Regime,
+    lives: Vec<SlotLife>,
+}
+
+/// What of a table waits, and who could say more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Slots whose packets name former owners.
+    pub chained: usize,
+    /// Slots that keep their owner although another is to have them.
+    pub deferred: usize,
 }
 
 impl SlotTable {
@@ -30,7 +42,19 @@ impl SlotTable {
     /// If `owners` has not as many entries as a [`TableSize`] has slots.
     pub fn new(owners: &[TargetId], now: Instant) -> SlotTable {
         let _ = size_of(owners.len());
-        SlotTable { epoch: now, lives: owners.iter().map(|&owner| Life::stable(owner)).collect() }
+        let life = |&owner: &TargetId| SlotLife::stable(owner, Regime::FlowTable);
+        SlotTable { epoch: now, regime: Regime::FlowTable, lives: owners.iter().map(life).collect() }
+    }
+
+    /// Sets who keeps flows where they are; each slot follows when no flow notices it.
+    pub fn enter(&mut self, regime: Regime) {
+        self.regime = regime;
+        self.lives.iter_mut().for_each(|life| life.enter(regime));
+    }
+
+    /// Who is to keep flows where they are.
+    pub fn regime(&self) -> Regime {
+        self.regime
     }
 
     /// The number of slots.
@@ -55,8 +79,8 @@ impl SlotTable {
             self.grow(size);
         }
         let narrower = self.size().log2() - size.log2();
-        let now = Moment::not_before(self.epoch, now);
-        self.change(|slot, life| life.reassign(owners[slot >> narrower], now, fate))
+        let (now, regime) = (Now::of(self.epoch, now), self.regime);
+        self.change(|slot, life| life.reassign(owners[slot >> narrower], regime, now, fate))
     }
 
     /// Forgets `target` as the place of unknown flows; the number of slots that are told something else than
@@ -70,19 +94,74 @@ impl SlotTable {
     ///
     /// `last_exception` says of a slot when a packet of it last met an entry of the flow table that names
     /// another target than the slot's current one. `idle` is the longest idle time-out of the action's
-    /// groups.
+    /// groups. `fate` is as in [`SlotTable::reassign`], for changes that had to wait.
     pub fn tick(
         &mut self,
         now: Instant,
         last_exception: &dyn Fn(usize) -> Option<Instant>,
         idle: Duration,
+        fate: &dyn Fn(TargetId) -> Fate,
     ) -> usize {
-        let epoch = self.epoch;
-        let (reached, not_before) = (Moment::reached(epoch, now), Moment::not_before(epoch, now));
+        let (epoch, regime) = (self.epoch, self.regime);
+        let now = Now::of(epoch, now);
         self.change(|slot, life| {
             let seen = || last_exception(slot).map(|at| Moment::not_before(epoch, at));
-            life.tick(reached, not_before, idle, seen);
+            life.tick(regime, now, idle, seen, fate);
         })
+    }
+
+    /// Takes over what `target` told of its connections when it was asked at `asked`: whether a slot has any. The
+    /// number of slots that the data plane is told something else of than before.
+    pub fn told(
+        &mut self,
+        target: TargetId,
+        has_connections: &dyn Fn(usize) -> bool,
+        asked: Instant,
+        now: Instant,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> usize {
+        let (asked, now, regime) =
+            (Moment::reached(self.epoch, asked), Now::of(self.epoch, now), self.regime);
+        self.change(|slot, life| {
+            if let SlotLife::Chained(chain) = life
+                && chain.had(target)
+            {
+                chain.told(target, has_connections(slot), asked);
+                life.retry(regime, now, fate);
+                life.enter(regime);
+            }
+        })
+    }
+
+    /// The former owners who should be asked for their connections now: their window is about to end, or the place
+    /// that they take is needed.
+    pub fn questions(&self, now: Instant) -> BTreeSet<TargetId> {
+        let now = Moment::reached(self.epoch, now);
+        let mut targets = BTreeSet::new();
+        self.chains().for_each(|chain| {
+            chain.questions(now, |target| {
+                targets.insert(target);
+            });
+        });
+        targets
+    }
+
+    /// When [`SlotTable::questions`] may have one more, if nothing changes until then.
+    pub fn next_question(&self) -> Option<Instant> {
+        let next = self.chains().filter_map(Chain::next_question).min();
+        next.map(|moment| moment.instant(self.epoch))
+    }
+
+    /// What of the table waits.
+    pub fn waiting(&self) -> Waiting {
+        self.chains().fold(Waiting::default(), |sum, chain| Waiting {
+            chained: sum.chained + 1,
+            deferred: sum.deferred + usize::from(chain.is_deferred()),
+        })
+    }
+
+    fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.lives.iter().filter_map(SlotLife::chain)
     }
 
     /// Makes the table one of `size`; false, and nothing is changed, where flows would notice.
@@ -96,8 +175,9 @@ impl SlotTable {
             return true;
         }
         let joined = 1 << (self.size().log2() - size.log2());
-        let merge = |lives: &[Life]| lives[1..].iter().try_fold(lives[0], |one, &other| one.merged(other));
-        let merged: Option<Vec<Life>> = self.lives.chunks_exact(joined).map(merge).collect();
+        let merge =
+            |lives: &[SlotLife]| lives[1..].iter().try_fold(lives[0], |one, &other| one.merged(other));
+        let merged: Option<Vec<SlotLife>> = self.lives.chunks_exact(joined).map(merge).collect();
         let lossless = merged.is_some();
         self.lives = merged.unwrap_or_else(|| std::mem::take(&mut self.lives));
         lossless
@@ -108,7 +188,7 @@ impl SlotTable {
         self.lives = self.lives.iter().flat_map(|&life| std::iter::repeat_n(life, copies)).collect();
     }
 
-    fn change(&mut self, mut change: impl FnMut(usize, &mut Life)) -> usize {
+    fn change(&mut self, mut change: impl FnMut(usize, &mut SlotLife)) -> usize {
         let mut changed = 0;
         for (slot, life) in self.lives.iter_mut().enumerate() {
             let before = life.encoded();
@@ -120,18 +200,25 @@ impl SlotTable {
 
     /// What the data plane is told, slot by slot.
     pub fn encoded(&self) -> impl ExactSizeIterator<Item = Slot> {
-        self.lives.iter().map(|life| life.encoded())
+        self.with_chains().map(|(slot, _)| slot)
     }
 
-    /// How many slots are in `state`.
+    /// The same with the slots' chains.
+    pub fn with_chains(&self) -> impl ExactSizeIterator<Item = (Slot, ChainWord)> {
+        self.lives.iter().map(SlotLife::encoded)
+    }
+
+    /// How many slots are in `state`; those with a chain are in none but [`SlotTable::waiting`].
     pub fn count(&self, state: SlotState) -> usize {
-        self.encoded().filter(|slot| slot.state() == state).count()
+        let is_counted =
+            |(slot, chain): &(Slot, ChainWord)| slot.state() == state && !chain.is_chain_of(*slot);
+        self.with_chains().filter(is_counted).count()
     }
 
     /// How many slots send new flows to each target; one that has none is not in it.
     pub fn slots_by_target(&self) -> BTreeMap<TargetId, usize> {
         let mut counts = BTreeMap::new();
-        for target in self.lives.iter().map(|life| life.current).filter(|target| !target.is_none()) {
+        for target in self.lives.iter().map(SlotLife::current).filter(|target| !target.is_none()) {
             *counts.entry(target).or_default() += 1;
         }
         counts
@@ -144,7 +231,7 @@ impl SlotTable {
 
     /// When the next [`SlotTable::tick`] may change something; none while all slots are stable.
     pub fn next_deadline(&self, idle: Duration) -> Option<Instant> {
-        let next = self.lives.iter().filter_map(|life| life.deadline(idle)).min();
+        let next = self.lives.iter().filter_map(|life| life.deadline(self.regime, idle)).min();
         next.map(|moment| moment.instant(self.epoch))
     }
 
@@ -153,7 +240,7 @@ impl SlotTable {
     ///
     /// `identity` is what [`super::member::identity`] says: ids of targets differ between nodes.
     pub fn digest(&self, identity: impl Fn(TargetId) -> u64) -> String {
-        let mut owners: Vec<TargetId> = self.lives.iter().map(|life| life.current).collect();
+        let mut owners: Vec<TargetId> = self.lives.iter().map(SlotLife::current).collect();
         while owners.len() > TableSize::SMALLEST.slots()
             && owners.chunks_exact(2).all(|pair| pair[0] == pair[1])
         {
@@ -210,8 +297,8 @@ mod tests {
         table.reassign(&[B; 256], start, &stays);
         for state in [SlotState::Exceptions, SlotState::Stable] {
             let deadline = table.next_deadline(IDLE).unwrap();
-            assert_eq!(table.tick(deadline - Duration::from_millis(1), &never, IDLE), 0);
-            assert_eq!(table.tick(deadline, &never, IDLE), 256);
+            assert_eq!(table.tick(deadline - Duration::from_millis(1), &never, IDLE, &stays), 0);
+            assert_eq!(table.tick(deadline, &never, IDLE, &stays), 256);
             assert_eq!(table.count(state), 256);
         }
         assert_eq!(table.next_deadline(IDLE), None);
@@ -248,7 +335,7 @@ mod tests {
         assert_eq!(table.reassign(&[A; 256], start, &stays), 256);
         assert!(!table.resize(TableSize::SMALLEST), "unknown flows of B's slots are still B's");
         assert_eq!(table.size().slots(), 512);
-        table.tick(start + IDLE, &never, IDLE);
+        table.tick(start + IDLE, &never, IDLE, &stays);
         assert!(table.resize(TableSize::SMALLEST));
         assert_eq!((table.size(), table.count(SlotState::Exceptions)), (TableSize::SMALLEST, 256));
     }

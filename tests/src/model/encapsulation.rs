@@ -19,10 +19,12 @@ pub(super) fn encapsulate(
     hash: u64,
     target: &Target,
     next_hop: NextHop,
+    former: Option<[Option<Ends>; 2]>,
 ) -> Vec<u8> {
     // RFC 2003 and RFC 2473: the numbers of IPv4 and of IPv6 inside IP.
     let inner = if packet.source.is_ipv4() { 4 } else { 41 };
-    let tunnel = if target.gue { gue(packet.length, hash, inner) } else { Vec::new() };
+    let chain = former.map(|former| chain(target.ends, former)).unwrap_or_default();
+    let tunnel = if target.gue { gue(packet.length, hash, inner, &chain) } else { Vec::new() };
     let outer = Outer {
         protocol: if target.gue { UDP } else { inner },
         payload: (tunnel.len() + packet.length) as u16,
@@ -37,14 +39,31 @@ pub(super) fn encapsulate(
     [&link[..], &ip, &tunnel, &frame[packet.ip_at..]].concat()
 }
 
-/// UDP without a checksum, its source port from the flow, and the first word of GUE (version 0, data, no options).
-fn gue(inner_length: usize, hash: u64, inner: u8) -> Vec<u8> {
+/// The tunnels' ends of those who had the slot, as far as they are of the outer header's version: format 1, not handed
+/// on yet, how many they are, no flags; then room for two.
+fn chain(outer: Ends, former: [Option<Ends>; 2]) -> Vec<u8> {
+    let ends = former.into_iter().flatten().filter_map(|ends| match (outer, ends) {
+        (Ends::V4(..), Ends::V4(_, end)) => Some(end.octets().to_vec()),
+        (Ends::V6(..), Ends::V6(_, end)) => Some(end.octets().to_vec()),
+        _ => None,
+    });
+    let ends: Vec<Vec<u8>> = ends.collect();
+    let mut chain = vec![1, 0, ends.len() as u8, 0];
+    chain.extend(ends.concat());
+    chain.resize(if matches!(outer, Ends::V4(..)) { 4 + 2 * 4 } else { 4 + 2 * 16 }, 0);
+    chain
+}
+
+/// UDP without a checksum, its source port from the flow, and GUE (version 0, data, no options) with private data.
+fn gue(inner_length: usize, hash: u64, inner: u8, private: &[u8]) -> Vec<u8> {
     let source_port = 0xc000 | hash as u16;
-    let length = (8 + 4 + inner_length) as u16;
-    let mut header = Vec::with_capacity(12);
-    for word in [source_port, GUE, length, 0, u16::from(inner), 0] {
+    let length = (8 + 4 + private.len() + inner_length) as u16;
+    let header_length = (private.len() / 4) as u16;
+    let mut header = Vec::with_capacity(12 + private.len());
+    for word in [source_port, GUE, length, 0, header_length << 8 | u16::from(inner), 0] {
         header.extend(word.to_be_bytes());
     }
+    header.extend(private);
     header
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::listener::Traffic;
-use lb_common::{Reason, Slot, TargetId, Verdict};
+use lb_common::{ChainWord, Reason, Slot, TargetId, Verdict};
 
 use super::flow_table::{FlowTable, Sighting, Tick};
 use super::fragments::{Fragment, Fragments};
@@ -87,6 +87,8 @@ pub enum Tracking {
 pub struct Table {
     /// The slots.
     pub slots: Vec<Slot>,
+    /// Their chains, where targets give second chances.
+    pub chains: Vec<ChainWord>,
     /// When a packet last went elsewhere than its slot says: by slot, zero for never.
     pub marks: Vec<Tick>,
 }
@@ -99,6 +101,16 @@ impl Table {
 
     fn slot(&self, place: u64) -> Slot {
         self.slots[self.at(place)]
+    }
+
+    /// Who had a changed slot before its current target, newest first, where packets name them.
+    fn former(&self, place: u64) -> Option<[TargetId; 2]> {
+        let (slot, ChainWord(word)) = (self.slot(place), self.chains[self.at(place)]);
+        if word == 0 || slot.current() == slot.previous() {
+            return None;
+        }
+        let oldest = if word == slot.current().0 { TargetId::NONE } else { TargetId(word) };
+        Some([slot.previous(), oldest])
     }
 }
 
@@ -171,8 +183,13 @@ impl Node {
         let flow = Flow { client: packet.source, protocol, ports };
         self.check_policy(&packet, &flow)?;
         let (listener, place, hash) = self.place(&packet, &flow)?;
-        let id = self.target(listener, place, hash, begins, now)?;
-        self.send(frame, &packet, listener, hash, id).map_err(|reason| match reason {
+        let former = self.former(listener, place)?;
+        let id = match former {
+            Some((current, _)) => current,
+            None => self.target(listener, place, hash, begins, now)?,
+        };
+        let former = former.map(|(_, former)| former);
+        self.send(frame, &packet, listener, hash, id, former).map_err(|reason| match reason {
             Reason::TooBig => self.too_big(frame, &packet, id),
             reason => reason.into(),
         })
@@ -230,10 +247,24 @@ impl Node {
         }
         let flow = quote::flow(&frame[..frame.len().min(self.first_buffer)], packet)?;
         let (listener, place, hash) = self.place(packet, &flow)?;
+        if let Some((current, former)) = self.former(listener, place)? {
+            return self.send(frame, packet, listener, hash, current, Some(former));
+        }
         let slot = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?.slot(place);
         let sighting = Sighting { hash, now, idle: listener.idle };
         let id = choice::peek(self, slot, listener.tracking, sighting)?;
-        self.send(frame, packet, listener, hash, id)
+        self.send(frame, packet, listener, hash, id, None)
+    }
+
+    /// The slot's current target and those that had it, where packets name them; a listener that remembers no flow
+    /// has no use for either.
+    fn former(&self, listener: Listener, place: u64) -> Result<Option<(TargetId, [TargetId; 2])>, Reason> {
+        let table = self.tables.get(&listener.forward).ok_or(Reason::NoTable)?;
+        let Some(former) = table.former(place).filter(|_| listener.tracking != Tracking::Never) else {
+            return Ok(None);
+        };
+        let current = table.slot(place).current();
+        if current.is_none() { Err(Reason::NoTarget) } else { Ok(Some((current, former))) }
     }
 
     /// A flow's listener, what chooses its slot, and its hash.
@@ -260,6 +291,7 @@ impl Node {
         listener: Listener,
         hash: u64,
         id: TargetId,
+        former: Option<[TargetId; 2]>,
     ) -> Result<(Action, Vec<u8>), Reason> {
         let target = self.targets.get(&id).filter(|target| target.next_hop.is_some());
         let target = target.ok_or(Reason::NoNextHop)?;
@@ -267,7 +299,8 @@ impl Node {
             return Err(Reason::TooBig);
         }
         let next_hop = target.next_hop.expect("targets without a next hop are sorted out");
-        let frame = encapsulation::encapsulate(frame, packet, hash, target, next_hop);
+        let former = former.map(|former| former.map(|id| self.targets.get(&id).map(|target| target.ends)));
+        let frame = encapsulation::encapsulate(frame, packet, hash, target, next_hop, former);
         count(self.counters.listeners.entry(listener.counter).or_default(), packet.length);
         count(self.counters.targets.entry(id.0).or_default(), packet.length);
         let action = if next_hop.interface == self.interface { Action::Tx } else { Action::Redirect };

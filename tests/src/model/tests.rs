@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{Icmpv4Type, PacketBuilder};
-use lb_common::{Reason, Slot, TargetId};
+use lb_common::{ChainWord, Reason, Slot, TargetId};
 
 use super::*;
 
@@ -34,7 +34,10 @@ fn node(slot: Slot) -> Node {
         vips: BTreeSet::from([vip]),
         listeners: BTreeMap::from([((vip, 6, 80), listener)]),
         policies: BTreeMap::new(),
-        tables: BTreeMap::from([(1, Table { slots: vec![slot; 2], marks: vec![0; 2] })]),
+        tables: BTreeMap::from([(
+            1,
+            Table { slots: vec![slot; 2], chains: vec![ChainWord::NONE; 2], marks: vec![0; 2] },
+        )]),
         targets: BTreeMap::from([(A, target(1)), (B, target(2))]),
         flows: FlowTable::new(2),
         fragments: Fragments::new(2),
@@ -234,4 +237,20 @@ fn fragments_to_no_vip_are_the_hosts() {
         assert_eq!((outcome.action, outcome.reason), (Action::Pass, Some(Reason::Fragment)));
         assert_eq!(outcome.frame, part);
     }
+}
+
+#[test]
+fn a_packet_of_a_slot_with_a_chain_names_who_had_it_and_nothing_is_remembered() {
+    let mut node = node(Slot::changing(B, A));
+    node.tables.get_mut(&1).expect("the node has the table").chains = vec![ChainWord::ends(B); 2];
+    node.targets.get_mut(&B).expect("the node has the target").gue = true;
+    for is_syn in [SYN, !SYN] {
+        let outcome = node.process(&segment(is_syn), 9);
+        // GUE with three words of private data: format 1, no hop yet, one target to come, and A's address.
+        let private = [3, 4, 0, 0, 1, 0, 1, 0, 192, 0, 2, 1, 0, 0, 0, 0];
+        assert_eq!(&outcome.frame[42..58], private);
+        assert_eq!(&outcome.frame[58..], &segment(is_syn)[14..]);
+        assert_eq!(outcome.frame[30..34], [192, 0, 2, 2]);
+    }
+    assert!(remembered(&node).is_empty());
 }

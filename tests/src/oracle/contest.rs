@@ -105,7 +105,7 @@ fn outcomes(expected: &Outcome, action: Action, out: &[u8]) -> String {
 /// is stable: it has no exceptions.
 fn apply(node: &mut Node, change: &Change) {
     match change {
-        Change::Table(forward, slots) => {
+        Change::Table(forward, slots, chains) => {
             let marks = match node.tables.remove(forward) {
                 Some(old) => old.marks,
                 None => vec![0; slots.len()],
@@ -115,7 +115,7 @@ fn apply(node: &mut Node, change: &Change) {
                 SlotState::Changing | SlotState::Exceptions => mark,
             };
             let marks = marks.into_iter().zip(slots).map(carried).collect();
-            node.tables.insert(*forward, Table { slots: slots.clone(), marks });
+            node.tables.insert(*forward, Table { slots: slots.clone(), chains: chains.clone(), marks });
         }
         Change::Policy(counter, policy) => drop(node.policies.insert(*counter, policy.clone())),
         Change::Target(id, target) => drop(node.targets.insert(*id, target.clone())),

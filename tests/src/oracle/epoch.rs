@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use lb_common::{Slot, TargetId};
+use lb_common::{ChainWord, Slot, TargetId};
 
 use super::fragments::Parts;
 use super::{frames, mutation, world};
@@ -34,7 +34,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     /// A table of as many slots as before is published.
-    Table(u32, Vec<Slot>),
+    Table(u32, Vec<Slot>, Vec<ChainWord>),
     /// A target's entry is written.
     Target(TargetId, Target),
     /// The policy of a listener that has one changes.
@@ -81,7 +81,8 @@ fn table(random: &mut Rng, node: &Node) -> Change {
     let forward = forwards[random.usize(..forwards.len())];
     let mut slots = node.tables[&forward].slots.clone();
     slots.iter_mut().for_each(|slot| *slot = world::slot(random));
-    Change::Table(forward, slots)
+    let chains = slots.iter().map(|_| world::chain(random)).collect();
+    Change::Table(forward, slots, chains)
 }
 
 fn policy(random: &mut Rng, node: &Node, sources: &[IpAddr]) -> Change {

@@ -14,7 +14,7 @@ use lb_common::fragments::{FragmentEntry, Identity};
 use lb_common::hash::HashKey;
 use lb_common::listener::{Listener, ListenerKey, Traffic};
 use lb_common::packet::MacAddress;
-use lb_common::{Reason, Slot, TargetId, maps};
+use lb_common::{ChainWord, Reason, Slot, TargetId, maps};
 use lb_userspace::data_plane::mapped::MappedArray;
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
 use lb_userspace::model::{AllowedSources, NewFlowLimits, Oversized, Policy, Prefix, SourceLimit};
@@ -113,7 +113,7 @@ impl Subject {
         for forward in 1..=FORWARDS {
             maps.unpublish(forward);
             if let Some(table) = node.tables.get(&forward) {
-                publish(maps, forward, &table.slots)?;
+                publish(maps, forward, &table.slots, &table.chains)?;
                 self.written += table.slots.len();
             }
         }
@@ -128,9 +128,9 @@ impl Subject {
     pub(super) fn change(&mut self, change: &Change) -> Result<()> {
         let maps = &mut self.data_plane.maps;
         match change {
-            Change::Table(forward, slots) => {
+            Change::Table(forward, slots, chains) => {
                 self.written += slots.len();
-                publish(maps, *forward, slots)
+                publish(maps, *forward, slots, chains)
             }
             Change::Policy(counter, policy) => {
                 self.lists += 2;
@@ -297,8 +297,8 @@ fn set_listeners(maps: &mut Maps, there: &mut Vec<ListenerKey>, node: &model::No
     Ok(())
 }
 
-fn publish(maps: &mut Maps, forward: u32, slots: &[Slot]) -> Result<()> {
-    maps.publish(forward, slots.len().ilog2() as u8, slots)
+fn publish(maps: &mut Maps, forward: u32, slots: &[Slot], chains: &[ChainWord]) -> Result<()> {
+    maps.publish_chains(forward, slots.len().ilog2() as u8, slots, chains)
 }
 
 fn set_target(maps: &Maps, id: TargetId, target: Option<&model::Target>) {

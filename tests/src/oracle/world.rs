@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
-use lb_common::{Slot, TargetId};
+use lb_common::{ChainWord, Slot, TargetId};
 use lb_userspace::model::Prefix;
 
 use crate::model::packet::{TCP, UDP};
@@ -135,7 +135,16 @@ fn listener(random: &mut Rng, protocol: u8) -> Listener {
 
 fn table(random: &mut Rng) -> Table {
     let slots = 1 << random.u8(1..=5);
-    Table { slots: (0..slots).map(|_| slot(random)).collect(), marks: vec![0; slots] }
+    Table {
+        slots: (0..slots).map(|_| slot(random)).collect(),
+        chains: (0..slots).map(|_| chain(random)).collect(),
+        marks: vec![0; slots],
+    }
+}
+
+/// A slot's chain: none, of the current target if it is that one's id, of any else.
+pub(super) fn chain(random: &mut Rng) -> ChainWord {
+    if random.u8(..3) > 0 { ChainWord::NONE } else { ChainWord(random.u16(1..=TARGETS)) }
 }
 
 /// A slot in any state.

@@ -11,7 +11,7 @@ use lab::{configuration, echo, wait};
 use lb_userspace::status::report::{Report, TargetReport};
 use serde_json::{Value, json};
 
-use crate::crowd::Broken;
+use lab::crowd::Broken;
 
 /// How long a removed target keeps its connections.
 pub(crate) const DRAINING: Duration = Duration::from_secs(6);

@@ -6,7 +6,6 @@
 //! (`cargo xtask test --long`: 100); with them a flood lasts for all of the story, not for its first part only.
 
 mod bound;
-mod crowd;
 mod fleet;
 mod story;
 mod udp;

@@ -12,8 +12,8 @@ use lab::topology::Builder;
 use lb_userspace::status::report::Report;
 
 use crate::bound::Expectation;
-use crate::crowd::{Broken, Crowd, Patience, Tally};
 use crate::fleet::{DRAINING, Fleet, Layout, Standing, digest, targets_of};
+use lab::crowd::{Broken, Crowd, Patience, Tally};
 
 /// How many targets are in the file at first.
 const REGISTERED: usize = 3;
@@ -21,10 +21,7 @@ const REGISTERED: usize = 3;
 /// How often new connections are tried on a table that changes meanwhile.
 const PROBES: usize = 4;
 
-/// What a crowd bears.
-const CALM_CROWD: Patience = Patience { tries: 1, echo: Duration::from_secs(30) };
-
-/// What it bears in a flood, which fills the queues of the wires: a packet may be lost many times over, of which TCP
+/// What a crowd bears in a flood, which fills the queues of the wires: a packet may be lost many times over, of which TCP
 /// minds nothing. In a slot that is changing, the flow table knows a new connection from its SYN on, but by two ways of
 /// its set, which a flood turns over: the rest of the handshake then goes to the target that the slot had before, which
 /// resets it. From its second packet on a connection is safe.
@@ -64,7 +61,7 @@ pub(crate) enum Beside {
 impl Beside {
     fn patience(self) -> Patience {
         match self {
-            Beside::Nothing => CALM_CROWD,
+            Beside::Nothing => Patience::CALM,
             Beside::Flood(_) => FLOODED_CROWD,
         }
     }

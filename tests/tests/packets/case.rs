@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::{Reason, Slot, TargetId, Verdict};
+use lb_common::{ChainWord, Reason, Slot, TargetId, Verdict};
 
 use crate::client::Packet;
 use crate::difference::difference;
@@ -39,6 +39,8 @@ pub struct Case {
     pub name: String,
     /// The table before the first step, in every slot.
     pub slot: Slot,
+    /// The chain of every slot.
+    pub chain: ChainWord,
     pub steps: Vec<Step>,
     pub packet: Vec<u8>,
     /// How many of the packet's last bytes are behind the end of what its headers announce.
@@ -123,7 +125,20 @@ impl Case {
 
     fn new(name: String, slot: Slot, packet: Vec<u8>, padding: usize, expected: Expected) -> Case {
         let (steps, flows, mark) = (Vec::new(), BTreeMap::new(), None);
-        Case { name, slot, steps, packet, padding, expected, flows, mark }
+        let chain = ChainWord::NONE;
+        Case { name, slot, chain, steps, packet, padding, expected, flows, mark }
+    }
+
+    /// With this chain in every slot of the table.
+    pub fn with_chain(mut self, chain: ChainWord) -> Case {
+        self.chain = chain;
+        self
+    }
+
+    /// The packet leaves as this frame.
+    pub fn leaves_as(mut self, frame: Vec<u8>) -> Case {
+        self.expected.packet = Some(frame);
+        self
     }
 
     /// After these steps.
@@ -146,7 +161,7 @@ impl Case {
 
     /// Brings the node into the case's state.
     pub fn prepare(&self, node: &mut Node) {
-        node.reset(self.slot);
+        node.reset_with(self.slot, self.chain);
         for step in &self.steps {
             match step {
                 Step::Table(slot) => node.publish(vec![*slot; SLOTS]),

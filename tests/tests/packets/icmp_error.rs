@@ -40,7 +40,7 @@ fn types(family: Family) -> &'static [u8] {
 
 /// A router's error about a packet that a target sent to the client.
 #[derive(Clone)]
-struct Message {
+pub struct Message {
     /// The client's packet that the quoted one answers: its flow.
     of: Packet,
     message_type: u8,
@@ -53,7 +53,7 @@ struct Message {
 
 impl Message {
     /// The first of the types, with a whole packet quoted.
-    fn new(of: &Packet) -> Message {
+    pub fn new(of: &Packet) -> Message {
         let message_type = types(of.family)[0];
         Message { of: of.clone(), message_type, code: 0, quote: answer(of), tags: 0, padding: 0 }
     }
@@ -63,7 +63,7 @@ impl Message {
         self
     }
 
-    fn frame(&self) -> Vec<u8> {
+    pub fn frame(&self) -> Vec<u8> {
         let family = self.of.family;
         let (router, vip) = (family.vip(99), family.vip(self.of.vip));
         let link = PacketBuilder::ethernet2(ROUTER_MAC, NODE_MAC);
@@ -83,17 +83,22 @@ impl Message {
         frame
     }
 
-    /// Forwarded to `remote` as the listener's traffic.
-    fn forwarded(&self, name: String, slot: Slot, listener: u16, remote: Remote) -> Case {
-        let frame = self.frame();
+    /// What of `frame`, this error's, is to be encapsulated.
+    pub fn inner<'a>(&self, frame: &'a [u8]) -> Inner<'a> {
         let bytes = &frame[14 + 4 * self.tags as usize..];
-        let inner = Inner {
+        Inner {
             family: self.of.family,
             traffic_class: 0,
             hash: self.of.hash(),
             length: bytes.len() - self.padding,
             bytes,
-        };
+        }
+    }
+
+    /// Forwarded to `remote` as the listener's traffic.
+    fn forwarded(&self, name: String, slot: Slot, listener: u16, remote: Remote) -> Case {
+        let frame = self.frame();
+        let inner = self.inner(&frame);
         Case::encapsulated(name, slot, (frame.clone(), self.padding), &inner, listener, remote)
     }
 }

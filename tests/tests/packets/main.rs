@@ -8,6 +8,7 @@
 
 mod attributes;
 mod case;
+mod chain;
 mod client;
 mod difference;
 mod echo;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
 use lb_common::packet::{MacAddress, ServerId};
-use lb_common::{Slot, Target, TargetId};
+use lb_common::{ChainWord, Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
 use lb_userspace::model::{Oversized, Policy};
 use lb_userspace::programs::Buffers;
@@ -76,7 +76,7 @@ pub struct State {
 pub struct Node {
     data_plane: DataPlane,
     program: Program,
-    published: Option<Vec<Slot>>,
+    published: Option<(Vec<Slot>, ChainWord)>,
 }
 
 impl Node {
@@ -135,6 +135,11 @@ impl Node {
 
     /// As [`Node::new`], with `slot` everywhere in the table.
     pub fn reset(&mut self, slot: Slot) {
+        self.reset_with(slot, ChainWord::NONE);
+    }
+
+    /// As [`Node::new`], with `slot` and `chain` everywhere in the table.
+    pub fn reset_with(&mut self, slot: Slot, chain: ChainWord) {
         self.reset_targets();
         self.data_plane.maps.sweep_flows(|_| true);
         self.forget_fragments();
@@ -142,7 +147,7 @@ impl Node {
             self.data_plane.maps.unpublish(FORWARD);
             self.published = None;
         }
-        self.publish(vec![slot; SLOTS]);
+        self.publish_with(vec![slot; SLOTS], chain);
     }
 
     /// Forgets all datagrams whose later fragments may come.
@@ -152,9 +157,17 @@ impl Node {
 
     /// Publishes a table.
     pub fn publish(&mut self, slots: Vec<Slot>) {
-        if self.published.as_ref() != Some(&slots) {
-            self.data_plane.maps.publish(FORWARD, TABLE_LOG2, &slots).expect("room for a small table");
-            self.published = Some(slots);
+        self.publish_with(slots, ChainWord::NONE);
+    }
+
+    /// Publishes a table with the same chain in every slot.
+    fn publish_with(&mut self, slots: Vec<Slot>, chain: ChainWord) {
+        let table = (slots, chain);
+        if self.published.as_ref() != Some(&table) {
+            let maps = &mut self.data_plane.maps;
+            maps.publish_chains(FORWARD, TABLE_LOG2, &table.0, &[chain; SLOTS])
+                .expect("room for a small table");
+            self.published = Some(table);
         }
     }
 

@@ -34,6 +34,12 @@ impl Outer {
         ip + if self.gue { 12 } else { 0 }
     }
 
+    /// The same with outer addresses of the other family.
+    pub fn of_the_other_family(self) -> Outer {
+        let family = if self.family == Family::V4 { Family::V6 } else { Family::V4 };
+        Outer { family, ..self }
+    }
+
     pub fn name(self) -> String {
         format!("{} over {:?}", if self.gue { "GUE" } else { "IPIP" }, self.family)
     }
@@ -166,7 +172,23 @@ impl Remote {
 
     /// The frame that the target is owed for an inner packet.
     pub fn frame(self, inner: &Inner<'_>) -> Vec<u8> {
-        let tunnel = if self.outer.gue { self.udp_and_gue(inner) } else { Vec::new() };
+        let tunnel = if self.outer.gue { self.udp_and_gue(inner, &[]) } else { Vec::new() };
+        self.frame_in(inner, &tunnel)
+    }
+
+    /// The same in GUE with a chain of these targets.
+    pub fn frame_with_chain(self, inner: &Inner<'_>, former: &[Remote]) -> Vec<u8> {
+        let address = |remote: &Remote| match self.outer.family {
+            Family::V4 => remote.address_v4().to_vec(),
+            Family::V6 => remote.address_v6().to_vec(),
+        };
+        let mut chain = vec![1, 0, former.len() as u8, 0];
+        chain.extend(former.iter().flat_map(address));
+        chain.resize(if self.outer.family == Family::V4 { 12 } else { 36 }, 0);
+        self.frame_in(inner, &self.udp_and_gue(inner, &chain))
+    }
+
+    fn frame_in(self, inner: &Inner<'_>, tunnel: &[u8]) -> Vec<u8> {
         let protocol = if self.outer.gue { 17 } else { inner.family.protocol() };
         let length = (tunnel.len() + inner.length) as u16;
         let (ether_type, ip) = match self.outer.family {
@@ -175,7 +197,7 @@ impl Remote {
         };
         let link =
             Ethernet2Header { source: self.source_mac(), destination: self.next_hop_mac(), ether_type };
-        [&link.to_bytes()[..], &ip, &tunnel, inner.bytes].concat()
+        [&link.to_bytes()[..], &ip, tunnel, inner.bytes].concat()
     }
 
     fn outer_v4(self, inner: &Inner<'_>, protocol: u8, length: u16) -> Vec<u8> {
@@ -212,15 +234,16 @@ impl Remote {
         }
     }
 
-    /// UDP without a checksum and GUE version 0 without options (draft-ietf-intarea-gue, 3.1).
-    fn udp_and_gue(self, inner: &Inner<'_>) -> Vec<u8> {
+    /// UDP without a checksum and GUE version 0 (draft-ietf-intarea-gue, 3.1) with this private data.
+    fn udp_and_gue(self, inner: &Inner<'_>, private: &[u8]) -> Vec<u8> {
         let udp = UdpHeader {
             source_port: 0xc000 | inner.hash as u16,
             destination_port: 6080,
-            length: (8 + 4 + inner.length) as u16,
+            length: (8 + 4 + private.len() + inner.length) as u16,
             checksum: 0,
         };
-        [&udp.to_bytes()[..], &[0, inner.family.protocol(), 0, 0]].concat()
+        let words = (private.len() / 4) as u8;
+        [&udp.to_bytes()[..], &[words, inner.family.protocol(), 0, 0], private].concat()
     }
 }
 

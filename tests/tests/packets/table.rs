@@ -10,8 +10,8 @@ use crate::node::SLOTS;
 use crate::program::Action;
 use crate::remote::{Outer, Remote, Role};
 use crate::{
-    attributes, echo, exceptions, forwarded, fragments, icmp_error, link, malformed, martian, node, not_ours,
-    policy, quic, too_big,
+    attributes, chain, echo, exceptions, forwarded, fragments, icmp_error, link, malformed, martian, node,
+    not_ours, policy, quic, too_big,
 };
 use lb_common::Slot;
 
@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
     let groups = [
         forwarded::cases(),
         exceptions::cases(),
+        chain::cases(),
         not_ours::cases(),
         malformed::cases(),
         echo::cases(),

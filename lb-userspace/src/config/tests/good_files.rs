@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
     Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, NewFlowLimits,
-    Node, Oversized, Probe, Protocol, QuicServerId, StatusCodes, Stickiness, Target, TargetGroup,
-    UdpTracking, WeightedTargetGroup,
+    Node, Oversized, Probe, Protocol, QuicServerId, SecondChance, StatusCodes, Stickiness, Target,
+    TargetGroup, UdpTracking, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -83,6 +83,7 @@ fn the_promised_shape_is_taken_as_it_stands() {
         idle_timeout: seconds(350),
         udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
+        second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: true,
         targets,
@@ -128,6 +129,7 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         idle_timeout: seconds(350),
         udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
+        second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: true,
         targets: BTreeMap::from([(
@@ -240,6 +242,7 @@ fn every_field_of_a_target_group_counts() {
         idle_timeout: seconds(10),
         udp_idle_timeout: seconds(10),
         udp_tracking: UdpTracking::Always,
+        second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: false,
         targets: BTreeMap::from([

@@ -41,6 +41,17 @@ fn each_stage_is_a_line_in_words() {
 }
 
 #[test]
+fn a_chain_is_told_in_the_order_of_time() {
+    let mut explanation = explanation();
+    let slot = explanation.slot.as_mut().unwrap();
+    slot.state = "chained".to_owned();
+    slot.chain = vec!["10.0.0.2".to_owned(), "10.0.0.1".to_owned()];
+    let lines = lines(&explanation);
+    assert!(lines[2].contains("chained: now 10.0.0.3, before that 10.0.0.2, 10.0.0.1 (hash"), "{}", lines[2]);
+    assert!(lines[3].starts_with("flow table not asked: the packet names"), "{}", lines[3]);
+}
+
+#[test]
 fn what_the_flow_table_says_is_told_apart() {
     let told = |state: &str, segment: &str, remembered: Option<&str>, exception: bool| {
         let mut explanation = explanation();

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::echo;
-use lab::topology::{CLIENT4, CLIENT6, Lab};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::echo;
+use crate::topology::{CLIENT4, CLIENT6, Lab};
 
 /// The mean time between two messages of a connection.
 const PERIOD: Duration = Duration::from_millis(2000);
@@ -33,47 +34,52 @@ const WORDS: usize = 20;
 
 /// A connection that ended without our will.
 #[derive(Debug, Clone)]
-pub(crate) struct Broken {
+pub struct Broken {
     /// The target that had greeted.
-    pub(crate) target: String,
+    pub target: String,
     /// The own end.
-    pub(crate) client: SocketAddr,
+    pub client: SocketAddr,
     /// When it was established.
-    pub(crate) opened: Instant,
+    pub opened: Instant,
     /// When its end was noticed.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// The system's words.
-    pub(crate) why: String,
+    pub why: String,
 }
 
 /// What is borne before a connection is given up.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// How often a connection is tried that [`Crowd::open`] is asked for.
-    pub(crate) tries: usize,
+    pub tries: usize,
     /// How long an echo may take: a lost packet's retransmissions, and a machine that does much else.
-    pub(crate) echo: Duration,
+    pub echo: Duration,
+}
+
+impl Patience {
+    /// Where nothing else is going on: no connection is tried twice.
+    pub const CALM: Patience = Patience { tries: 1, echo: Duration::from_secs(30) };
 }
 
 /// What became of the connections.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Messages that came back as they were sent.
-    pub(crate) echoes: u64,
+    pub echoes: u64,
     /// Connections that live, by target.
-    pub(crate) living: BTreeMap<String, usize>,
+    pub living: BTreeMap<String, usize>,
     /// Connections that broke.
-    pub(crate) broken: Vec<Broken>,
+    pub broken: Vec<Broken>,
     /// Echoes and greetings that were another connection's, the first of them.
-    pub(crate) misdelivered: Vec<String>,
+    pub misdelivered: Vec<String>,
     /// Why connections could not be opened, the first of them.
-    pub(crate) unopened: Vec<String>,
+    pub unopened: Vec<String>,
     /// How often one was tried again that [`Crowd::open`] was asked for.
-    pub(crate) tried_again: usize,
+    pub tried_again: usize,
 }
 
 /// The connections; they end with this.
-pub(crate) struct Crowd {
+pub struct Crowd {
     wishes: Option<mpsc::UnboundedSender<Wish>>,
     shared: Arc<Shared>,
     vips: Vec<IpAddr>,
@@ -98,7 +104,7 @@ struct Shared {
 
 impl Crowd {
     /// A crowd of nobody.
-    pub(crate) fn start(lab: &Lab, patience: Patience) -> Result<Crowd> {
+    pub fn start(lab: &Lab, patience: Patience) -> Result<Crowd> {
         let entrance = lab.client.entrance()?;
         let shared = Arc::new(Shared {
             tally: Mutex::default(),
@@ -122,7 +128,7 @@ impl Crowd {
     ///
     /// # Errors
     /// If one of them could not be opened.
-    pub(crate) fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
+    pub fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
         let (first, mut greeted) = mpsc::unbounded_channel();
         for _ in 0..count {
             let wish = Wish {
@@ -143,12 +149,12 @@ impl Crowd {
     }
 
     /// What became of the connections so far.
-    pub(crate) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         self.shared.tally().clone()
     }
 
     /// Lets every connection have one more echo, then closes them all.
-    pub(crate) fn finish(mut self) -> Tally {
+    pub fn finish(mut self) -> Tally {
         self.end();
         self.tally()
     }
