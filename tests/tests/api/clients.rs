@@ -5,8 +5,7 @@ use crate::served::{Served, has_clients};
 const STORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/boto3_story.py");
 
 fn tell_story(served: &Served) {
-    let url = format!("http://{}", served.address);
-    let told = served.client("python", "admin", &[STORY, &url]).unwrap();
+    let told = served.client("python", "admin", &[STORY, &served.url()]).unwrap();
     assert!(told.ends_with("everything deleted"), "{told}");
 }
 
@@ -22,6 +21,19 @@ fn boto3_signs_and_is_let_in() {
     if has_clients() {
         tell_story(&Served::signed().unwrap());
     }
+}
+
+#[test]
+fn boto3_comes_by_tls() {
+    if !has_clients() {
+        return;
+    }
+    let served = Served::secured().unwrap();
+    tell_story(&served);
+    let plain = format!("http://{}", served.address);
+    let error =
+        served.client("aws", "admin", &["elbv2", "describe-account-limits", "--endpoint-url", &plain]);
+    assert!(error.is_err(), "plain text was answered");
 }
 
 #[test]
