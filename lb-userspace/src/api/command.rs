@@ -43,15 +43,13 @@ pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> 
         configuration.address = address;
     }
     configuration.check_exposure()?;
-    let mut ends = [SignalKind::interrupt(), SignalKind::terminate()]
-        .map(|kind| signal(kind).context("listening for signals"));
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let guard = guard(&configuration)?;
     let engine = Engine::ephemeral(configuration.identity.clone(), configuration.inventory.clone());
     let service = Arc::new(Service::ephemeral(engine, guard));
     let server = Server::bind(configuration.address, configuration.tls.as_ref(), service).await?;
     info!("ready: the API is served at {}; there is no data plane", server.url());
-    let [interrupt, terminate] = &mut ends;
-    let (Ok(interrupt), Ok(terminate)) = (interrupt, terminate) else { bail!("listening for signals") };
     tokio::select! {
         () = server.serve() => {}
         _ = interrupt.recv() => {}

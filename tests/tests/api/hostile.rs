@@ -26,7 +26,7 @@ fn signed(body: &str, key: &str, secret: &str, at: Timestamp) -> String {
     // `20261121T204553790Z` without its milliseconds.
     let time = format!("{}Z", &time[..15]);
     let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_static("api"));
+    headers.insert("host", HeaderValue::from_static("localhost"));
     headers.insert("x-amz-date", HeaderValue::try_from(&time).unwrap());
     let scope = Scope { date: &time[..8], region: "local", service: SERVICE };
     let request = Signed::of_parts(&Method::POST, "/", "", &headers, body.as_bytes());
@@ -42,7 +42,7 @@ fn signed(body: &str, key: &str, secret: &str, at: Timestamp) -> String {
 fn request_with(body: &str, fields: &str) -> String {
     let length = body.len();
     format!(
-        "POST / HTTP/1.1\r\nHost: api\r\nConnection: close\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+        "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -123,14 +123,17 @@ fn oversized_and_broken_bodies_are_refused() {
         return;
     }
     let served = Served::open().unwrap();
-    let huge = format!("POST / HTTP/1.1\r\nHost: api\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40);
+    let huge = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40);
     expect(&served, huge.as_bytes(), 413, "RequestEntityTooLarge");
     let chunk = format!("{:x}\r\n{}\r\n", 600_000, "x".repeat(600_000));
-    let chunked = format!("POST / HTTP/1.1\r\nHost: api\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}");
+    let chunked =
+        format!("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}");
     expect(&served, chunked.as_bytes(), 413, "RequestEntityTooLarge");
     let fields = "A: b\r\n".repeat(200);
     expect(&served, request_with(READ, &fields).as_bytes(), 431, "");
     expect(&served, request_with(READ, "Origin: http://evil.example\r\n").as_bytes(), 403, "AccessDenied");
+    let renamed = request_with(READ, "").replace("localhost", "evil.example");
+    expect(&served, renamed.as_bytes(), 403, "AccessDenied");
     expect(&served, request_with("%", "").as_bytes(), 404, "MalformedQueryString");
 }
 
@@ -142,7 +145,7 @@ fn slow_clients_are_sent_away_and_delay_nobody() {
     let served = Served::open().unwrap();
     let start = Instant::now();
     let mut body = served.connect().unwrap();
-    body.write_all(b"POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 100\r\n\r\nAct").unwrap();
+    body.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nAct").unwrap();
     let heads: Vec<TcpStream> = (0..100)
         .map(|_| {
             let mut stream = served.connect().unwrap();

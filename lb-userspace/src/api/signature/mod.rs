@@ -11,6 +11,7 @@ mod replay;
 mod tests;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -140,16 +141,25 @@ impl Guard {
     }
 }
 
-/// A web page can make its reader's browser send a form to the loopback, but not without these fields.
+/// A web page can make its reader's browser send requests to the loopback, but not without one of these fields, or,
+/// where the page's own name leads to the loopback (DNS rebinding), with that name as the host.
 fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
     let from_browser =
         ["origin", "sec-fetch-site", "sec-fetch-mode"].iter().any(|name| headers.contains_key(*name));
-    if from_browser {
-        return Err(
-            Code::AccessDenied.because("Requests from browsers are refused by a server without credentials")
-        );
+    let host = headers.get("host").map(|host| host.to_str().unwrap_or(""));
+    if from_browser || !host.is_none_or(is_no_ones_name) {
+        return Err(Code::AccessDenied.because(
+            "A server without credentials refuses requests from browsers, and those for a host by name; use its address",
+        ));
     }
     Ok(())
+}
+
+/// Whether a `Host` is an address or `localhost`, which no page can have for its name.
+fn is_no_ones_name(host: &str) -> bool {
+    let is_address =
+        host.parse::<SocketAddr>().is_ok() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    is_address || host.split(':').next() == Some("localhost")
 }
 
 impl Caller {

@@ -178,7 +178,12 @@ fn browsers_are_refused_where_nobody_signs() {
         let headers = headers(fields);
         Guard::Open.identify(&signed(&Method::POST, "", &headers, b""), now()).map(|caller| caller.role)
     };
-    assert_eq!(identify(&[("host", "127.0.0.1:8440")]), Ok(Role::Admin));
+    for host in ["127.0.0.1:8440", "127.0.0.1", "[::1]:8440", "[::1]", "localhost:8440", "localhost"] {
+        assert_eq!(identify(&[("host", host)]), Ok(Role::Admin), "{host}");
+    }
+    for host in ["evil.example", "evil.example:8440", "localhost.evil.example", "", "x:1:2"] {
+        assert_eq!(identify(&[("host", host)]).unwrap_err().code, Code::AccessDenied, "{host}");
+    }
     assert_eq!(identify(&[("origin", "http://evil.example")]).unwrap_err().code, Code::AccessDenied);
     assert_eq!(identify(&[("sec-fetch-site", "cross-site")]).unwrap_err().code, Code::AccessDenied);
 }
