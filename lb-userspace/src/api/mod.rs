@@ -1,4 +1,4 @@
-//! The ELBv2-compatible API: load balancers for the aws CLI, boto3, Terraform and Ansible.
+//! The ELBv2-compatible API: load balancers for the clients of Elastic Load Balancing.
 //!
 //! ```text
 //!   server ─► service ─► signature: who is it?   ─► protocol: a tree of parameters
