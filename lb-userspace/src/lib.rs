@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod api;
 pub mod capture;
 pub mod config;
 pub mod controller;

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use lb_userspace::{agent, capture, config, controller, explain, output, status};
+use lb_userspace::{agent, api, capture, config, controller, explain, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -19,7 +20,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the controller of this node
-    Run(controller::Options),
+    Run(Run),
     /// Receive balanced packets on this target
     Agent(agent::Options),
     /// Check a configuration file without touching anything
@@ -33,6 +34,16 @@ enum Command {
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
     Capture(capture::Options),
+}
+
+/// A node's controller, or the API alone.
+#[derive(clap::Args)]
+#[command(mut_arg("config", |config| config.required(false).required_unless_present("api_only")))]
+struct Run {
+    #[command(flatten)]
+    api: api::Options,
+    #[command(flatten)]
+    node: Option<controller::Options>,
 }
 
 #[tokio::main]
@@ -54,7 +65,8 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(options) => controller::run(options).await,
+        Command::Run(Run { api, node }) if api.api_only => api::run(api, node.map(|node| node.config)).await,
+        Command::Run(Run { node, .. }) => controller::run(node.context("--config FILE is missing")?).await,
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let desired = config::load(&file)?;

@@ -56,6 +56,7 @@ impl Test {
         if !self.no_lint && self.filter.is_none() {
             lint::run(workspace, &mut summary)?;
         }
+        toolchain::python::ensure_clients(workspace)?;
         build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;
         if self.filter.is_none() {
             say("the verifier's budgets (cargo xtask verify)");

@@ -1,0 +1,197 @@
+//! The sections of the configuration file that are the API's: `api` and `inventory`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use super::domain::arn::Identity;
+use super::inventory::{Inventory, RawInventory};
+
+/// Where the API is served if nothing else is said.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8440";
+
+/// What the API needs to know.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Certificate and key, if it speaks TLS.
+    pub tls: Option<Tls>,
+    /// Whether it may speak without TLS beyond the loopback.
+    pub is_plain_text_allowed: bool,
+    /// The file of credentials; without one, everybody on the loopback may do everything.
+    pub credentials: Option<PathBuf>,
+    /// Who it is.
+    pub identity: Identity,
+    /// The network that it speaks of.
+    pub inventory: Inventory,
+}
+
+/// Files of a TLS server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and those that vouch for it, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    api: Option<WrittenApi>,
+    inventory: Option<RawInventory>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenApi {
+    address: Option<SocketAddr>,
+    tls: Option<Tls>,
+    #[serde(default)]
+    plain_text_beyond_loopback: bool,
+    credentials: Option<PathBuf>,
+    partition: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
+    domain: Option<String>,
+}
+
+impl Configuration {
+    /// Without a file: the loopback, no credentials, and the sample inventory.
+    pub fn sample() -> Configuration {
+        Configuration {
+            address: DEFAULT_ADDRESS.parse().expect("a constant address"),
+            tls: None,
+            is_plain_text_allowed: false,
+            credentials: None,
+            identity: Identity::default(),
+            inventory: Inventory::sample(),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read or is not as it should be, with the path inside it.
+    pub fn load(path: &Path) -> anyhow::Result<Configuration> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+        Configuration::parse(&text).with_context(|| format!("{shown}"))
+    }
+
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// When it is not as it should be, with the path inside it.
+    pub fn parse(text: &str) -> anyhow::Result<Configuration> {
+        let written: Written =
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
+                .map_err(|error| anyhow::anyhow!("{}: {}", error.path(), error.inner()))?;
+        let sample = Configuration::sample();
+        let api = written.api.unwrap_or_default();
+        let inventory = match written.inventory {
+            Some(raw) => raw.check()?,
+            None => bail!("inventory: missing; it says which VPCs, subnets and pools there are"),
+        };
+        let default = sample.identity;
+        let identity = Identity {
+            partition: api.partition.unwrap_or(default.partition),
+            region: api.region.unwrap_or(default.region),
+            account: api.account.unwrap_or(default.account),
+            domain: api.domain.unwrap_or(default.domain),
+        };
+        check_identity(&identity)?;
+        Ok(Configuration {
+            address: api.address.unwrap_or(sample.address),
+            tls: api.tls,
+            is_plain_text_allowed: api.plain_text_beyond_loopback,
+            credentials: api.credentials,
+            identity,
+            inventory,
+        })
+    }
+
+    /// Refuses to let strangers in, or secrets out.
+    ///
+    /// # Errors
+    /// When the address is beyond the loopback without credentials, or without TLS unless that was asked for.
+    pub fn check_exposure(&self) -> anyhow::Result<()> {
+        if self.address.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        if self.credentials.is_none() {
+            bail!(
+                "the API would be open to everybody on {}: set api.credentials, or listen on the loopback",
+                self.address
+            );
+        }
+        if self.tls.is_none() && !self.is_plain_text_allowed {
+            bail!(
+                "the API would speak plain text on {}: set api.tls, or api.plain_text_beyond_loopback if the network \
+                 is to be trusted",
+                self.address
+            );
+        }
+        Ok(())
+    }
+}
+
+fn check_identity(identity: &Identity) -> anyhow::Result<()> {
+    let Identity { partition, region, account, domain } = identity;
+    let is_name = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !text.is_empty() && text.bytes().all(plain)
+    };
+    for (name, value) in [("partition", partition), ("region", region)] {
+        if !is_name(value) {
+            bail!("api.{name}: {value:?} must be lower-case letters, digits and hyphens");
+        }
+    }
+    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        bail!("api.account: {account:?} must be 12 digits");
+    }
+    if !domain.split('.').all(is_name) {
+        bail!("api.domain: {domain:?} must be a domain name in lower case, such as lb.example.net");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_api(api: &str) -> anyhow::Result<Configuration> {
+        Configuration::parse(&format!("{{ \"api\": {api}, \"inventory\": {{}} }}"))
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        for (api, why) in [
+            (r#"{ "adress": "127.0.0.1:1" }"#, "api.adress: unknown field `adress`"),
+            (r#"{ "address": "localhost" }"#, "api.address: invalid socket address"),
+            (r#"{ "account": "1" }"#, "api.account: \"1\" must be 12 digits"),
+            (r#"{ "region": "The Hague" }"#, "api.region"),
+        ] {
+            let error = format!("{:#}", with_api(api).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(Configuration::parse("{}").unwrap_err().to_string().starts_with("inventory: missing"));
+    }
+
+    #[test]
+    fn beyond_the_loopback_it_needs_credentials_and_tls() {
+        let exposure = |api: &str| with_api(api).unwrap().check_exposure().map_err(|error| error.to_string());
+        assert_eq!(exposure(r#"{ "address": "[::1]:1" }"#), Ok(()));
+        assert_eq!(exposure(r#"{ "address": "[::ffff:127.0.0.1]:1" }"#), Ok(()));
+        assert!(exposure(r#"{ "address": "0.0.0.0:1" }"#).unwrap_err().contains("open to everybody"));
+        let with =
+            |rest: &str| exposure(&format!(r#"{{ "address": "10.0.0.1:1", "credentials": "c"{rest} }}"#));
+        assert!(with("").unwrap_err().contains("plain text"));
+        assert_eq!(with(r#", "plain_text_beyond_loopback": true"#), Ok(()));
+        assert_eq!(with(r#", "tls": { "certificate": "a", "key": "b" }"#), Ok(()));
+    }
+}

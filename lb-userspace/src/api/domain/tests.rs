@@ -1,0 +1,266 @@
+//! What takes more than one request to see: limits, time, addresses for life, changes that can't be kept.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Method};
+use proptest::prelude::*;
+
+use super::arn::Identity;
+use super::{Changes, Engine, Health, HealthSource, Quotas, State, Store, records};
+use crate::api::calendar::Timestamp;
+use crate::api::inventory::Inventory;
+use crate::api::protocol::Code;
+use crate::api::service::{Answer, Request, Service};
+use crate::api::shapes::TargetHealthStateEnum;
+use crate::api::signature::Guard;
+
+const START: Timestamp = Timestamp(1_795_000_000_000);
+
+fn engine() -> Engine {
+    Engine::ephemeral(Identity::default(), Inventory::sample())
+}
+
+/// A service whose clock the test sets.
+struct Api {
+    service: Service,
+    now: Timestamp,
+}
+
+impl Api {
+    fn over(engine: Engine) -> Api {
+        Api { service: Service::ephemeral(engine, Guard::Open), now: START }
+    }
+
+    fn ask(&self, body: &str) -> Answer {
+        let request = Request {
+            method: Method::POST,
+            uri: "/".parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: format!("Version=2015-12-01&Action={body}").into_bytes(),
+            connection: 0,
+        };
+        self.service.answer(&request, self.now)
+    }
+
+    /// The first element of that name in the answer of a request that must succeed.
+    fn made(&self, body: &str, element: &str) -> String {
+        let answer = self.ask(body);
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+        let (_, rest) =
+            answer.body.split_once(&format!("<{element}>")).unwrap_or_else(|| panic!("{}", answer.body));
+        rest.split_once('<').unwrap().0.to_owned()
+    }
+
+    fn done(&self, body: &str) {
+        let answer = self.ask(body);
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+    }
+
+    fn refused(&self, body: &str, code: Code) {
+        let answer = self.ask(body);
+        assert!(answer.body.contains(&format!("<Code>{}</Code>", code.wire())), "{body}: {}", answer.body);
+    }
+
+    fn load_balancer(&self, name: &str) -> String {
+        self.made(
+            &format!("CreateLoadBalancer&Type=network&Name={name}&Subnets.member.1=subnet-a"),
+            "LoadBalancerArn",
+        )
+    }
+
+    fn group(&self, name: &str, port: u16) -> String {
+        let settings = format!("Name={name}&Protocol=TCP&Port={port}&VpcId=vpc-1&TargetType=ip");
+        self.made(&format!("CreateTargetGroup&{settings}"), "TargetGroupArn")
+    }
+
+    fn later(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
+    }
+}
+
+fn listener(load_balancer: &str, port: u16, groups: &[&str]) -> String {
+    let tuples = groups.iter().enumerate().map(|(at, arn)| {
+        format!("&DefaultActions.member.1.ForwardConfig.TargetGroups.member.{}.TargetGroupArn={arn}", at + 1)
+    });
+    let tuples: String = tuples.collect();
+    format!(
+        "CreateListener&LoadBalancerArn={load_balancer}&Protocol=TCP&Port={port}&DefaultActions.member.1.Type=forward{tuples}"
+    )
+}
+
+#[test]
+fn every_quota_has_its_error() {
+    let quotas = Quotas {
+        load_balancers: 2,
+        listeners: 2,
+        target_groups: 4,
+        targets_of_group: 3,
+        targets_of_load_balancer: 4,
+        groups_of_action: 2,
+        groups_of_load_balancer: 2,
+        tags: 1,
+    };
+    let api = Api::over(engine().with_quotas(quotas));
+    let (first, _) = (api.load_balancer("one"), api.load_balancer("two"));
+    api.refused(
+        "CreateLoadBalancer&Type=network&Name=three&Subnets.member.1=subnet-a",
+        Code::TooManyLoadBalancers,
+    );
+    let groups = ["a", "b", "c", "d"].map(|name| api.group(name, if name == "d" { 81 } else { 80 }));
+    api.refused("CreateTargetGroup&Name=e&Protocol=TCP&Port=80&VpcId=vpc-1", Code::TooManyTargetGroups);
+    let [a, b, c, d] = groups.each_ref().map(String::as_str);
+    api.refused(&listener(&first, 80, &[a, b, c]), Code::InvalidLoadBalancerAction);
+    api.done(&listener(&first, 80, &[a, b]));
+    api.refused(&listener(&first, 81, &[d]), Code::TooManyUniqueTargetGroupsPerLoadBalancer);
+    let register = |group: &str, ids: &[u8]| {
+        let each = |(at, id): (usize, &u8)| format!("&Targets.member.{}.Id=10.0.1.{id}", at + 1);
+        let targets: String = ids.iter().enumerate().map(each).collect();
+        format!("RegisterTargets&TargetGroupArn={group}{targets}")
+    };
+    api.refused(&register(a, &[1, 2, 3, 4]), Code::TooManyTargets);
+    api.done(&register(a, &[1, 2, 3]));
+    api.refused(&register(b, &[1, 2]), Code::TooManyTargets);
+    api.done(&register(b, &[1]));
+    api.refused(
+        &format!("AddTags&ResourceArns.member.1={a}&Tags.member.1.Key=k&Tags.member.2.Key=l"),
+        Code::TooManyTags,
+    );
+}
+
+#[test]
+fn a_load_balancer_has_so_many_listeners() {
+    let api = Api::over(engine().with_quotas(Quotas { listeners: 2, ..Quotas::default() }));
+    let load_balancer = api.load_balancer("web");
+    for port in [80, 81] {
+        api.done(&listener(&load_balancer, port, &[&api.group(&format!("g{port}"), port)]));
+    }
+    api.refused(&listener(&load_balancer, 82, &[&api.group("g82", 82)]), Code::TooManyListeners);
+}
+
+#[test]
+fn a_deregistered_target_drains_for_its_delay() {
+    let mut api = Api::over(engine());
+    let (load_balancer, group) = (api.load_balancer("web"), api.group("web", 80));
+    api.done(&listener(&load_balancer, 80, &[&group]));
+    api.done(&format!("RegisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    api.later(10);
+    api.done(&format!("DeregisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    let health = format!("DescribeTargetHealth&TargetGroupArn={group}");
+    api.later(299);
+    assert_eq!(api.made(&health, "State"), "draining");
+    // To deregister it again does not make it longer.
+    api.done(&format!("DeregisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    api.later(1);
+    assert!(!api.ask(&health).body.contains("10.0.1.1"));
+    let asked = format!("{health}&Targets.member.1.Id=10.0.1.1");
+    assert_eq!(api.made(&asked, "State"), "unused");
+}
+
+#[test]
+fn health_is_told_as_who_checks_says() {
+    struct Healthy;
+    impl HealthSource for Healthy {
+        fn health(&self, target_group: &str, target: &records::Target) -> Option<Health> {
+            assert_eq!((target_group, target.id.as_str()), ("web", "10.0.1.1"));
+            Some(Health { state: TargetHealthStateEnum::Healthy, reason: None, description: None })
+        }
+    }
+    let api = Api::over(engine().with_health(Box::new(Healthy)));
+    let (load_balancer, group) = (api.load_balancer("web"), api.group("web", 80));
+    api.done(&listener(&load_balancer, 80, &[&group]));
+    api.done(&format!("RegisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    let told = api.ask(&format!("DescribeTargetHealth&TargetGroupArn={group}")).body;
+    assert!(told.contains("<TargetHealth><State>healthy</State></TargetHealth>"), "{told}");
+}
+
+#[test]
+fn vips_are_for_life_and_nobodys_twice() {
+    let api = Api::over(engine());
+    let mut seen = std::collections::BTreeMap::new();
+    for round in 0..5 {
+        for number in 0..10 {
+            let arn = api.load_balancer(&format!("n{number}"));
+            let told = format!("DescribeLoadBalancers&LoadBalancerArns.member.1={arn}");
+            let vip = api.made(&told, "IpAddress");
+            assert_eq!(seen.insert(vip.clone(), (round, number)), None, "{vip} was given out before");
+            api.done(&format!("SetIpAddressType&LoadBalancerArn={arn}&IpAddressType=dualstack"));
+            assert_eq!(api.made(&told, "IpAddress"), vip);
+        }
+        for (name, record) in api.service.state().load_balancers {
+            let arn = Identity::default().load_balancer(&name, record.id);
+            api.done(&format!("DeleteLoadBalancer&LoadBalancerArn={arn}"));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_done() {
+    struct Full;
+    impl Store for Full {
+        fn load(&mut self) -> anyhow::Result<State> {
+            Ok(State::default())
+        }
+        fn keep(&mut self, _: &State, _: &Changes) -> anyhow::Result<()> {
+            anyhow::bail!("no space left on device")
+        }
+    }
+    let engine = Engine::kept_in(Box::new(Full), Identity::default(), Inventory::sample()).unwrap();
+    let api = Api::over(engine);
+    let answer = api.ask("CreateLoadBalancer&Type=network&Name=a&Subnets.member.1=subnet-a");
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(api.service.state(), State::default());
+    api.done("DescribeLoadBalancers");
+}
+
+/// Pieces that requests are made of, right ones and wrong ones.
+const PIECES: [&str; 24] = [
+    "CreateLoadBalancer",
+    "CreateTargetGroup",
+    "CreateListener",
+    "RegisterTargets",
+    "DescribeTags",
+    "&Name=",
+    "&Type=",
+    "network",
+    "&Subnets.member.1=",
+    "subnet-a",
+    "&Port=",
+    "80",
+    "-1",
+    "&Targets.member.1.Id=",
+    "10.0.1.1",
+    "%",
+    "%C3",
+    "&Tags.member.1.Key=",
+    "&VpcId=",
+    "vpc-1",
+    "&Protocol=TCP",
+    ".",
+    "&Attributes=",
+    "\u{0}ü",
+];
+
+proptest! {
+    #[test]
+    fn no_request_panics_or_changes_what_it_refuses(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..12)) {
+        let api = Api::over(engine());
+        let answer = api.ask(&pieces.concat());
+        if answer.status != 200 {
+            prop_assert!(answer.body.starts_with("<ErrorResponse"));
+            prop_assert_eq!(api.service.state(), State::default());
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let request = Request {
+            method: Method::POST,
+            uri: "/".parse().unwrap(),
+            headers: HeaderMap::new(),
+            body,
+            connection: 0,
+        };
+        let answer = Api::over(engine()).service.answer(&request, START);
+        prop_assert!((400..500).contains(&answer.status));
+    }
+}

@@ -1,0 +1,165 @@
+//! Serves the API over HTTP/1.1, with TLS or without, within limits that no client can stretch.
+
+mod body;
+mod limits;
+mod tls;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::http::request::Parts;
+use axum::http::{Response, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use super::calendar::Timestamp;
+use super::configuration::Tls;
+use super::service::{Answer, Request, Service};
+pub use limits::Limits;
+
+/// A bound server.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    service: Arc<Service>,
+    limits: Limits,
+}
+
+impl Server {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// When it can't be bound, or the TLS files can't be read.
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        service: Arc<Service>,
+    ) -> anyhow::Result<Server> {
+        let tls = tls.map(tls::acceptor).transpose()?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("the API can't be served on {address}; it must be this host's, with a port that is free")
+        })?;
+        let address = listener.local_addr().context("the API's socket has no address")?;
+        Ok(Server { listener, address, tls, service, limits: Limits::default() })
+    }
+
+    /// With other limits.
+    pub fn with_limits(self, limits: Limits) -> Server {
+        Server { limits, ..self }
+    }
+
+    /// The address, with the port that the kernel chose for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients call their endpoint.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Serves for ever. Connections end when this is dropped.
+    pub async fn serve(self) {
+        let mut connections = JoinSet::new();
+        for number in 0.. {
+            while connections.len() >= self.limits.connections {
+                connections.join_next().await;
+            }
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, say: others end soon.
+                    debug!(%error, "no connection could be accepted");
+                    sleep(self.limits.pause).await;
+                    continue;
+                }
+            };
+            while connections.try_join_next().is_some() {}
+            connections.spawn(connection(
+                stream,
+                self.tls.clone(),
+                Exchange { number, service: self.service.clone(), limits: self.limits },
+            ));
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, exchange: Exchange) {
+    // Answers are small and wait for nothing.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => exchange.serve(stream).await,
+        Some(acceptor) => match timeout(exchange.limits.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => exchange.serve(stream).await,
+            Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+            Err(_) => debug!("a TLS handshake took too long"),
+        },
+    }
+}
+
+/// The requests and answers of one connection.
+#[derive(Clone)]
+struct Exchange {
+    number: u64,
+    service: Arc<Service>,
+    limits: Limits,
+}
+
+impl Exchange {
+    /// Serves the requests. After `limits.connection` the request in hand is the last, and soon after that the
+    /// connection is cut: a client that does not read its answers holds it no longer.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let limits = self.limits;
+        let answer = service_fn(move |request| self.clone().answer(request));
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.headers)
+            .max_buf_size(limits.header_bytes)
+            .max_headers(limits.header_fields)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut serving = std::pin::pin!(serving);
+        if timeout(limits.connection, serving.as_mut()).await.is_err() {
+            serving.as_mut().graceful_shutdown();
+            if timeout(limits.body, serving).await.is_err() {
+                debug!("a connection was cut: its client did not read its answers");
+            }
+        }
+    }
+
+    async fn answer(self, request: hyper::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let answer = match body::read(body, &self.limits).await {
+            Ok(body) => {
+                let Parts { method, uri, headers, .. } = parts;
+                let request = Request { method, uri, headers, body, connection: self.number };
+                self.service.answer(&request, Timestamp::now())
+            }
+            Err(error) => Service::refuse_unread(&error),
+        };
+        Ok(response(answer))
+    }
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::builder()
+        .status(answer.status)
+        .header(header::CONTENT_TYPE, "text/xml")
+        .header("x-amzn-requestid", answer.request_id);
+    if matches!(answer.status, 408 | 413) {
+        // The rest of the body is not worth reading.
+        response = response.header(header::CONNECTION, "close");
+    }
+    response.body(Full::new(Bytes::from(answer.body))).expect("a status and header fields that are valid")
+}

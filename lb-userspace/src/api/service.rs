@@ -1,0 +1,174 @@
+//! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::http::{HeaderMap, Method, Uri};
+
+use super::calendar::Timestamp;
+use super::domain::{ELSEWHERE, Engine, Operation, State};
+use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
+use super::signature::{Caller, Guard, Signed};
+
+/// Where an ephemeral server forgets everything.
+pub const RESET: &str = "/_sluice/reset";
+
+/// An HTTP request, body and all.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The path and the query.
+    pub uri: Uri,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The number of the connection, the same for all requests that it carries.
+    pub connection: u64,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The same id that the body has.
+    pub request_id: String,
+    /// XML.
+    pub body: String,
+}
+
+/// The API of one engine.
+pub struct Service {
+    engine: Mutex<Engine>,
+    guard: Guard,
+    /// Whether [`RESET`] is served.
+    is_ephemeral: bool,
+}
+
+impl Service {
+    /// The API over an engine whose state is kept.
+    pub fn new(engine: Engine, guard: Guard) -> Service {
+        Service { engine: Mutex::new(engine), guard, is_ephemeral: false }
+    }
+
+    /// The API over an engine whose state need not be kept.
+    pub fn ephemeral(engine: Engine, guard: Guard) -> Service {
+        Service { is_ephemeral: true, ..Service::new(engine, guard) }
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> State {
+        self.engine().state().clone()
+    }
+
+    /// Answers a request; `now` is the time.
+    pub fn answer(&self, request: &Request, now: Timestamp) -> Answer {
+        let request_id = request_id();
+        match self.carry_out(request, now, &request_id) {
+            Ok(body) => Answer { status: 200, request_id, body },
+            Err(error) => Service::refuse(&error, request_id),
+        }
+    }
+
+    /// The answer to a request that was not even read.
+    pub fn refuse_unread(error: &ApiError) -> Answer {
+        Service::refuse(error, request_id())
+    }
+
+    fn refuse(error: &ApiError, request_id: String) -> Answer {
+        let body = xml::error(error, &request_id);
+        Answer { status: error.code.status(), request_id, body }
+    }
+
+    fn carry_out(&self, request: &Request, now: Timestamp, request_id: &str) -> Result<String, ApiError> {
+        check_place(request, self.is_ephemeral)?;
+        let caller = self.guard.identify(&Signed::of(request), now)?;
+        if request.uri.path() == RESET {
+            caller.check_reset()?;
+            self.guard.check_first_use(&caller, true, now)?;
+            self.engine().reset()?;
+            return Ok(xml::answer("Reset", request_id, |_| {}));
+        }
+        let parameters = parameters(request)?;
+        let operation = operation(&parameters)?;
+        caller.check(operation)?;
+        self.guard.check_first_use(&caller, operation.access != super::domain::Access::Reads, now)?;
+        let (outcome, changes) = self.engine().call(operation, &parameters, now)?;
+        log(operation, &caller, changes.is_empty(), request_id);
+        Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))
+    }
+
+    /// A panic elsewhere leaves the state whole: what a transaction began is rolled back when it is dropped.
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(operation: &Operation, caller: &Caller, is_unchanged: bool, request_id: &str) {
+    if is_unchanged {
+        tracing::debug!(caller = %caller, request_id, "{}", operation.name);
+    } else {
+        tracing::info!(caller = %caller, request_id, "{}", operation.name);
+    }
+}
+
+fn check_place(request: &Request, is_ephemeral: bool) -> Result<(), ApiError> {
+    match (request.uri.path(), &request.method) {
+        ("/", &Method::GET | &Method::POST) => Ok(()),
+        (RESET, &Method::POST) if is_ephemeral => Ok(()),
+        (path, method) => Err(Code::UnknownOperation
+            .because(format!("{method} {path} is not served; the API is served by POST and GET at /"))),
+    }
+}
+
+fn parameters(request: &Request) -> Result<Node, ApiError> {
+    let encoded = match request.method {
+        Method::GET => request.uri.query().unwrap_or("").as_bytes(),
+        _ => &request.body,
+    };
+    let pairs =
+        form::parse(encoded).map_err(|error| Code::MalformedQueryString.because(error.to_string()))?;
+    Node::from_pairs(pairs).map_err(|error| Code::MalformedQueryString.because(error.to_string()))
+}
+
+fn operation(parameters: &Node) -> Result<&'static Operation, ApiError> {
+    let text = |name: &str| parameters.child(name).and_then(Node::text).filter(|text| !text.is_empty());
+    let Some(action) = text("Action") else {
+        return Err(Code::MissingAction.because("The request must contain the parameter Action"));
+    };
+    let version = text("Version").unwrap_or("NO_VERSION_SPECIFIED");
+    let unknown =
+        || Code::InvalidAction.because(format!("Could not find operation {action} for version {version}"));
+    if version != VERSION {
+        return Err(unknown());
+    }
+    if ELSEWHERE.contains(&action) {
+        return Err(Code::OperationNotPermitted
+            .because(format!("{action} is not supported: this server has network load balancers only")));
+    }
+    Operation::named(action).ok_or_else(unknown)
+}
+
+/// A random UUID (version 4).
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76 | 0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let hex = format!("{number:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_uuids() {
+        let id = request_id();
+        assert_eq!(id.len(), 36);
+        assert_eq!(&id[14..15], "4");
+        assert!("89ab".contains(&id[19..20]), "{id}");
+        assert_ne!(id, request_id());
+    }
+}
