@@ -28,6 +28,12 @@ impl ListenerKey {
         }
     }
 
+    /// Whether it is the key of the listener of all other ports.
+    #[inline(always)]
+    pub const fn is_of_any_port(self) -> bool {
+        self.port_and_protocol & 0xffff == 0
+    }
+
     /// The same for all other ports.
     #[inline(always)]
     pub const fn with_any_port(self) -> ListenerKey {

@@ -212,6 +212,15 @@ impl Settings {
     /// fragment").
     pub const ANSWER_OVERSIZED: u32 = 1;
 
+    /// Some listener is of any port. Without one a packet that is nobody's is spared a second look-up.
+    pub const ANY_PORT: u32 = 1 << 1;
+
+    /// Whether [`Settings::ANY_PORT`] is set.
+    #[inline(always)]
+    pub const fn has_listeners_of_any_port(&self) -> bool {
+        self.flags & Settings::ANY_PORT != 0
+    }
+
     /// Whether [`Settings::ANSWER_OVERSIZED`] is set.
     #[inline(always)]
     pub const fn answers_oversized(&self) -> bool {

@@ -16,6 +16,9 @@ pub fn find<A: Addresses>(flow: &Flow<A>, settings: &Settings) -> Stage<&'static
     if let Some(line) = look_up(key, settings) {
         return Ok(line);
     }
+    if !settings.has_listeners_of_any_port() {
+        return Err(Reason::NotOurs);
+    }
     look_up(key.with_any_port(), settings).ok_or(Reason::NotOurs)
 }
 

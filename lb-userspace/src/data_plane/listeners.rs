@@ -16,6 +16,7 @@ pub(super) fn places(listeners: u32) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     used: u32,
+    of_any_port: u32,
     /// Whether an entry was removed since the last grace period: its place may still be read.
     removed: bool,
 }
@@ -43,7 +44,13 @@ impl Listeners {
         }
         write(line, key, listener, hash_key);
         self.used += 1;
+        self.of_any_port += u32::from(key.is_of_any_port());
         Ok(())
+    }
+
+    /// Whether a listener of any port is there.
+    pub(super) fn has_any_port(&self) -> bool {
+        self.of_any_port > 0
     }
 
     /// Removes a listener.
@@ -51,6 +58,7 @@ impl Listeners {
         let line = find(lines, key).context("removing a listener that is not there")?;
         line.0[2].store(ListenerLine::REMOVED);
         self.used -= 1;
+        self.of_any_port -= u32::from(key.is_of_any_port());
         self.removed = true;
         Ok(())
     }

@@ -128,10 +128,11 @@ impl Maps {
     /// # Errors
     /// If the kernel refuses.
     pub fn set_oversized(&mut self, oversized: Oversized) -> anyhow::Result<()> {
-        let flags = match oversized {
-            Oversized::Drop => self.settings.flags & !Settings::ANSWER_OVERSIZED,
-            Oversized::Answer => self.settings.flags | Settings::ANSWER_OVERSIZED,
-        };
+        self.set_flag(Settings::ANSWER_OVERSIZED, oversized == Oversized::Answer)
+    }
+
+    fn set_flag(&mut self, flag: u32, holds: bool) -> anyhow::Result<()> {
+        let flags = if holds { self.settings.flags | flag } else { self.settings.flags & !flag };
         if flags != self.settings.flags {
             let settings = Settings { flags, ..self.settings };
             self.settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
@@ -177,6 +178,10 @@ impl Maps {
     /// # Errors
     /// If the map is full.
     pub fn set_listener(&mut self, key: ListenerKey, listener: Listener) -> anyhow::Result<()> {
+        // Packets look for it from then on: a moment too early does no harm.
+        if key.is_of_any_port() {
+            self.set_flag(Settings::ANY_PORT, true)?;
+        }
         self.listeners.set(self.listener_lines.values(), key, listener, self.hash_key, grace_period)
     }
 
@@ -185,7 +190,8 @@ impl Maps {
     /// # Errors
     /// If it is not there.
     pub fn remove_listener(&mut self, key: ListenerKey) -> anyhow::Result<()> {
-        self.listeners.remove(self.listener_lines.values(), key)
+        self.listeners.remove(self.listener_lines.values(), key)?;
+        self.set_flag(Settings::ANY_PORT, self.listeners.has_any_port())
     }
 
     /// Adds a VIP (bytes as on the wire, IPv4 mapped into IPv6), so that it answers pings.
