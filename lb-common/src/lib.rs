@@ -25,6 +25,7 @@ pub mod packet;
 #[allow(unsafe_code)]
 pub mod pod;
 pub mod policy;
+pub mod port_translation;
 pub mod rate_limit;
 pub mod reason;
 #[allow(unsafe_code)]

@@ -1,10 +1,18 @@
 //! The agent's maps, and the look-ups in them: all of this program's unsafe code about maps is here.
 
 use aya_ebpf::{
+    EbpfContext,
     macros::map,
-    maps::{HashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
-use lb_common::reason::Reason;
+use lb_common::{
+    gue::probe::Capabilities,
+    port_translation::PortKey,
+    reason::Reason,
+    tunnel::{Continuation, MAX_PEER_WAYS, PeerWay},
+};
+
+const CONTINUATIONS: u32 = Continuation::ALL.len() as u32;
 
 #[map]
 static NODES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
@@ -12,6 +20,20 @@ static NODES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
 static LOCALS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static AGENT_VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static PEERS: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1024, 0);
+#[map]
+static PEER_WAYS: HashMap<[u32; 4], PeerWay> = HashMap::with_max_entries(MAX_PEER_WAYS, 0);
+#[map]
+static WANTED_PEERS: LruHashMap<[u32; 4], u32> = LruHashMap::with_max_entries(256, 0);
+#[map]
+static PORTS: HashMap<PortKey, u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static CAPABILITIES: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+static AGENT_CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(CONTINUATIONS, 0);
+#[map]
+static AGENT_TC_CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(CONTINUATIONS, 0);
 #[map]
 static MSS_LIMITS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 #[map]
@@ -29,10 +51,58 @@ pub fn is_local(address: &[u32; 4]) -> bool {
     has(&LOCALS, address)
 }
 
-/// Whether this target serves the address.
+/// Whether another target sends from this address, and takes what is handed on there.
 #[inline(always)]
-pub fn is_vip(address: &[u32; 4]) -> bool {
-    has(&AGENT_VIPS, address)
+pub fn is_peer(address: [u32; 4]) -> bool {
+    PEERS.get(Key::new(128, address)).is_some()
+}
+
+/// How a peer is reached, if that is known.
+#[inline(always)]
+pub fn peer_way(address: &[u32; 4]) -> Option<&'static PeerWay> {
+    // SAFETY: as in `mss_limits`.
+    unsafe { PEER_WAYS.get(address) }
+}
+
+/// Remembers that a packet could not be handed on to the peer.
+#[inline(always)]
+pub fn want_peer(address: &[u32; 4]) {
+    // A map without room has enough to do.
+    let _ = WANTED_PEERS.insert(address, 0, 0);
+}
+
+/// What is to be known of an address if this target serves it: `TRANSLATED` or zero.
+#[inline(always)]
+pub fn vip(address: &[u32; 4]) -> Option<u32> {
+    // SAFETY: as in `mss_limits`.
+    unsafe { AGENT_VIPS.get(address) }.copied()
+}
+
+/// The other port of a pair, bytes as on the wire.
+#[inline(always)]
+pub fn other_port(key: &PortKey) -> Option<u16> {
+    // SAFETY: as in `mss_limits`.
+    unsafe { PORTS.get(key) }.map(|port| *port as u16)
+}
+
+/// What the agent can do.
+#[inline(always)]
+pub fn capabilities() -> Capabilities {
+    Capabilities(CAPABILITIES.get(0).copied().unwrap_or(0))
+}
+
+/// Leaves the packet to another XDP program; returns if there is none.
+#[inline(always)]
+pub fn continue_in_xdp(context: &impl EbpfContext, continuation: Continuation) {
+    // SAFETY: the kernel checks the program's type and the depth of calls; nothing of this run is used after it.
+    unsafe { AGENT_CONTINUATIONS.tail_call(context, continuation as u32) }
+}
+
+/// Leaves the packet to another tc program; returns if there is none.
+#[inline(always)]
+pub fn continue_in_tc(context: &impl EbpfContext, continuation: Continuation) {
+    // SAFETY: as in `continue_in_xdp`.
+    unsafe { AGENT_TC_CONTINUATIONS.tail_call(context, continuation as u32) }
 }
 
 /// The `MssLimits` of what leaves by this interface.

@@ -100,13 +100,13 @@ fn load() -> Option<Ebpf> {
     }
     let mut limits: HashMap<_, u32, u32> = HashMap::try_from(ebpf.map_mut(MSS_LIMITS).unwrap()).unwrap();
     limits.insert(LOOPBACK, LIMITS.0, 0).unwrap();
-    let program: &mut SchedClassifier = ebpf.program_mut("lower_mss").unwrap().try_into().unwrap();
+    let program: &mut SchedClassifier = ebpf.program_mut("agent_egress").unwrap().try_into().unwrap();
     program.load().unwrap();
     Some(ebpf)
 }
 
 fn run(ebpf: &Ebpf, frame: &[u8]) -> Vec<u8> {
-    let program: &SchedClassifier = ebpf.program("lower_mss").unwrap().try_into().unwrap();
+    let program: &SchedClassifier = ebpf.program("agent_egress").unwrap().try_into().unwrap();
     let mut out = vec![0; frame.len() + 256];
     let options =
         TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
