@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
+pub mod address_table;
 pub mod bench;
 pub mod capture;
 pub mod checksum;

@@ -1,5 +1,6 @@
 //! The shared types as plain data for aya's map accessors.
 
+use crate::address_table::AddressLine;
 use crate::bench::{Flood, Workload};
 use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
@@ -22,6 +23,8 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for Workload {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Flood {}
+// SAFETY: as above.
+unsafe impl aya::Pod for AddressLine {}
 // SAFETY: as above.
 unsafe impl aya::Pod for PortKey {}
 // SAFETY: as above.
@@ -53,6 +56,7 @@ const _: () = {
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
     assert!(size_of::<PeerWay>() == 4 + 3 * 4);
+    assert!(size_of::<AddressLine>() == 64);
     assert!(size_of::<PortKey>() == 16 + 2 + 1 + 1);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);

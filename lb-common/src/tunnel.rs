@@ -17,16 +17,18 @@ use crate::memory::{Frame, View, ViewMut, forget_value};
 use crate::packet::{Ipv4, Ipv6, Parsed, Version};
 use crate::{checksum, reason::Reason};
 
-/// `HASH<[u32; 4], u32>`: outer sources that the agent takes tunnel packets from, IPv4 mapped into IPv6.
+/// `ARRAY<AddressLine>` ([`crate::address_table`]): outer sources that the agent takes tunnel packets from, IPv4 mapped into IPv6.
 pub const NODES: &str = "NODES";
-/// `HASH<[u32; 4], u32>`: addresses of the target's host, at which tunnels end.
+/// `ARRAY<AddressLine>`: addresses of the target's host, at which tunnels end.
 pub const LOCALS: &str = "LOCALS";
 /// `LPM_TRIE<[u32; 4], u32>`: outer sources of what other targets hand on, and whom packets are handed on to.
 pub const PEERS: &str = "PEERS";
-/// `HASH<[u32; 4], u32>`: the VIPs that the target serves; the value is [`TRANSLATED`] or zero.
+/// `ARRAY<AddressLine>`: the VIPs that the target serves; the value is [`KNOWN`] or [`TRANSLATED`].
 pub const AGENT_VIPS: &str = "AGENT_VIPS";
+/// The value of an address that is known.
+pub const KNOWN: u32 = 1;
 /// The value of a VIP some ports of which are translated ([`crate::port_translation`]).
-pub const TRANSLATED: u32 = 1;
+pub const TRANSLATED: u32 = 2;
 /// `HASH<[u32; 4], PeerWay>`: how peers are reached, as far as it is known.
 pub const PEER_WAYS: &str = "PEER_WAYS";
 /// Peers to which a way is known at most.

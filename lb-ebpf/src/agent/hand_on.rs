@@ -18,7 +18,7 @@ use lb_common::{
     tunnel::{self, Contents, PeerWay, TunnelVersion},
 };
 
-use crate::{Exit, Stage, maps, outer, packet::Packet};
+use crate::{Exit, Stage, maps, packet::Packet};
 
 const HOP_LIMIT: u8 = 64;
 const UDP_HEADER: usize = 8;
@@ -120,7 +120,8 @@ impl Relay for Ipv6 {
 
 #[inline(always)]
 fn hand_on_over<P: Packet, V: Relay>(packet: &mut P, offset: usize) -> Stage<i32> {
-    let outer = outer::<P, V>(packet, offset)?;
+    // `agent` has left this packet here, and has seen that it is for this host, from a node or peer that it knows.
+    let outer = tunnel::outer::<V>(packet.frame(), offset)?;
     let Contents::Packet { payload, chain, transport } = tunnel::contents::<V>(packet.frame(), &outer)?
     else {
         return Err(Reason::AgentMalformed);

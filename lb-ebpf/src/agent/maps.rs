@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lb_common::{
+    address_table::{self, AddressLine, LINES},
     gue::probe::Capabilities,
     port_translation::PortKey,
     reason::Reason,
@@ -15,11 +16,11 @@ use lb_common::{
 const CONTINUATIONS: u32 = Continuation::ALL.len() as u32;
 
 #[map]
-static NODES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static NODES: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
-static LOCALS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static LOCALS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
-static AGENT_VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static AGENT_VIPS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
 static PEERS: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1024, 0);
 #[map]
@@ -42,13 +43,13 @@ static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 /// Whether a node sends from this address.
 #[inline(always)]
 pub fn is_node(address: &[u32; 4]) -> bool {
-    has(&NODES, address)
+    value(&NODES, *address) != 0
 }
 
 /// Whether tunnels end at this address.
 #[inline(always)]
 pub fn is_local(address: &[u32; 4]) -> bool {
-    has(&LOCALS, address)
+    value(&LOCALS, *address) != 0
 }
 
 /// Whether another target sends from this address, and takes what is handed on there.
@@ -71,11 +72,11 @@ pub fn want_peer(address: &[u32; 4]) {
     let _ = WANTED_PEERS.insert(address, 0, 0);
 }
 
-/// What is to be known of an address if this target serves it: `TRANSLATED` or zero.
+/// What is to be known of an address if this target serves it: `KNOWN` or `TRANSLATED`.
 #[inline(always)]
 pub fn vip(address: &[u32; 4]) -> Option<u32> {
-    // SAFETY: as in `mss_limits`.
-    unsafe { AGENT_VIPS.get(address) }.copied()
+    let value = value(&AGENT_VIPS, *address);
+    if value == 0 { None } else { Some(value) }
 }
 
 /// The other port of a pair, bytes as on the wire.
@@ -112,10 +113,15 @@ pub fn mss_limits(interface: u32) -> Option<u32> {
     unsafe { MSS_LIMITS.get(&interface) }.copied()
 }
 
+/// The value of an address; zero if the table does not have it.
 #[inline(always)]
-fn has(addresses: &HashMap<[u32; 4], u32>, address: &[u32; 4]) -> bool {
-    // SAFETY: only whether the key exists is asked; the value is never read.
-    unsafe { addresses.get(address) }.is_some()
+fn value(table: &Array<AddressLine>, address: [u32; 4]) -> u32 {
+    let first = address_table::first_line(address);
+    let in_line = |line| table.get(line).map_or(0, |line| line.value(address));
+    match in_line(first) {
+        0 => in_line(address_table::other_line(first)),
+        value => value,
+    }
 }
 
 /// Counts a packet by what became of it.

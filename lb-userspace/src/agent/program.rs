@@ -1,5 +1,6 @@
 //! The eBPF programs: loaded, their maps filled, attached; what is not pinned is detached when it is dropped.
 
+use std::borrow::BorrowMut;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -8,6 +9,7 @@ use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{Program as AnyProgram, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use lb_common::address_table::{self, AddressLine};
 use lb_common::gue::probe::{self, Capabilities};
 use lb_common::port_translation::{self, PORTS, PortKey};
 use lb_common::reason::Reason;
@@ -40,9 +42,7 @@ impl Program {
 
     fn load_for(configuration: &Configuration, buffers: Buffers) -> anyhow::Result<Program> {
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries(tunnel::NODES, at_least(1, configuration.nodes.len()));
         loader.map_max_entries(tunnel::PEERS, at_least(1, configuration.peers.len()));
-        loader.map_max_entries(tunnel::AGENT_VIPS, at_least(1, configuration.vips.len()));
         loader.map_max_entries(PORTS, at_least(1, 2 * configuration.ports.len()));
         let ebpf = programs::load_maps(&mut loader, programs::agent()?, buffers);
         let mut program = Program { ebpf: ebpf.context("loading the agent's maps")? };
@@ -57,12 +57,12 @@ impl Program {
 
     /// The maps stay the programs': one that is taken before a program is loaded would be closed again.
     fn fill(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
-        self.fill_addresses(tunnel::NODES, configuration.nodes.iter().map(|node| (*node, 0)))?;
+        self.fill_addresses(tunnel::NODES, configuration.nodes.iter().map(|node| (*node, tunnel::KNOWN)))?;
         let translated = |vip: &IpAddr| configuration.ports.iter().any(|port| port.vip == *vip);
         let vips = configuration.vips.iter();
         self.fill_addresses(
             tunnel::AGENT_VIPS,
-            vips.map(|vip| (*vip, if translated(vip) { tunnel::TRANSLATED } else { 0 })),
+            vips.map(|vip| (*vip, if translated(vip) { tunnel::TRANSLATED } else { tunnel::KNOWN })),
         )?;
         let peers = self.map(tunnel::PEERS)?;
         let mut peers: LpmTrie<_, [u32; 4], u32> = LpmTrie::try_from(peers)?;
@@ -87,11 +87,10 @@ impl Program {
         name: &str,
         addresses: impl Iterator<Item = (IpAddr, u32)>,
     ) -> anyhow::Result<()> {
-        let mut map: HashMap<_, [u32; 4], u32> = HashMap::try_from(self.map(name)?)?;
-        for (address, value) in addresses {
-            map.insert(key(address), value, 0).with_context(|| format!("writing {address} into {name}"))?;
-        }
-        Ok(())
+        let mut table = AddressTable(Array::try_from(self.map(name)?)?);
+        addresses.into_iter().try_for_each(|(address, value)| {
+            table.set(address, value).with_context(|| format!("writing {address} into {name}"))
+        })
     }
 
     fn map(&mut self, name: &str) -> anyhow::Result<&mut aya::maps::Map> {
@@ -144,7 +143,7 @@ impl Program {
     /// The ends of tunnels, to be kept current.
     pub(super) fn locals(&mut self) -> anyhow::Result<Locals> {
         let map = self.ebpf.take_map(tunnel::LOCALS).context("the program has no map of local addresses")?;
-        Ok(Locals { map: HashMap::try_from(map)?, written: BTreeSet::new() })
+        Ok(Locals { table: AddressTable(Array::try_from(map)?), written: BTreeSet::new() })
     }
 
     /// The counters, readable for as long as anybody holds them.
@@ -175,6 +174,19 @@ fn at_least(least: u32, count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).max(least)
 }
 
+/// A table of addresses, to be written.
+struct AddressTable<T>(Array<T, AddressLine>);
+
+impl<T: BorrowMut<MapData>> AddressTable<T> {
+    /// Gives an address a value; zero takes it out.
+    fn set(&mut self, address: IpAddr, value: u32) -> anyhow::Result<()> {
+        let read = |line| self.0.get(&line, 0).unwrap_or_default();
+        let (line, changed) = address_table::change(key(address), value, read)
+            .context("the table has no room left: about 500 addresses are what it is made for")?;
+        Ok(self.0.set(line, changed, 0)?)
+    }
+}
+
 /// An address as a key of the agent's maps.
 pub(super) fn key(address: IpAddr) -> [u32; 4] {
     let bytes = match address {
@@ -186,7 +198,7 @@ pub(super) fn key(address: IpAddr) -> [u32; 4] {
 }
 /// The addresses at which tunnels end: the host's own but the VIPs, loopback and link-local ones.
 pub(super) struct Locals {
-    map: HashMap<MapData, [u32; 4], u32>,
+    table: AddressTable<MapData>,
     written: BTreeSet<IpAddr>,
 }
 
@@ -201,13 +213,15 @@ impl Locals {
         let wanted: BTreeSet<IpAddr> =
             held.filter(|address| ends_tunnels(*address) && !configuration.vips.contains(address)).collect();
         for address in self.written.clone().difference(&wanted) {
-            self.map.remove(&key(*address)).with_context(|| format!("forgetting address {address}"))?;
+            self.table.set(*address, 0).with_context(|| format!("forgetting address {address}"))?;
             self.written.remove(address);
             info!("tunnels end no more at {address}");
         }
         for address in &wanted {
             if !self.written.contains(address) {
-                self.map.insert(key(*address), 1, 0).with_context(|| format!("adding address {address}"))?;
+                self.table
+                    .set(*address, tunnel::KNOWN)
+                    .with_context(|| format!("adding address {address}"))?;
                 self.written.insert(*address);
                 info!("tunnels end at {address}");
             }

@@ -8,10 +8,11 @@ use aya::programs::{Program, ProgramFd, SchedClassifier, TestRun as _, Xdp};
 use aya::{Ebpf, TestRunOptions};
 use etherparse::{IpNumber, PacketBuilder};
 use lab::test_run::test_run;
+use lb_common::address_table::{self, AddressLine};
 use lb_common::port_translation::{self, PORTS, PortKey};
 use lb_common::reason::Reason;
 use lb_common::tunnel::{
-    AGENT_CONTINUATIONS, AGENT_TC_CONTINUATIONS, Continuation, PEER_WAYS, PeerWay, TRANSLATED,
+    AGENT_CONTINUATIONS, AGENT_TC_CONTINUATIONS, Continuation, KNOWN, PEER_WAYS, PeerWay, TRANSLATED,
 };
 
 pub(crate) const NODE: [u8; 4] = [10, 0, 0, 1];
@@ -99,9 +100,8 @@ impl Agent {
     }
 
     pub(crate) fn fill(&mut self, map: &str, v4: IpAddr, v6: IpAddr) {
-        let mut map: HashMap<_, [u8; 16], u32> = HashMap::try_from(self.ebpf.map_mut(map).unwrap()).unwrap();
         for address in [v4, v6] {
-            map.insert(mapped(address), 0, 0).unwrap();
+            set_address(&mut self.ebpf, map, address, KNOWN);
         }
     }
 
@@ -126,11 +126,8 @@ impl Agent {
     /// Translates a listener's port of both VIPs to a target's.
     pub(crate) fn translate(&mut self, protocol: u8, listener: u16, target: u16) {
         for vip in [IpAddr::from(VIP), VIP_6.into()] {
-            let map = self.ebpf.map_mut("AGENT_VIPS").unwrap();
-            let mut vips: HashMap<_, [u8; 16], u32> = HashMap::try_from(map).unwrap();
-            vips.insert(mapped(vip), TRANSLATED, 0).unwrap();
-            let bytes = mapped(vip);
-            let key = std::array::from_fn(|at| u32::from_ne_bytes(bytes.as_chunks().0[at]));
+            set_address(&mut self.ebpf, "AGENT_VIPS", vip, TRANSLATED);
+            let key = key(vip);
             let mut ports: HashMap<_, PortKey, u32> =
                 HashMap::try_from(self.ebpf.map_mut(PORTS).unwrap()).unwrap();
             for (key, value) in port_translation::entries(key, protocol, listener, target) {
@@ -209,7 +206,20 @@ pub(crate) fn run_classifier(program: &SchedClassifier, frame: &[u8]) -> (u32, V
     (run.return_value, out)
 }
 
-pub(crate) fn mapped(address: IpAddr) -> [u8; 16] {
+/// Writes an address into a table.
+pub(crate) fn set_address(ebpf: &mut Ebpf, map: &str, address: IpAddr, value: u32) {
+    let mut table: Array<_, AddressLine> = Array::try_from(ebpf.map_mut(map).unwrap()).unwrap();
+    let (line, changed) =
+        address_table::change(key(address), value, |line| table.get(&line, 0).unwrap()).unwrap();
+    table.set(line, changed, 0).unwrap();
+}
+
+fn key(address: IpAddr) -> [u32; 4] {
+    let bytes = mapped(address);
+    std::array::from_fn(|at| u32::from_ne_bytes(bytes.as_chunks().0[at]))
+}
+
+fn mapped(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),
