@@ -10,7 +10,7 @@
 //! configuration puts addresses in, so nobody outside can choose those that meet.
 
 /// Lines of a table.
-pub const LINES: u32 = 1024;
+pub const LINES: u32 = 4096;
 /// Addresses in a line.
 const WAYS: usize = 3;
 
@@ -117,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn five_hundred_addresses_of_one_network_have_room() {
+    fn a_thousand_addresses_of_one_network_have_room() {
         for network in [[0, 0, 0xffff_u32.to_be(), 0x0a00], [0x00fd, 0, 0, 0]] {
             let mut table = vec![AddressLine::default(); LINES as usize];
-            for host in 0..500u32 {
+            for host in 0..1000u32 {
                 let [a, b, c, d] = network;
                 let address = [a, b, c, d | host.to_be()];
                 let (line, changed) = change(address, 1, |line| table[line as usize]).expect("room");

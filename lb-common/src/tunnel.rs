@@ -29,10 +29,12 @@ pub const AGENT_VIPS: &str = "AGENT_VIPS";
 pub const KNOWN: u32 = 1;
 /// The value of a VIP some ports of which are translated ([`crate::port_translation`]).
 pub const TRANSLATED: u32 = 2;
-/// `HASH<[u32; 4], PeerWay>`: how peers are reached, as far as it is known.
+/// `ARRAY<AddressLine>`: peers to which the way is known; the value is an index of [`PEER_WAYS`].
+pub const REACHED_PEERS: &str = "REACHED_PEERS";
+/// `ARRAY<PeerWay>`: index 0 is never used.
 pub const PEER_WAYS: &str = "PEER_WAYS";
-/// Peers to which a way is known at most.
-pub const MAX_PEER_WAYS: u32 = 4096;
+/// Entries of `PEER_WAYS`.
+pub const MAX_PEER_WAYS: u32 = 2048;
 /// `LRU_HASH<[u32; 4], u32>`: peers that a packet could not be handed on to for want of a route or neighbour.
 pub const WANTED_PEERS: &str = "WANTED_PEERS";
 /// `PROG_ARRAY` by [`Continuation`]: the programs that a rare packet is left to.

@@ -24,7 +24,9 @@ static AGENT_VIPS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
 static PEERS: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1024, 0);
 #[map]
-static PEER_WAYS: HashMap<[u32; 4], PeerWay> = HashMap::with_max_entries(MAX_PEER_WAYS, 0);
+static REACHED_PEERS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
+#[map]
+static PEER_WAYS: Array<PeerWay> = Array::with_max_entries(MAX_PEER_WAYS, 0);
 #[map]
 static WANTED_PEERS: LruHashMap<[u32; 4], u32> = LruHashMap::with_max_entries(256, 0);
 #[map]
@@ -55,14 +57,16 @@ pub fn is_local(address: &[u32; 4]) -> bool {
 /// Whether another target sends from this address, and takes what is handed on there.
 #[inline(always)]
 pub fn is_peer(address: [u32; 4]) -> bool {
-    PEERS.get(Key::new(128, address)).is_some()
+    value(&REACHED_PEERS, address) != 0 || PEERS.get(Key::new(128, address)).is_some()
 }
 
 /// How a peer is reached, if that is known.
 #[inline(always)]
 pub fn peer_way(address: &[u32; 4]) -> Option<&'static PeerWay> {
-    // SAFETY: as in `mss_limits`.
-    unsafe { PEER_WAYS.get(address) }
+    match value(&REACHED_PEERS, *address) {
+        0 => None,
+        index => PEER_WAYS.get(index),
+    }
 }
 
 /// Remembers that a packet could not be handed on to the peer.

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   configured addresses ─┐
-//!   peers that a packet   ├─► next hops, by the kernel's routes and neighbours ─► PEER_WAYS
+//!   peers that a packet   ├─► next hops, by the kernel's routes and neighbours ─► REACHED_PEERS, PEER_WAYS
 //!   could not be handed to┘
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use lb_common::tunnel::{self, PeerWay};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::program::key;
+use super::program::{AddressTable, key};
 use crate::next_hop::{NextHops, Resolutions};
 
 /// How often the program's wishes are read: a peer's first packets are lost for about as long.
@@ -116,12 +116,14 @@ impl fmt::Display for Prefix {
 
 /// The ways to the peers, kept current.
 pub(super) struct Peers {
-    ways: HashMap<MapData, [u32; 4], PeerWay>,
+    ways: Array<MapData, PeerWay>,
+    reached: AddressTable<MapData>,
     wishes: HashMap<MapData, [u32; 4], u32>,
     next_hops: NextHops,
     resolutions: watch::Receiver<Arc<Resolutions>>,
     wanted: BTreeSet<IpAddr>,
-    written: BTreeSet<IpAddr>,
+    /// The peers in `reached`, with their indices in `ways`.
+    written: BTreeMap<IpAddr, u32>,
 }
 
 impl Peers {
@@ -130,14 +132,16 @@ impl Peers {
         let mut take =
             |name: &str| ebpf.take_map(name).with_context(|| format!("the program has no map {name}"));
         let (ways, wishes) = (take(tunnel::PEER_WAYS)?, take(tunnel::WANTED_PEERS)?);
+        let reached = take(tunnel::REACHED_PEERS)?;
         let next_hops = NextHops::start().await.context("following the next hops of peers")?;
         let peers = Peers {
-            ways: HashMap::try_from(ways)?,
+            ways: Array::try_from(ways)?,
+            reached: AddressTable(Array::try_from(reached)?),
             wishes: HashMap::try_from(wishes)?,
             resolutions: next_hops.watch(),
             next_hops,
             wanted: prefixes.iter().filter_map(Prefix::single).collect(),
-            written: BTreeSet::new(),
+            written: BTreeMap::new(),
         };
         peers.next_hops.set_targets(peers.wanted.clone());
         Ok(peers)
@@ -173,17 +177,26 @@ impl Peers {
         for (peer, resolution) in resolutions.iter() {
             let Ok(hop) = resolution else { continue };
             let way = PeerWay::new(hop.interface, hop.source_mac, hop.destination_mac);
-            self.ways
-                .insert(key(*peer), way, 0)
-                .with_context(|| format!("writing the way to peer {peer}"))?;
-            self.written.insert(*peer);
+            self.write_way(*peer, way).with_context(|| format!("writing the way to peer {peer}"))?;
         }
-        for peer in self.written.clone() {
-            if !resolutions.get(&peer).is_some_and(Result::is_ok) {
-                self.ways.remove(&key(peer)).with_context(|| format!("forgetting the way to peer {peer}"))?;
-                self.written.remove(&peer);
-            }
+        let is_lost = |peer: &IpAddr| !resolutions.get(peer).is_some_and(Result::is_ok);
+        let lost: Vec<IpAddr> = self.written.keys().copied().filter(is_lost).collect();
+        for peer in lost {
+            self.reached.set(peer, 0).with_context(|| format!("forgetting the way to peer {peer}"))?;
+            self.written.remove(&peer);
         }
+        Ok(())
+    }
+
+    /// The way first, then the peer that names it.
+    fn write_way(&mut self, peer: IpAddr, way: PeerWay) -> anyhow::Result<()> {
+        let used: BTreeSet<u32> = self.written.values().copied().collect();
+        let unused = || (1..tunnel::MAX_PEER_WAYS).find(|index| !used.contains(index));
+        let known = self.written.get(&peer).copied();
+        let index = known.or_else(unused).context("there are more peers than ways can be held for")?;
+        self.ways.set(index, way, 0)?;
+        self.reached.set(peer, index)?;
+        self.written.insert(peer, index);
         Ok(())
     }
 }

@@ -175,14 +175,14 @@ fn at_least(least: u32, count: usize) -> u32 {
 }
 
 /// A table of addresses, to be written.
-struct AddressTable<T>(Array<T, AddressLine>);
+pub(super) struct AddressTable<T>(pub(super) Array<T, AddressLine>);
 
 impl<T: BorrowMut<MapData>> AddressTable<T> {
     /// Gives an address a value; zero takes it out.
-    fn set(&mut self, address: IpAddr, value: u32) -> anyhow::Result<()> {
+    pub(super) fn set(&mut self, address: IpAddr, value: u32) -> anyhow::Result<()> {
         let read = |line| self.0.get(&line, 0).unwrap_or_default();
         let (line, changed) = address_table::change(key(address), value, read)
-            .context("the table has no room left: about 500 addresses are what it is made for")?;
+            .context("the table has no room left: about a thousand addresses are what it is made for")?;
         Ok(self.0.set(line, changed, 0)?)
     }
 }

@@ -26,6 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+const PEER_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 4);
 const NODE_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const TARGET_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -321,6 +323,64 @@ fn a_translated_port_is_served_through_every_tunnel() {
     server.send_to(b"answer", from).unwrap();
     assert_eq!(received(&asker), (b"answer".to_vec(), SocketAddr::new(VIP.into(), 53)));
     running.stop().unwrap();
+}
+
+#[test]
+fn a_peer_of_a_prefix_is_found_and_gets_what_is_handed_on() {
+    let Some(lab) = Lab::new() else { return };
+    let _fit_for_xdp = lab::peer::Peer::attach(&lab.node, "eth0").unwrap();
+    for (here, peer, prefix) in [
+        (IpAddr::from(TARGET), IpAddr::from(PEER), "10.0.0.0/29"),
+        (TARGET_6.into(), PEER_6.into(), "fd00::/64"),
+    ] {
+        link::address(&lab.node, "eth0", peer).unwrap();
+        let mut options = lab.options("eth0");
+        options.peers = vec![prefix.parse().unwrap()];
+        let mut running = lab.start_agent_with(options);
+        let other = lab.node.enter(|| UdpSocket::bind((peer, 6080)).unwrap());
+        other.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let stray = stray();
+        let node = if peer.is_ipv4() { NODE.into() } else { IpAddr::from(NODE_6) };
+        let socket = lab.node.enter(|| UdpSocket::bind((node, 0)).unwrap());
+        let mut buffer = [0; 200];
+        let handed_on = wait::until("the packet at the peer", PATIENCE, || {
+            socket.send_to(&[chain(peer, 0, 1), stray.clone()].concat(), (here, 6080))?;
+            if peer.is_ipv6() {
+                // A socket takes no UDP over IPv6 without a checksum, which is how tunnels have it (RFC 6935).
+                ensure!(lab.status()?["packets"]["handed_on"].is_u64(), "nothing was handed on");
+                return Ok(None);
+            }
+            let (length, from) = other.recv_from(&mut buffer).context("nothing was received")?;
+            Ok(Some((buffer[..length].to_vec(), from.ip())))
+        });
+        let expected = ([chain(peer, 1, 0), stray].concat(), here);
+        assert_eq!(handed_on.unwrap(), Some(expected).filter(|_| peer.is_ipv4()));
+        let packets = lab.status().unwrap()["packets"].clone();
+        assert!(packets["handed_on"].as_u64().unwrap() > 0, "{packets}");
+        assert!(packets["no_peer_next_hop"].as_u64().unwrap() > 0, "the first one: {packets}");
+        running.stop().unwrap();
+    }
+}
+
+/// GUE header and chain of a packet for the peer, before and after its hop.
+fn chain(peer: IpAddr, hops: u8, remaining: u8) -> Vec<u8> {
+    let (hlen, size) = if peer.is_ipv4() { (3, 4) } else { (9, 16) };
+    let mut chain = vec![hlen, 4, 0, 0, 1, hops, remaining, 0];
+    match peer {
+        _ if remaining == 0 => chain.extend(vec![0; size]),
+        IpAddr::V4(peer) => chain.extend(peer.octets()),
+        IpAddr::V6(peer) => chain.extend(peer.octets()),
+    }
+    chain.extend(vec![0; size]);
+    chain
+}
+
+/// A client's segment of a connection that this target does not have.
+fn stray() -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = PacketBuilder::ipv4(CLIENT.octets(), VIP.octets(), 63);
+    builder.tcp(40_000, 80, 7, 512).ack(9).write(&mut packet, b"").unwrap();
+    packet
 }
 
 /// A BPF file system of a test's own.

@@ -12,7 +12,8 @@ use lb_common::address_table::{self, AddressLine};
 use lb_common::port_translation::{self, PORTS, PortKey};
 use lb_common::reason::Reason;
 use lb_common::tunnel::{
-    AGENT_CONTINUATIONS, AGENT_TC_CONTINUATIONS, Continuation, KNOWN, PEER_WAYS, PeerWay, TRANSLATED,
+    AGENT_CONTINUATIONS, AGENT_TC_CONTINUATIONS, Continuation, KNOWN, PEER_WAYS, PeerWay, REACHED_PEERS,
+    TRANSLATED,
 };
 
 pub(crate) const NODE: [u8; 4] = [10, 0, 0, 1];
@@ -115,12 +116,13 @@ impl Agent {
 
     /// Says by which interface a peer is reached, if by any.
     pub(crate) fn set_way(&mut self, peer: IpAddr, interface: Option<u32>) {
-        let map = self.ebpf.map_mut(PEER_WAYS).unwrap();
-        let mut ways: HashMap<_, [u8; 16], PeerWay> = HashMap::try_from(map).unwrap();
-        match interface {
-            Some(interface) => ways.insert(mapped(peer), PeerWay::new(interface, WAY[1], WAY[0]), 0).unwrap(),
-            None => ways.remove(&mapped(peer)).unwrap(),
+        let index = u32::from(mapped(peer)[15]) + if peer.is_ipv4() { 0 } else { 100 };
+        if let Some(interface) = interface {
+            let map = self.ebpf.map_mut(PEER_WAYS).unwrap();
+            let mut ways: Array<_, PeerWay> = Array::try_from(map).unwrap();
+            ways.set(index, PeerWay::new(interface, WAY[1], WAY[0]), 0).unwrap();
         }
+        set_address(&mut self.ebpf, REACHED_PEERS, peer, interface.map_or(0, |_| index));
     }
 
     /// Translates a listener's port of both VIPs to a target's.
