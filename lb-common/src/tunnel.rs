@@ -106,8 +106,6 @@ pub trait TunnelVersion: Carrier {
     fn congestion(bytes: View<'_, 12>) -> u8;
     /// Replaces the congestion field, and corrects the header's checksum if it has one.
     fn set_congestion(bytes: &mut ViewMut<'_, 12>, field: u8);
-    /// Whether these are a client's address and another: the source is one that packets can be answered to.
-    fn is_answerable(addresses: Self::Addresses) -> bool;
 }
 
 /// What a tunnel needs of an IP header, whole datagram or fragment.
@@ -162,15 +160,6 @@ impl TunnelVersion for Ipv4 {
         bytes.set_be16::<0>(new);
         bytes.set_be16::<10>(checksum::update(sum, old, new));
     }
-
-    /// Not of "this network", loopback, link-local, multicast or reserved (RFC 6890), and not the destination.
-    #[inline(always)]
-    fn is_answerable(addresses: Ipv4Addresses) -> bool {
-        let (source, destination) = (u64::from_be(addresses.both) >> 32, u64::from_be(addresses.both) as u32);
-        let source = source as u32;
-        let first = source >> 24;
-        first != 0 && first != 127 && first < 224 && source >> 16 != 0xa9fe && source != destination
-    }
 }
 
 impl TunnelVersion for Ipv6 {
@@ -215,16 +204,6 @@ impl TunnelVersion for Ipv6 {
     fn set_congestion(bytes: &mut ViewMut<'_, 12>, field: u8) {
         let old = bytes.read().u8::<1>();
         bytes.set_u8::<1>(old & !0x30 | field << 4);
-    }
-
-    /// Not unspecified, loopback, link-local or multicast (RFC 4291), and not the destination.
-    #[inline(always)]
-    fn is_answerable(addresses: Ipv6Addresses) -> bool {
-        let [high, low, destination_high, destination_low] = addresses.both.map(u64::from_be);
-        let is_none_or_loopback = high == 0 && low < 2;
-        let is_link_local_or_multicast = high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff;
-        let is_destination = high == destination_high && low == destination_low;
-        !is_none_or_loopback && !is_link_local_or_multicast && !is_destination
     }
 }
 

@@ -147,37 +147,6 @@ fn a_chain_or_a_question_past_the_carrier_s_end_is_refused() {
 }
 
 #[test]
-fn a_client_s_address_is_one_that_can_be_answered() {
-    let v4 = |source: [u8; 4]| {
-        let [a, b, c, d] = source;
-        Ipv4::is_answerable(Ipv4Addresses { both: u64::from_ne_bytes([a, b, c, d, 192, 0, 2, 7]) })
-    };
-    for source in
-        [[1, 0, 0, 0], [10, 0, 0, 1], [126, 0, 0, 1], [128, 0, 0, 1], [169, 253, 0, 1], [223, 255, 255, 255]]
-    {
-        assert!(v4(source), "{source:?}");
-    }
-    for source in [
-        [0, 0, 0, 0],
-        [0, 1, 2, 3],
-        [127, 0, 0, 1],
-        [169, 254, 0, 1],
-        [224, 0, 0, 1],
-        [255; 4],
-        [192, 0, 2, 7],
-    ] {
-        assert!(!v4(source), "{source:?}");
-    }
-    let v6 = |text: &str| {
-        let source = text.parse::<std::net::Ipv6Addr>().unwrap().octets();
-        let word = |at: usize| u64::from_ne_bytes(source[at..at + 8].try_into().unwrap());
-        Ipv6::is_answerable(Ipv6Addresses { both: [word(0), word(8), 7, 7] })
-    };
-    assert!(["2001:db8::1", "fd00::1", "::2", "fec0::1", "fe00::1"].into_iter().all(v6));
-    assert!(!["::", "::1", "fe80::1", "febf::1", "ff02::1"].into_iter().any(v6));
-}
-
-#[test]
 fn a_fragment_of_a_tunnel_packet_is_malformed_and_any_other_is_none() {
     for bits in [0x2000u16, 0x0001] {
         let mut frame = ipip(4, 4, &datagram(4));

@@ -73,7 +73,7 @@ fn port_of<P: Packet, A>(packet: &P, inner: &Inner<A>) -> Option<Port> {
 #[inline(always)]
 pub fn vip<V: SocketVersion>(inner: &Inner<V::Addresses>) -> Stage<u32> {
     let vip = maps::vip(&inner.addresses.destination()).ok_or(Reason::AgentUnknownVip)?;
-    if V::is_answerable(inner.addresses) { Ok(vip) } else { Err(Reason::AgentMartian) }
+    if inner.addresses.is_martian() { Err(Reason::AgentMartian) } else { Ok(vip) }
 }
 
 /// The port (bytes as on the wire) that this one of a VIP is translated to; itself if it is not.

@@ -62,25 +62,25 @@ pub fn agent(context: XdpContext) -> u32 {
 }
 
 /// Gives the next target what no socket here has.
-#[xdp]
+#[xdp(frags)]
 pub fn agent_hand_on(context: XdpContext) -> u32 {
     run(XdpPacket::new(&context), hand_on::hand_on)
 }
 
 /// Goes on with ICMP.
-#[xdp]
+#[xdp(frags)]
 pub fn agent_icmp(context: XdpContext) -> u32 {
     run(XdpPacket::new(&context), icmp::receive)
 }
 
 /// Answers a node's question.
-#[xdp]
+#[xdp(frags)]
 pub fn agent_probe(context: XdpContext) -> u32 {
     run(XdpPacket::new(&context), probe::answer)
 }
 
 /// Goes on with IPv6 that has extension headers.
-#[xdp]
+#[xdp(frags)]
 pub fn agent_extended(context: XdpContext) -> u32 {
     run(XdpPacket::new(&context), claim::receive_extended)
 }

@@ -123,21 +123,23 @@ fn ethertype<V: Version>() -> u16 {
     if V::PROTOCOL == 4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 }
 }
 
-/// A packet in a socket buffer, all of it in one piece.
+/// A packet in a socket buffer, its headers in one piece.
 pub struct SkbPacket {
     context: *mut __sk_buff,
 }
 
+/// Bytes that are put into one piece: above all headers of a tunnel packet, but for piles of extension headers.
+const HEADERS: u32 = 256;
+
 impl SkbPacket {
-    /// The packet of this run. What is not in one piece is put into one: the parsers compare lengths with the
-    /// frame's, and the card's own merging of segments has already happened.
+    /// The packet of this run.
     #[inline(always)]
     pub fn new(context: &TcContext) -> SkbPacket {
         let packet = SkbPacket { context: context.skb.skb };
-        let length = context.len();
-        if packet.frame().length_from(0) < length as usize {
+        let wanted = context.len().min(HEADERS);
+        if packet.frame().length_from(0) < wanted as usize {
             // SAFETY: the context is this run's. If there is no memory, the parsers find the frame too short.
-            unsafe { bpf_skb_pull_data(packet.context, length) };
+            unsafe { bpf_skb_pull_data(packet.context, wanted) };
         }
         packet
     }
@@ -155,12 +157,19 @@ impl SkbPacket {
     }
 }
 
+/// The bytes of the packet of `context`.
+#[inline(always)]
+fn whole_length(context: usize) -> usize {
+    // SAFETY: it is the context of this run's packet.
+    unsafe { (*(context as *const __sk_buff)).len as usize }
+}
+
 impl Packet for SkbPacket {
     #[inline(always)]
     fn frame(&self) -> Frame<'_> {
         // SAFETY: the kernel guarantees data..data_end readable until a helper changes the packet, which needs
         // `&mut self`. The verifier checks each access again.
-        unsafe { Frame::from_pointers(self.start(), self.end()) }
+        unsafe { Frame::from_first_buffer(self.start(), self.end(), self.context as usize, whole_length) }
     }
 
     #[inline(always)]
