@@ -55,21 +55,24 @@ impl Ipv6Addresses {
     /// addresses do not belong on the wire (RFC 5156, 2.2); as keys of the maps they stand for IPv4.
     #[inline(always)]
     pub fn has_mapped_ipv4(&self) -> bool {
-        let [source_high, source_low, ..] = self.both;
-        is_mapped_ipv4(source_high, source_low) || self.has_mapped_destination()
+        let [source_high, source_low, high, low] = self.both;
+        (not_mapped_ipv4(source_high, source_low) & not_mapped_ipv4(high, low)) >> 63 == 0
     }
 
     /// Whether the destination is one.
     #[inline(always)]
     pub fn has_mapped_destination(&self) -> bool {
         let [_, _, high, low] = self.both;
-        is_mapped_ipv4(high, low)
+        not_mapped_ipv4(high, low) >> 63 == 0
     }
 }
 
+/// Bit 63 tells whether it is none. Bit 63 of `x | -x` is set unless x is zero: no branch, because the verifier would
+/// walk what follows once for each way to the same answer.
 #[inline(always)]
-fn is_mapped_ipv4(high: u64, low: u64) -> bool {
-    high == 0 && first_half(low) == 0xffff_u32.to_be()
+fn not_mapped_ipv4(high: u64, low: u64) -> u64 {
+    let difference = high | u64::from(first_half(low) ^ 0xffff_u32.to_be());
+    difference | difference.wrapping_neg()
 }
 
 impl Addresses for Ipv4Addresses {

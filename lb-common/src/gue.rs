@@ -84,12 +84,18 @@ pub struct Chain<T> {
 }
 
 impl<T: Copy + PartialEq> Chain<T> {
+    /// The chain of a packet that has none.
+    #[inline(always)]
+    pub const fn none<Outer: Carrier<Target = T>>() -> Chain<T> {
+        Chain { hops: 0, remaining: 0, targets: [Outer::NONE; CHAIN_TARGETS] }
+    }
+
     /// What a node writes: the slot's earlier owners, newest first; [`Carrier::NONE`] from the first that is none.
     #[inline(always)]
     pub fn new<Outer: Carrier<Target = T>>(targets: [T; CHAIN_TARGETS]) -> Chain<T> {
         let [next, last] = targets;
         if next == Outer::NONE {
-            Chain { hops: 0, remaining: 0, targets: [Outer::NONE; CHAIN_TARGETS] }
+            Chain::none::<Outer>()
         } else {
             Chain { hops: 0, remaining: 1 + (last != Outer::NONE) as u8, targets }
         }
@@ -144,8 +150,8 @@ pub enum Gue<T> {
         protocol: u8,
         /// Bytes from the GUE header's first to the inner packet's: 0 in version 1.
         length: usize,
-        /// The chain, if there is one.
-        chain: Option<Chain<T>>,
+        /// The chain; without one it is [`Chain::none`].
+        chain: Chain<T>,
     },
     /// A control message of the probe, which [`probe`] reads.
     Probe,
@@ -158,16 +164,16 @@ pub enum Gue<T> {
 #[inline(always)]
 pub fn read<Outer: Carrier>(frame: Frame<'_>, offset: usize) -> Parsed<Gue<Outer::Target>> {
     let header = frame.view::<HEADER>(offset).ok_or(Reason::AgentMalformed)?;
-    let word = header.raw32::<0>();
+    let (word, none) = (header.raw32::<0>(), Chain::none::<Outer>());
     if word == Ipv4::GUE {
-        return Ok(packet(Ipv4::PROTOCOL, HEADER, None));
+        return Ok(packet(Ipv4::PROTOCOL, HEADER, none));
     }
     if word == Ipv6::GUE {
-        return Ok(packet(Ipv6::PROTOCOL, HEADER, None));
+        return Ok(packet(Ipv6::PROTOCOL, HEADER, none));
     }
     match header.u8::<0>() >> 4 {
-        4 => return Ok(packet(Ipv4::PROTOCOL, 0, None)),
-        6 => return Ok(packet(Ipv6::PROTOCOL, 0, None)),
+        4 => return Ok(packet(Ipv4::PROTOCOL, 0, none)),
+        6 => return Ok(packet(Ipv6::PROTOCOL, 0, none)),
         0..=3 if header.raw16::<2>() == 0 => {}
         5 | 7 => return Err(Reason::AgentMalformed),
         _ => return Err(Reason::AgentUnknownGue),
@@ -184,11 +190,11 @@ pub fn read<Outer: Carrier>(frame: Frame<'_>, offset: usize) -> Parsed<Gue<Outer
         return Err(Reason::AgentMalformedChain);
     }
     let chain = chain::<Outer>(frame, offset + HEADER)?;
-    Ok(packet(protocol, HEADER + Outer::CHAIN, Some(chain)))
+    Ok(packet(protocol, HEADER + Outer::CHAIN, chain))
 }
 
 #[inline(always)]
-const fn packet<T: Copy>(protocol: u8, length: usize, chain: Option<Chain<T>>) -> Gue<T> {
+const fn packet<T: Copy>(protocol: u8, length: usize, chain: Chain<T>) -> Gue<T> {
     Gue::Packet { protocol, length, chain }
 }
 

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
+pub mod address_table;
 pub mod bench;
 pub mod capture;
 pub mod checksum;
@@ -25,6 +26,7 @@ pub mod packet;
 #[allow(unsafe_code)]
 pub mod pod;
 pub mod policy;
+pub mod port_translation;
 pub mod rate_limit;
 pub mod reason;
 #[allow(unsafe_code)]

@@ -1,12 +1,15 @@
 //! The shared types as plain data for aya's map accessors.
 
+use crate::address_table::AddressLine;
 use crate::bench::{Flood, Workload};
 use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
 use crate::maps::Settings;
 use crate::policy::{Allowance, AllowedKey};
+use crate::port_translation::PortKey;
 use crate::trace::Trace;
+use crate::tunnel::PeerWay;
 
 // SAFETY: `repr(C)` of integers only; the size assertions below prove that there is no padding.
 unsafe impl aya::Pod for Settings {}
@@ -20,6 +23,12 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for Workload {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Flood {}
+// SAFETY: as above.
+unsafe impl aya::Pod for AddressLine {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PortKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PeerWay {}
 
 // SAFETY: as above.
 unsafe impl aya::Pod for Trace {}
@@ -46,6 +55,9 @@ const _: () = {
     assert!(size_of::<crate::listener::ListenerLine>() == 64);
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Target>() == 8 + 4 + 4 + 72 + 5 * 8);
+    assert!(size_of::<PeerWay>() == 4 + 3 * 4);
+    assert!(size_of::<AddressLine>() == 64);
+    assert!(size_of::<PortKey>() == 16 + 2 + 1 + 1);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);

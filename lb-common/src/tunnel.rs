@@ -1,36 +1,107 @@
 //! From a tunnel packet's bytes to the packet inside: what the agent on a target must know of both.
 //!
 //! ```text
-//!   | Ethernet | outer IP | inner IP | …                protocol 4 or 41
-//!   | Ethernet | outer IP | UDP | GUE | inner IP | …    UDP port 6080
-//!                                     \ Inner::offset
+//!   | Ethernet | outer IP | inner IP | …                          protocol 4 or 41
+//!   | Ethernet | outer IP | UDP | [GUE | [chain]] | inner IP | …  UDP port 6080, see the module `gue`
+//!                                                 \ Inner::offset
 //! ```
 //!
 //! Three outcomes, as everywhere: a tunnel packet, none at all ([`Reason::AgentNotTunnelled`], passed on
-//! untouched), or one that contradicts itself ([`Reason::AgentMalformed`]). Whether the ends are known is for
-//! the caller to look up between [`outer`], [`payload`] and [`inner`].
+//! untouched), or one that contradicts itself ([`Reason::AgentMalformed`] and those of [`gue::read`]). Whether the
+//! ends are known is for the caller to look up between [`outer`], [`contents`] and [`inner`].
 
 use crate::encapsulation::GUE_PORT;
 use crate::flow::{Ipv4Addresses, Ipv6Addresses, UDP};
-use crate::memory::{Frame, View, ViewMut};
+use crate::gue::{self, Carrier, Chain, Gue};
+use crate::memory::{Frame, View, ViewMut, forget_value};
 use crate::packet::{Ipv4, Ipv6, Parsed, Version};
 use crate::{checksum, reason::Reason};
 
-/// `HASH<[u32; 4], u32>`: outer sources that the agent takes tunnel packets from, IPv4 mapped into IPv6.
+/// `ARRAY<AddressLine>` ([`crate::address_table`]): outer sources that the agent takes tunnel packets from, IPv4 mapped into IPv6.
 pub const NODES: &str = "NODES";
-/// `HASH<[u32; 4], u32>`: addresses of the target's host, at which tunnels end.
+/// `ARRAY<AddressLine>`: addresses of the target's host, at which tunnels end.
 pub const LOCALS: &str = "LOCALS";
-/// `HASH<[u32; 4], u32>`: the VIPs that the target serves.
+/// `LPM_TRIE<[u32; 4], u32>`: outer sources of what other targets hand on, and whom packets are handed on to.
+pub const PEERS: &str = "PEERS";
+/// `ARRAY<AddressLine>`: the VIPs that the target serves; the value is [`KNOWN`] or [`TRANSLATED`].
 pub const AGENT_VIPS: &str = "AGENT_VIPS";
+/// The value of an address that is known.
+pub const KNOWN: u32 = 1;
+/// The value of a VIP some ports of which are translated ([`crate::port_translation`]).
+pub const TRANSLATED: u32 = 2;
+/// `ARRAY<AddressLine>`: peers to which the way is known; the value is an index of [`PEER_WAYS`].
+pub const REACHED_PEERS: &str = "REACHED_PEERS";
+/// `ARRAY<PeerWay>`: index 0 is never used.
+pub const PEER_WAYS: &str = "PEER_WAYS";
+/// Entries of `PEER_WAYS`.
+pub const MAX_PEER_WAYS: u32 = 2048;
+/// `LRU_HASH<[u32; 4], u32>`: peers that a packet could not be handed on to for want of a route or neighbour.
+pub const WANTED_PEERS: &str = "WANTED_PEERS";
+/// `PROG_ARRAY` by [`Continuation`]: the programs that a rare packet is left to.
+pub const AGENT_CONTINUATIONS: &str = "AGENT_CONTINUATIONS";
+/// The same for the programs of tc.
+pub const AGENT_TC_CONTINUATIONS: &str = "AGENT_TC_CONTINUATIONS";
+
+/// How a packet reaches a peer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerWay {
+    /// Index of the interface that it leaves by.
+    pub interface: u32,
+    /// The next hop's MAC address and the interface's own, twelve bytes as on the wire.
+    pub macs: [u32; 3],
+}
+
+impl PeerWay {
+    /// By `interface` (with the MAC address `source`) to the neighbour `destination`.
+    pub const fn new(interface: u32, source: [u8; 6], destination: [u8; 6]) -> PeerWay {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination, source);
+        let first = u32::from_ne_bytes([a, b, c, d]);
+        let second = u32::from_ne_bytes([e, f, g, h]);
+        PeerWay { interface, macs: [first, second, u32::from_ne_bytes([i, j, k, l])] }
+    }
+}
+
+/// Programs that the agent leaves rare packets to by a tail call, untouched; they parse them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// Packets that another target gets.
+    HandOn = 0,
+    /// ICMP and ICMPv6.
+    Icmp = 1,
+    /// Questions of the probe.
+    Probe = 2,
+    /// IPv6 with extension headers.
+    Extended = 3,
+}
+
+impl Continuation {
+    /// All of them in the order of their numbers.
+    pub const ALL: [Continuation; 4] =
+        [Continuation::HandOn, Continuation::Icmp, Continuation::Probe, Continuation::Extended];
+
+    /// What follows the entry program's name in that of the program that goes on.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Continuation::HandOn => "_hand_on",
+            Continuation::Icmp => "_icmp",
+            Continuation::Probe => "_probe",
+            Continuation::Extended => "_extended",
+        }
+    }
+}
 
 const FRAGMENT_HEADER: u8 = 44;
 const UDP_HEADER: usize = 8;
-const GUE_HEADER: usize = 4;
+/// Above every offset of an inner transport header: as many bytes, and IPv6 with six extension headers.
+const MAX_TRANSPORT: usize = 1 << 14;
 
 /// A version of IP as the header of a tunnel packet or of the packet inside.
-pub trait TunnelVersion: Version {
+pub trait TunnelVersion: Carrier {
     /// Reads the fixed header and, of a fragment, what tells whose it is.
     fn header(frame: Frame<'_>, offset: usize) -> Option<Header<Self::Addresses>>;
+    /// Whether the protocol is an extension header of this version that is not a fragment's.
+    fn is_extension(protocol: u8) -> bool;
     /// The congestion field (RFC 3168) of the header at the start of `bytes`.
     fn congestion(bytes: View<'_, 12>) -> u8;
     /// Replaces the congestion field, and corrects the header's checksum if it has one.
@@ -43,11 +114,11 @@ pub struct Header<A> {
     /// Source and destination.
     pub addresses: A,
     /// What follows the fixed header (and, in IPv6, a fragment header right behind it).
-    protocol: u8,
+    pub protocol: u8,
     /// Bytes from the header's first to the payload's last.
     length: usize,
     /// Where the payload begins, from the frame's start; none in a fragment that is not the first.
-    payload: Option<usize>,
+    pub payload: Option<usize>,
     /// Whether it is a fragment, the first included.
     is_fragment: bool,
 }
@@ -69,6 +140,11 @@ impl TunnelVersion for Ipv4 {
             payload: (fragment & 0x1fff == 0).then_some(offset + header_length),
             is_fragment: fragment != 0,
         })
+    }
+
+    #[inline(always)]
+    fn is_extension(_protocol: u8) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -111,6 +187,12 @@ impl TunnelVersion for Ipv6 {
             parsed.payload = (fragment.be16::<2>() & 0xfff8 == 0).then_some(offset + 48);
         }
         Some(parsed)
+    }
+
+    /// Hop-by-hop options, routing, authentication, destination options.
+    #[inline(always)]
+    fn is_extension(protocol: u8) -> bool {
+        matches!(protocol, 0 | 43 | 51 | 60)
     }
 
     #[inline(always)]
@@ -191,36 +273,70 @@ pub struct Payload {
     pub room: usize,
 }
 
+impl Payload {
+    /// Above every offset of an inner packet: Ethernet (22), IP with options (60), UDP (8), GUE with a chain (40).
+    const END: usize = 256;
+
+    /// The same, of which the verifier no longer knows how it was found: it need not walk what follows once for each
+    /// way. `noise` is any number that it does not know.
+    #[inline(always)]
+    pub fn forget(self, noise: usize) -> Payload {
+        let offset = forget_value::<{ Payload::END }>(self.offset, noise);
+        let protocol = forget_value::<64>(self.protocol as usize, noise) as u8;
+        let room = forget_value::<0x1_0000>(self.room, noise);
+        Payload { protocol, outer: self.outer, offset, room }
+    }
+}
+
+/// What the outer header carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents<T> {
+    /// A client's packet.
+    Packet {
+        /// Where it is.
+        payload: Payload,
+        /// The further targets that the outer header names; none, if it is not GUE.
+        chain: Chain<T>,
+        /// Where UDP begins, from the frame's start; where the inner packet does, if there is none.
+        transport: usize,
+    },
+    /// A question of the probe.
+    Probe {
+        /// Where UDP begins, from the frame's start.
+        transport: usize,
+    },
+}
+
 /// Looks past UDP and GUE, if they are there.
 ///
 /// A UDP checksum is not verified: nodes write zero (RFC 6935), and the inner packet has one of its own.
 #[inline(always)]
-pub fn payload<A>(frame: Frame<'_>, outer: &Outer<A>) -> Parsed<Payload> {
-    let payload = outer.payload.ok_or(Reason::AgentMalformed)?;
-    let (protocol, offset, end) = if outer.protocol == UDP {
-        let header = frame.view::<{ UDP_HEADER + GUE_HEADER }>(payload).ok_or(Reason::AgentMalformed)?;
-        let end = payload + header.be16::<4>() as usize;
-        if end > outer.end {
-            return Err(Reason::AgentMalformed);
+pub fn contents<V: TunnelVersion>(
+    frame: Frame<'_>,
+    outer: &Outer<V::Addresses>,
+) -> Parsed<Contents<V::Target>> {
+    let transport = outer.payload.ok_or(Reason::AgentMalformed)?;
+    if outer.protocol != UDP {
+        let room = outer.end.checked_sub(transport).ok_or(Reason::AgentMalformed)?;
+        let payload = Payload { protocol: outer.protocol, outer: outer.offset, offset: transport, room };
+        return Ok(Contents::Packet { payload, chain: Chain::none::<V>(), transport });
+    }
+    let header = frame.view::<UDP_HEADER>(transport).ok_or(Reason::AgentMalformed)?;
+    let end = transport + header.be16::<4>() as usize;
+    if end > outer.end {
+        return Err(Reason::AgentMalformed);
+    }
+    match gue::read::<V>(frame, transport + UDP_HEADER)? {
+        Gue::Probe if end == transport + UDP_HEADER + gue::probe::MESSAGE => {
+            Ok(Contents::Probe { transport })
         }
-        (gue_protocol(header)?, payload + UDP_HEADER + GUE_HEADER, end)
-    } else {
-        (outer.protocol, payload, outer.end)
-    };
-    let room = end.checked_sub(offset).ok_or(Reason::AgentMalformed)?;
-    Ok(Payload { protocol, outer: outer.offset, offset, room })
-}
-
-/// GUE version 0 without options, flags or private data: the only header that nodes write.
-#[inline(always)]
-fn gue_protocol(header: View<'_, { UDP_HEADER + GUE_HEADER }>) -> Parsed<u8> {
-    let gue = header.raw32::<8>();
-    if gue == Ipv4::GUE {
-        Ok(Ipv4::PROTOCOL)
-    } else if gue == Ipv6::GUE {
-        Ok(Ipv6::PROTOCOL)
-    } else {
-        Err(Reason::AgentMalformed)
+        Gue::Probe => Err(Reason::AgentUnknownGue),
+        Gue::Packet { protocol, length, chain } => {
+            let offset = transport + UDP_HEADER + length;
+            let room = end.checked_sub(offset).ok_or(Reason::AgentMalformed)?;
+            let payload = Payload { protocol, outer: outer.offset, offset, room };
+            Ok(Contents::Packet { payload, chain, transport })
+        }
     }
 }
 
@@ -231,25 +347,68 @@ pub struct Inner<A> {
     pub addresses: A,
     /// Where the packet begins, from the frame's start.
     pub offset: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// The transport protocol.
+    pub protocol: u8,
+    /// Where the transport header begins; none in a fragment that is not the first.
+    pub transport: Option<usize>,
+    /// Whether it is a fragment, the first included.
+    pub is_fragment: bool,
 }
 
 /// Reads the inner packet's header: a whole datagram or a fragment of one, within the carrier's length, with
-/// no tunnel inside.
+/// no tunnel inside. None if it has IPv6 extension headers: [`inner`] walks those.
+#[inline(always)]
+pub fn plain_inner<V: TunnelVersion>(
+    frame: Frame<'_>,
+    payload: &Payload,
+) -> Parsed<Option<Inner<V::Addresses>>> {
+    let header = inner_header::<V>(frame, payload)?;
+    if V::is_extension(header.protocol) || V::PROTOCOL == Ipv6::PROTOCOL && header.is_fragment {
+        return Ok(None);
+    }
+    inner_of::<V>(&header, payload, header.protocol, header.payload).map(Some)
+}
+
+/// As [`plain_inner`], with extension headers.
 #[inline(always)]
 pub fn inner<V: TunnelVersion>(frame: Frame<'_>, payload: &Payload) -> Parsed<Inner<V::Addresses>> {
-    let header = V::header(frame, payload.offset).ok_or(Reason::AgentMalformed)?;
-    if header.length > payload.room {
-        return Err(Reason::AgentMalformed);
-    }
-    let protocol = match V::parse(frame, payload.offset) {
-        Ok(datagram) => datagram.protocol,
-        Err(Reason::Fragment) => header.protocol,
+    let header = inner_header::<V>(frame, payload)?;
+    let (protocol, transport) = match V::parse(frame, payload.offset) {
+        Ok(datagram) => (datagram.protocol, Some(datagram.payload)),
+        Err(Reason::Fragment) => (header.protocol, header.payload),
         Err(_) => return Err(Reason::AgentMalformed),
     };
+    inner_of::<V>(&header, payload, protocol, transport)
+}
+
+#[inline(always)]
+fn inner_header<V: TunnelVersion>(frame: Frame<'_>, payload: &Payload) -> Parsed<Header<V::Addresses>> {
+    let header = V::header(frame, payload.offset).ok_or(Reason::AgentMalformed)?;
+    if header.length > payload.room { Err(Reason::AgentMalformed) } else { Ok(header) }
+}
+
+#[inline(always)]
+fn inner_of<V: TunnelVersion>(
+    header: &Header<V::Addresses>,
+    payload: &Payload,
+    protocol: u8,
+    transport: Option<usize>,
+) -> Parsed<Inner<V::Addresses>> {
     if protocol == Ipv4::PROTOCOL || protocol == Ipv6::PROTOCOL {
         return Err(Reason::AgentNested);
     }
-    Ok(Inner { addresses: header.addresses, offset: payload.offset })
+    // However the transport header was found: the verifier need not walk what follows once for each way.
+    let transport = forget_value::<MAX_TRANSPORT>(transport.unwrap_or(0), payload.room);
+    Ok(Inner {
+        addresses: header.addresses,
+        offset: payload.offset,
+        end: payload.offset + header.length,
+        protocol: forget_value::<256>(protocol as usize, payload.room) as u8,
+        transport: if transport == 0 { None } else { Some(transport) },
+        is_fragment: forget_value::<2>(header.is_fragment as usize, payload.room) != 0,
+    })
 }
 
 const NOT_CAPABLE: u8 = 0b00;
@@ -262,13 +421,28 @@ const CONGESTED: u8 = 0b11;
 /// is [`Reason::AgentNotEcnCapable`].
 #[inline(always)]
 pub const fn congestion(outer: u8, inner: u8) -> Parsed<u8> {
-    match (inner, outer) {
-        (NOT_CAPABLE, CONGESTED) => Err(Reason::AgentNotEcnCapable),
-        (CAPABLE_0 | CAPABLE_1, CONGESTED) => Ok(CONGESTED),
-        (CAPABLE_0, CAPABLE_1) => Ok(CAPABLE_1),
-        _ => Ok(inner),
+    let at = (outer & 3) << 2 | inner & 3;
+    if at == CONGESTED << 2 | NOT_CAPABLE {
+        return Err(Reason::AgentNotEcnCapable);
     }
+    Ok((DECAPSULATED >> (2 * at)) as u8 & 3)
 }
+
+/// Figure 4 of RFC 6040: two bits for each outer and inner field. A table, because the verifier would walk what
+/// follows once for each case.
+const DECAPSULATED: u32 = {
+    let (mut table, mut at) = (0, 0);
+    while at < 16 {
+        let field = match (at & 3, at >> 2) {
+            (CAPABLE_0 | CAPABLE_1, CONGESTED) => CONGESTED,
+            (CAPABLE_0, CAPABLE_1) => CAPABLE_1,
+            (inner, _) => inner,
+        };
+        table |= (field as u32) << (2 * at);
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,12 @@ impl XdpPacket {
         Some(sum as u32)
     }
 
+    /// The context, for helpers that want it.
+    #[inline(always)]
+    pub fn context(&self) -> *mut xdp_md {
+        self.context
+    }
+
     /// The index of the interface that the packet came in by.
     #[inline(always)]
     pub fn interface(&self) -> u32 {

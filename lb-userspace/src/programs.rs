@@ -4,7 +4,7 @@
 //! ask for that where the MTU is larger than a buffer. An older kernel knows neither the flag nor the helper that
 //! tells a packet's whole length, and gets the same programs without both.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use aya::EbpfLoader;
 use lb_common::maps::SEVERAL_BUFFERS;
 
@@ -48,9 +48,15 @@ fn carried(name: &str, object: &'static [u8]) -> anyhow::Result<&'static [u8]> {
 /// the kernel lacks, and distributions bring features to older versions, so it is asked rather than its version.
 ///
 /// # Errors
-/// Why the second try failed: on a kernel that is new enough for the first, it did for the same reason.
+/// Why both tries failed.
 pub fn with_best_buffers<T>(load: impl Fn(Buffers) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    load(Buffers::Several).or_else(|_| load(Buffers::One))
+    let several = match load(Buffers::Several) {
+        Ok(loaded) => return Ok(loaded),
+        Err(error) => error,
+    };
+    load(Buffers::One).with_context(|| {
+        format!("for packets of several buffers (Linux 5.18): {several:#}; and for packets of one")
+    })
 }
 
 /// Loads `object`'s maps, with its programs to be loaded for packets of so many buffers.
@@ -105,6 +111,7 @@ mod tests {
         assert_eq!(with_best_buffers(only(Buffers::Several)).unwrap(), Buffers::Several);
         assert_eq!(with_best_buffers(only(Buffers::One)).unwrap(), Buffers::One);
         let refused = with_best_buffers(|buffers| -> anyhow::Result<()> { anyhow::bail!("{buffers:?}") });
-        assert_eq!(refused.unwrap_err().to_string(), "One");
+        let both = "for packets of several buffers (Linux 5.18): Several; and for packets of one: One";
+        assert_eq!(format!("{:#}", refused.unwrap_err()), both);
     }
 }

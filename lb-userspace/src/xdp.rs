@@ -23,13 +23,18 @@ pub(crate) fn occupant(attributes: &[LinkXdp]) -> Option<u32> {
 /// With the program's name and what to do.
 pub(crate) fn expect_free(interface: &str, occupant: Option<u32>) -> anyhow::Result<()> {
     let Some(id) = occupant else { return Ok(()) };
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .unwrap_or_else(|| "unnamed".to_string());
+    let name = name(id);
     bail!(
         "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (if that is gone, `ip \
          link set dev {interface} xdp off`), or name another interface"
     )
+}
+
+/// The name of the program with this id.
+pub(crate) fn name(id: u32) -> String {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "unnamed".to_string())
 }

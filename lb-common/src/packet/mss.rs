@@ -16,8 +16,26 @@ const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 
-/// The largest encapsulation that nodes put around a packet: IPv6 (40), UDP (8), GUE (4).
-pub const LARGEST_ENCAPSULATION: u32 = 52;
+/// Over which version of IP nodes reach a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OuterVersion {
+    /// IPv4 alone.
+    V4,
+    /// IPv6, or both.
+    V6,
+}
+
+impl OuterVersion {
+    /// The largest encapsulation that nodes put around a packet: IPv4 (20) or IPv6 (40), UDP (8), GUE (4), and its
+    /// chain (12 or 36).
+    pub const fn largest_encapsulation(self) -> u32 {
+        match self {
+            OuterVersion::V4 => 20 + 8 + 4 + 12,
+            OuterVersion::V6 => 40 + 8 + 4 + 36,
+        }
+    }
+}
+
 /// The smallest limit: Linux takes no smaller maximum segment size from anybody (`TCP_MIN_MSS`).
 pub const SMALLEST_LIMIT: u16 = 88;
 /// IPv4 and TCP header without options.
@@ -36,9 +54,10 @@ impl MssLimits {
     }
 
     /// The limits with which a client's full segment, in any encapsulation, fits an interface's MTU (bytes of
-    /// an IP packet): MTU − 52 − 40 over IPv4, MTU − 52 − 60 over IPv6. 1500 makes 1408 and 1388.
-    pub const fn of_mtu(mtu: u32) -> MssLimits {
-        MssLimits::new(limit(mtu, IPV4_AND_TCP), limit(mtu, IPV6_AND_TCP))
+    /// an IP packet). 1500 makes 1416 over IPv4 and 1396 over IPv6 where nodes use IPv4, 1372 and 1352 where IPv6.
+    pub const fn of_mtu(mtu: u32, outer: OuterVersion) -> MssLimits {
+        let encapsulation = outer.largest_encapsulation();
+        MssLimits::new(limit(mtu, encapsulation + IPV4_AND_TCP), limit(mtu, encapsulation + IPV6_AND_TCP))
     }
 
     /// The limit for a packet of the IP version with this protocol number (4 or 41).
@@ -49,7 +68,7 @@ impl MssLimits {
 }
 
 const fn limit(mtu: u32, headers: u32) -> u16 {
-    let limit = mtu.saturating_sub(LARGEST_ENCAPSULATION + headers);
+    let limit = mtu.saturating_sub(headers);
     if limit < SMALLEST_LIMIT as u32 {
         SMALLEST_LIMIT
     } else if limit > u16::MAX as u32 {

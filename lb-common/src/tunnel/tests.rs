@@ -24,7 +24,9 @@ fn contents(frame: &[u8]) -> Parsed<(u8, u8, usize)> {
 
 fn contents_after<V: TunnelVersion>(frame: Frame<'_>) -> Parsed<(u8, u8, usize)> {
     let outer = outer::<V>(frame, 14)?;
-    let payload = payload(frame, &outer)?;
+    let Contents::Packet { payload, .. } = super::contents::<V>(frame, &outer)? else {
+        return Err(Reason::AgentProbeAnswered);
+    };
     let (destination, offset) = match payload.protocol {
         4 => inner::<Ipv4>(frame, &payload).map(|inner| (inner.addresses.destination(), inner.offset))?,
         _ => inner::<Ipv6>(frame, &payload).map(|inner| (inner.addresses.destination(), inner.offset))?,
@@ -99,12 +101,49 @@ fn what_is_no_tunnel_packet_is_told() {
 }
 
 #[test]
-fn a_gue_header_that_nodes_do_not_write_is_malformed() {
-    for header in
-        [[0x40, 4, 0, 0], [0x20, 4, 0, 0], [1, 4, 0, 0], [0, 17, 0, 0], [0, 0, 0, 0], [0, 4, 0x80, 0]]
-    {
-        assert_eq!(contents(&gue(4, header, &datagram(4))), Err(Reason::AgentMalformed), "{header:?}");
+fn a_gue_header_that_nodes_do_not_write_is_refused() {
+    for (header, reason) in [
+        ([0x80, 4, 0, 0], Reason::AgentUnknownGue),
+        ([0x20, 4, 0, 0], Reason::AgentUnknownGue),
+        ([0x20, 211, 0, 0], Reason::AgentUnknownGue),
+        ([0, 4, 0x80, 0], Reason::AgentUnknownGue),
+        ([1, 4, 0, 0], Reason::AgentMalformedChain),
+        ([0, 17, 0, 0], Reason::AgentMalformed),
+        ([0, 0, 0, 0], Reason::AgentMalformed),
+    ] {
+        assert_eq!(contents(&gue(4, header, &datagram(4))), Err(reason), "{header:?}");
     }
+}
+
+#[test]
+fn gue_of_version_1_and_with_a_chain_is_read() {
+    for (outer, outer_length, hlen) in [(4, 20, 3), (6, 40, 9)] {
+        for (inner, protocol, vip) in [(4, 4, 7), (6, 41, 3)] {
+            let packet = datagram(inner);
+            let direct = gue(outer, packet[..4].try_into().unwrap(), &packet[4..]);
+            let start = 14 + outer_length + 8;
+            assert_eq!(contents(&direct), Ok((protocol, vip, start)), "{inner} in {outer}");
+            let head = [hlen as u8, protocol, 0, 0];
+            let mut chain = vec![0; 4 * hlen];
+            (chain[0], chain[1]) = (1, 2);
+            let with_chain = gue(outer, head, &[chain, packet].concat());
+            assert_eq!(
+                contents(&with_chain),
+                Ok((protocol, vip, start + 4 + 4 * hlen)),
+                "{inner} in {outer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_chain_or_a_question_past_the_carrier_s_end_is_refused() {
+    let mut frame = gue(4, [3, 4, 0, 0], &[&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &datagram(4)].concat());
+    frame[39] = 8 + 15;
+    assert_eq!(contents(&frame), Err(Reason::AgentMalformed));
+    let question = |length| contents(&gue(4, [0x20, 211, 0, 0], &vec![0; length]));
+    assert_eq!(question(40), Err(Reason::AgentProbeAnswered), "a question, as this test calls it");
+    assert_eq!([question(39), question(41)], [Err(Reason::AgentUnknownGue); 2]);
 }
 
 #[test]

@@ -1,50 +1,52 @@
-//! Decapsulation: the congestion mark goes inside, the outer header goes away.
+//! Decapsulation: the congestion mark goes inside, a port is translated, the outer header goes away.
 //!
 //! ```text
-//!   before   | Ethernet (14, 18 or 22) | outer IP | [UDP | GUE] | IP | …
-//!   after                                         | Ethernet (14) | IP | …
+//!   before   | Ethernet (14, 18 or 22) | outer IP | [UDP | [GUE | [chain]]] | IP | …
+//!   after                                                   | Ethernet (14) | IP | …
 //! ```
 
 use lb_common::{
-    encapsulation::ETHERNET,
     memory::ViewMut,
-    packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Version},
+    port_translation::Translation,
     reason::Reason,
-    tunnel::{self, Payload, TunnelVersion},
+    tunnel::{self, TunnelVersion},
 };
-use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::Stage;
+use crate::{Arrival, Stage, packet::Packet};
+
+/// Makes the inner packet the whole one, with a port translated if it has to be.
+#[inline(always)]
+pub fn decapsulate<P: Packet, V: TunnelVersion>(
+    packet: &mut P,
+    arrival: &Arrival,
+    translation: Option<Translation>,
+) -> Stage<()> {
+    carry_congestion::<P, V>(packet, arrival)?;
+    if let Some(translation) = translation {
+        translate(packet, translation)?;
+    }
+    packet.cut::<V>(arrival.payload.offset)
+}
 
 /// Writes into the inner header what the network marked on the outer one (RFC 6040).
 #[inline(always)]
-pub fn carry_congestion<Outer: TunnelVersion, Inner: TunnelVersion>(
-    packet: &mut XdpPacket,
-    payload: &Payload,
-) -> Stage<()> {
-    let header = packet.frame().view(payload.outer).ok_or(Reason::AgentMalformed)?;
-    let outer = Outer::congestion(header);
-    let mut header = packet.view_mut(payload.offset).ok_or(Reason::AgentMalformed)?;
-    let inner = Inner::congestion(header.read());
-    let field = tunnel::congestion(outer, inner)?;
+fn carry_congestion<P: Packet, V: TunnelVersion>(packet: &mut P, arrival: &Arrival) -> Stage<()> {
+    let mut header = packet.view_mut(arrival.payload.offset).ok_or(Reason::AgentMalformed)?;
+    let inner = V::congestion(header.read());
+    let field = tunnel::congestion(arrival.congestion, inner)?;
     if field != inner {
-        Inner::set_congestion(&mut header, field);
+        V::set_congestion(&mut header, field);
     }
     Ok(())
 }
 
-/// Cuts everything before the inner packet at `offset`, and writes its Ethernet header anew: the MAC addresses
-/// stay, a VLAN tag goes.
 #[inline(always)]
-pub fn cut<Inner: Version>(packet: &mut XdpPacket, offset: usize) -> Stage<()> {
-    let link = packet.frame().view::<12>(0).ok_or(Reason::AgentMalformed)?;
-    let (first, second) = (link.raw64::<0>(), link.raw32::<8>());
-    if !packet.move_start((offset - ETHERNET) as i32) {
-        return Err(Reason::AgentMalformed);
-    }
-    let mut link: ViewMut<'_, ETHERNET> = packet.view_mut(0).ok_or(Reason::AgentMalformed)?;
-    link.set_raw64::<0>(first);
-    link.set_raw32::<8>(second);
-    link.set_be16::<12>(if Inner::PROTOCOL == 4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 });
+fn translate<P: Packet>(packet: &mut P, translation: Translation) -> Stage<()> {
+    // The checksum first: a fragment too short to have it is dropped as it is.
+    let mut checksum: ViewMut<'_, 2> = packet.view_mut(translation.checksum).ok_or(Reason::AgentMalformed)?;
+    let before = checksum.read().be16::<0>();
+    checksum.set_be16::<0>(translation.checksum(before));
+    let mut port: ViewMut<'_, 2> = packet.view_mut(translation.port).ok_or(Reason::AgentMalformed)?;
+    port.set_raw16::<0>(translation.to);
     Ok(())
 }

@@ -1,17 +1,42 @@
 //! The agent's maps, and the look-ups in them: all of this program's unsafe code about maps is here.
 
 use aya_ebpf::{
+    EbpfContext,
     macros::map,
-    maps::{HashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
-use lb_common::reason::Reason;
+use lb_common::{
+    address_table::{self, AddressLine, LINES},
+    gue::probe::Capabilities,
+    port_translation::PortKey,
+    reason::Reason,
+    tunnel::{Continuation, MAX_PEER_WAYS, PeerWay},
+};
+
+const CONTINUATIONS: u32 = Continuation::ALL.len() as u32;
 
 #[map]
-static NODES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static NODES: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
-static LOCALS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static LOCALS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
 #[map]
-static AGENT_VIPS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1024, 0);
+static AGENT_VIPS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
+#[map]
+static PEERS: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1024, 0);
+#[map]
+static REACHED_PEERS: Array<AddressLine> = Array::with_max_entries(LINES, 0);
+#[map]
+static PEER_WAYS: Array<PeerWay> = Array::with_max_entries(MAX_PEER_WAYS, 0);
+#[map]
+static WANTED_PEERS: LruHashMap<[u32; 4], u32> = LruHashMap::with_max_entries(256, 0);
+#[map]
+static PORTS: HashMap<PortKey, u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static CAPABILITIES: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+static AGENT_CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(CONTINUATIONS, 0);
+#[map]
+static AGENT_TC_CONTINUATIONS: ProgramArray = ProgramArray::with_max_entries(CONTINUATIONS, 0);
 #[map]
 static MSS_LIMITS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 #[map]
@@ -20,19 +45,69 @@ static REASON_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 /// Whether a node sends from this address.
 #[inline(always)]
 pub fn is_node(address: &[u32; 4]) -> bool {
-    has(&NODES, address)
+    value(&NODES, *address) != 0
 }
 
 /// Whether tunnels end at this address.
 #[inline(always)]
 pub fn is_local(address: &[u32; 4]) -> bool {
-    has(&LOCALS, address)
+    value(&LOCALS, *address) != 0
 }
 
-/// Whether this target serves the address.
+/// Whether another target sends from this address, and takes what is handed on there.
 #[inline(always)]
-pub fn is_vip(address: &[u32; 4]) -> bool {
-    has(&AGENT_VIPS, address)
+pub fn is_peer(address: [u32; 4]) -> bool {
+    value(&REACHED_PEERS, address) != 0 || PEERS.get(Key::new(128, address)).is_some()
+}
+
+/// How a peer is reached, if that is known.
+#[inline(always)]
+pub fn peer_way(address: &[u32; 4]) -> Option<&'static PeerWay> {
+    match value(&REACHED_PEERS, *address) {
+        0 => None,
+        index => PEER_WAYS.get(index),
+    }
+}
+
+/// Remembers that a packet could not be handed on to the peer.
+#[inline(always)]
+pub fn want_peer(address: &[u32; 4]) {
+    // A map without room has enough to do.
+    let _ = WANTED_PEERS.insert(address, 0, 0);
+}
+
+/// What is to be known of an address if this target serves it: `KNOWN` or `TRANSLATED`.
+#[inline(always)]
+pub fn vip(address: &[u32; 4]) -> Option<u32> {
+    let value = value(&AGENT_VIPS, *address);
+    if value == 0 { None } else { Some(value) }
+}
+
+/// The other port of a pair, bytes as on the wire.
+#[inline(always)]
+pub fn other_port(key: &PortKey) -> Option<u16> {
+    // SAFETY: as in `mss_limits`.
+    unsafe { PORTS.get(key) }.map(|port| *port as u16)
+}
+
+/// What the agent can do.
+#[inline(always)]
+pub fn capabilities() -> Capabilities {
+    Capabilities(CAPABILITIES.get(0).copied().unwrap_or(0))
+}
+
+/// Leaves the packet to another XDP program; returns if there is none.
+#[inline(always)]
+pub fn continue_in_xdp(context: &impl EbpfContext, continuation: Continuation) {
+    // SAFETY: the kernel checks the program's type and the depth of calls; nothing of this run is used after it.
+    unsafe { AGENT_CONTINUATIONS.tail_call(context, continuation as u32) }
+}
+
+/// Leaves the packet to another tc program; returns if there is none.
+#[inline(always)]
+pub fn continue_in_tc(context: &impl EbpfContext, continuation: Continuation) {
+    // SAFETY: as in `continue_in_xdp`.
+    unsafe { AGENT_TC_CONTINUATIONS.tail_call(context, continuation as u32) }
 }
 
 /// The `MssLimits` of what leaves by this interface.
@@ -42,10 +117,15 @@ pub fn mss_limits(interface: u32) -> Option<u32> {
     unsafe { MSS_LIMITS.get(&interface) }.copied()
 }
 
+/// The value of an address; zero if the table does not have it.
 #[inline(always)]
-fn has(addresses: &HashMap<[u32; 4], u32>, address: &[u32; 4]) -> bool {
-    // SAFETY: only whether the key exists is asked; the value is never read.
-    unsafe { addresses.get(address) }.is_some()
+fn value(table: &Array<AddressLine>, address: [u32; 4]) -> u32 {
+    let first = address_table::first_line(address);
+    let in_line = |line| table.get(line).map_or(0, |line| line.value(address));
+    match in_line(first) {
+        0 => in_line(address_table::other_line(first)),
+        value => value,
+    }
 }
 
 /// Counts a packet by what became of it.

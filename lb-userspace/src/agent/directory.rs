@@ -25,6 +25,16 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// All that these say.
+    pub(super) fn all<'a>(journals: impl IntoIterator<Item = &'a Journal>) -> Journal {
+        let mut all = Journal::default();
+        for journal in journals {
+            all.settings.extend(journal.settings.iter().cloned());
+            all.addresses.extend(&journal.addresses);
+        }
+        all
+    }
+
     /// Whether nothing is to be undone.
     pub(super) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.addresses.is_empty()

@@ -26,11 +26,15 @@ fn interface<'a>(links: &'a [Link], name: &str) -> anyhow::Result<&'a Link> {
 /// VIPs that lo is to hold, and that the journal names already.
 pub(super) struct Claim {
     loopback: u32,
+    /// Those that it does not hold yet.
     vips: Vec<IpAddr>,
+    journal: Journal,
+    /// What an earlier agent did, and this one does without.
+    unwanted: Journal,
 }
 
 /// Makes the host fit for VIPs: first of all it must not answer ARP for them. The VIPs themselves come last, by
-/// [`Claim::hold`], when packets for them can be received.
+/// [`Claim::hold`], when packets for them can be received. What an earlier agent has left in place stays so.
 pub(super) async fn prepare(
     configuration: &Configuration,
     links: &[Link],
@@ -38,28 +42,38 @@ pub(super) async fn prepare(
     netlink: &Netlink,
 ) -> anyhow::Result<Claim> {
     let loopback = loopback(links)?;
-    let settings = sysctl::plan(configuration.interfaces.iter().map(String::as_str), sysctl::read)?;
+    let old = directory.journal()?;
+    let names = configuration.interfaces.iter().map(String::as_str);
+    let settings = sysctl::plan(names, |name| sysctl::read_without(name, &old.settings))?;
     let held = netlink.addresses().await?;
-    let is_missing = |vip: &IpAddr| !held.iter().any(|held| held.address == *vip);
-    let addresses: Vec<_> = configuration.vips.iter().copied().filter(is_missing).collect();
+    let is_held = |vip: &IpAddr| held.iter().any(|held| held.address == *vip);
+    let is_ours = |vip: &IpAddr| old.addresses.contains(vip) || !is_held(vip);
+    let addresses: Vec<_> = configuration.vips.iter().copied().filter(is_ours).collect();
     warn_of_vips_elsewhere(configuration, &held, links, loopback);
+    let unwanted = Journal {
+        settings: old.settings.into_iter().filter(|old| !settings.contains(old)).collect(),
+        addresses: old.addresses.into_iter().filter(|old| !addresses.contains(old)).collect(),
+    };
     let journal = Journal { settings, addresses };
-    directory.write(&journal)?;
+    directory.write(&Journal::all([&unwanted, &journal]))?;
     for change in &journal.settings {
-        change.apply()?;
-        info!("{} was {}, is {}", change.name, change.before, change.set);
+        if change.apply()? {
+            info!("{} was {}, is {}", change.name, change.before, change.set);
+        }
     }
-    Ok(Claim { loopback: loopback.index, vips: journal.addresses })
+    let missing = journal.addresses.iter().copied().filter(|vip| !is_held(vip)).collect();
+    Ok(Claim { loopback: loopback.index, vips: missing, journal, unwanted })
 }
 
 impl Claim {
-    /// Adds the VIPs to lo.
-    pub(super) async fn hold(self, netlink: &Netlink) -> anyhow::Result<()> {
+    /// Adds the VIPs to lo, and undoes what is not wanted any more.
+    pub(super) async fn hold(self, directory: &RuntimeDirectory, netlink: &Netlink) -> anyhow::Result<()> {
         for vip in self.vips {
             netlink.add(vip, self.loopback).await?;
             info!("{vip} is on the loopback");
         }
-        Ok(())
+        let left = undo(&self.unwanted, netlink).await?;
+        directory.write(&Journal::all([&left, &self.journal]))
     }
 }
 
@@ -84,7 +98,14 @@ fn warn_of_vips_elsewhere(configuration: &Configuration, held: &[Address], links
 
 /// Undoes what the journal names; what can't be undone stays in it, and is an error.
 pub(super) async fn restore(directory: &RuntimeDirectory, netlink: &Netlink) -> anyhow::Result<()> {
-    let journal = directory.journal()?;
+    let left = undo(&directory.journal()?, netlink).await?;
+    directory.write(&left)?;
+    ensure!(left.is_empty(), "the host is not as it was; see the errors above, the next start tries again");
+    Ok(())
+}
+
+/// Returns what could not be undone.
+async fn undo(journal: &Journal, netlink: &Netlink) -> anyhow::Result<Journal> {
     let mut left = Journal::default();
     if !journal.addresses.is_empty() {
         let links = netlink.links().await?;
@@ -102,9 +123,7 @@ pub(super) async fn restore(directory: &RuntimeDirectory, netlink: &Netlink) -> 
             left.settings.insert(0, change.clone());
         }
     }
-    directory.write(&left)?;
-    ensure!(left.is_empty(), "the host is not as it was; see the errors above, the next start tries again");
-    Ok(())
+    Ok(left)
 }
 
 #[cfg(test)]

@@ -11,23 +11,18 @@ use std::str::FromStr;
 use anyhow::Context;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use aya::programs::{SchedClassifier, TcAttachType, tc};
-use aya::util::KernelVersion;
-use lb_common::packet::mss::{MSS_LIMITS, MssLimits, SMALLEST_LIMIT};
+use lb_common::packet::mss::{MSS_LIMITS, MssLimits, OuterVersion, SMALLEST_LIMIT};
 use serde::Deserialize;
 use tracing::info;
 
 use super::addresses::Link;
 
-/// The program's name in the object.
-const PROGRAM: &str = "lower_mss";
-
 /// What becomes of the maximum segment sizes that servers offer for a VIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub enum MssClamp {
-    /// They are lowered to what fits the interface's MTU in the largest encapsulation (IPv6, UDP and GUE: 52 bytes):
-    /// the MTU less 92 over IPv4, less 112 over IPv6.
+    /// They are lowered to what fits the interface's MTU in the largest encapsulation: a GUE header with a chain takes
+    /// 44 bytes from nodes that send over IPv4, 88 if one of them does over IPv6.
     #[default]
     Auto,
     /// They stay.
@@ -43,9 +38,9 @@ pub struct MssClampError(String);
 
 impl MssClamp {
     /// The limits for an interface with this MTU (bytes of an IP packet); none if sizes stay.
-    pub(super) fn limits(self, mtu: u32) -> Option<MssLimits> {
+    pub(super) fn limits(self, mtu: u32, outer: OuterVersion) -> Option<MssLimits> {
         match self {
-            MssClamp::Auto => Some(MssLimits::of_mtu(mtu)),
+            MssClamp::Auto => Some(MssLimits::of_mtu(mtu, outer)),
             MssClamp::Off => None,
             MssClamp::Bytes(bytes) => Some(MssLimits::new(bytes, bytes)),
         }
@@ -89,18 +84,23 @@ impl fmt::Display for MssClamp {
 pub(super) struct Segments {
     map: HashMap<MapData, u32, u32>,
     clamp: MssClamp,
+    outer: OuterVersion,
     /// Names and limits of the interfaces that have the program, by index.
     interfaces: BTreeMap<u32, (String, Option<MssLimits>)>,
 }
 
 impl Segments {
-    /// Loads the program and attaches it to what leaves by these interfaces; nothing of it, if sizes stay.
-    pub(super) fn attach(ebpf: &mut Ebpf, clamp: MssClamp, links: &[&Link]) -> anyhow::Result<Segments> {
+    /// Writes the limits for what leaves by these interfaces; none, if sizes stay.
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        clamp: MssClamp,
+        outer: OuterVersion,
+        links: &[&Link],
+    ) -> anyhow::Result<Segments> {
         let interfaces = if clamp == MssClamp::Off { &[] } else { links };
-        attach(ebpf, interfaces)?;
         let map = ebpf.take_map(MSS_LIMITS).context("the program has no map of segment sizes")?;
         let interfaces = interfaces.iter().map(|link| (link.index, (link.name.clone(), None))).collect();
-        let mut segments = Segments { map: HashMap::try_from(map)?, clamp, interfaces };
+        let mut segments = Segments { map: HashMap::try_from(map)?, clamp, outer, interfaces };
         links.iter().try_for_each(|link| segments.set(link))?;
         Ok(segments)
     }
@@ -111,7 +111,7 @@ impl Segments {
     }
 
     fn set(&mut self, link: &Link) -> anyhow::Result<()> {
-        let limits = self.clamp.limits(link.mtu);
+        let limits = self.clamp.limits(link.mtu, self.outer);
         let Some((name, written)) = self.interfaces.get_mut(&link.index) else { return Ok(()) };
         if let Some(limits) = limits.filter(|limits| *written != Some(*limits)) {
             self.map
@@ -123,32 +123,6 @@ impl Segments {
         }
         Ok(())
     }
-}
-
-fn attach(ebpf: &mut Ebpf, links: &[&Link]) -> anyhow::Result<()> {
-    let program =
-        ebpf.program_mut(PROGRAM).with_context(|| format!("the object has no program `{PROGRAM}`"))?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    if !links.is_empty() {
-        program.load().with_context(|| format!("loading the agent's program `{PROGRAM}`"))?;
-    }
-    let kernel = KernelVersion::current().context("asking the kernel for its version")?;
-    let has_tcx = kernel >= KernelVersion::new(6, 6, 0);
-    for link in links {
-        // Before Linux 6.6 (tcx) a program needs the qdisc clsact, which may be there already and then stays, and
-        // outlives an agent that was killed.
-        if !has_tcx {
-            let _ = tc::qdisc_detach_program(&link.name, TcAttachType::Egress, PROGRAM);
-            let _ = tc::qdisc_add_clsact(&link.name);
-        }
-        program.attach(&link.name, TcAttachType::Egress).with_context(|| {
-            format!(
-                "attaching the agent's program `{PROGRAM}` to {}; `--mss-clamp off` does without",
-                link.name
-            )
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -167,8 +141,10 @@ mod tests {
 
     #[test]
     fn limits_follow_the_mtu_unless_they_are_given() {
-        assert_eq!(MssClamp::Auto.limits(1500), Some(MssLimits::new(1408, 1388)));
-        assert_eq!(MssClamp::Bytes(1300).limits(1500), Some(MssLimits::new(1300, 1300)));
-        assert_eq!(MssClamp::Off.limits(1500), None);
+        let limits = |clamp: MssClamp, outer| clamp.limits(1500, outer);
+        assert_eq!(limits(MssClamp::Auto, OuterVersion::V4), Some(MssLimits::new(1416, 1396)));
+        assert_eq!(limits(MssClamp::Auto, OuterVersion::V6), Some(MssLimits::new(1372, 1352)));
+        assert_eq!(limits(MssClamp::Bytes(1300), OuterVersion::V6), Some(MssLimits::new(1300, 1300)));
+        assert_eq!(limits(MssClamp::Off, OuterVersion::V4), None);
     }
 }

@@ -1,84 +1,149 @@
-//! The eBPF program: loaded, its maps filled, attached; detached when it is dropped.
+//! The eBPF programs: loaded, their maps filled, attached; what is not pinned is detached when it is dropped.
 
+use std::borrow::BorrowMut;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::{Context, ensure};
-use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::{ProgramError, Xdp, xdp};
+use anyhow::{Context, bail};
+use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray};
+use aya::programs::{Program as AnyProgram, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use lb_common::address_table::{self, AddressLine};
+use lb_common::gue::probe::{self, Capabilities};
+use lb_common::port_translation::{self, PORTS, PortKey};
 use lb_common::reason::Reason;
+use lb_common::tunnel::Continuation;
 use lb_common::{maps, tunnel};
-use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::addresses::{Link, Netlink};
-use super::mss::{MssClamp, Segments};
+use super::addresses::Netlink;
 use super::options::Configuration;
-use super::report::{InterfaceReport, XdpMode};
 use crate::programs::{self, Buffers};
 
-/// The loaded program.
+/// The XDP program that packets begin with; the others' names begin with it.
+pub(super) const XDP: &str = "agent";
+/// The same for tc.
+pub(super) const TC: &str = "agent_tc";
+/// The program for what leaves.
+pub(super) const EGRESS: &str = "agent_egress";
+
+/// The loaded programs.
 pub(super) struct Program {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
 }
 
 impl Program {
-    /// Loads the program for these nodes and VIPs.
+    /// Loads the programs for this configuration: all of what comes in, and that for what leaves if it has anything to
+    /// do.
     pub(super) fn load(configuration: &Configuration) -> anyhow::Result<Program> {
         programs::with_best_buffers(|buffers| Program::load_for(configuration, buffers))
     }
 
     fn load_for(configuration: &Configuration, buffers: Buffers) -> anyhow::Result<Program> {
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries(tunnel::NODES, at_least(1, configuration.nodes.len()));
-        loader.map_max_entries(tunnel::AGENT_VIPS, at_least(1, configuration.vips.len()));
+        loader.map_max_entries(tunnel::PEERS, at_least(1, configuration.peers.len()));
+        loader.map_max_entries(PORTS, at_least(1, 2 * configuration.ports.len()));
         let ebpf = programs::load_maps(&mut loader, programs::agent()?, buffers);
         let mut program = Program { ebpf: ebpf.context("loading the agent's maps")? };
-        program.fill(tunnel::NODES, &configuration.nodes)?;
-        program.fill(tunnel::AGENT_VIPS, &configuration.vips)?;
-        program.xdp()?.load().context("loading the agent's program")?;
+        program.fill(configuration)?;
+        program.load_kind(XDP, tunnel::AGENT_CONTINUATIONS)?;
+        program.load_kind(TC, tunnel::AGENT_TC_CONTINUATIONS)?;
+        if configuration.needs_egress() {
+            program.classifier(EGRESS)?.load().with_context(|| loading(EGRESS))?;
+        }
         Ok(program)
     }
 
-    /// The map stays the program's: one that is taken before the program is loaded would be closed again.
-    fn fill(&mut self, name: &str, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
-        let map = self.ebpf.map_mut(name).with_context(|| format!("the program has no map {name}"))?;
-        let mut map: HashMap<_, [u32; 4], u32> = HashMap::try_from(map)?;
-        for address in addresses {
-            map.insert(key(*address), 1, 0).with_context(|| format!("writing {address} into {name}"))?;
+    /// The maps stay the programs': one that is taken before a program is loaded would be closed again.
+    fn fill(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
+        self.fill_addresses(tunnel::NODES, configuration.nodes.iter().map(|node| (*node, tunnel::KNOWN)))?;
+        let translated = |vip: &IpAddr| configuration.ports.iter().any(|port| port.vip == *vip);
+        let vips = configuration.vips.iter();
+        self.fill_addresses(
+            tunnel::AGENT_VIPS,
+            vips.map(|vip| (*vip, if translated(vip) { tunnel::TRANSLATED } else { tunnel::KNOWN })),
+        )?;
+        let peers = self.map(tunnel::PEERS)?;
+        let mut peers: LpmTrie<_, [u32; 4], u32> = LpmTrie::try_from(peers)?;
+        for peer in &configuration.peers {
+            peers.insert(&peer.key(), 0, 0).with_context(|| format!("writing peer {peer}"))?;
+        }
+        let mut ports: HashMap<_, PortKey, u32> = HashMap::try_from(self.map(PORTS)?)?;
+        for port in &configuration.ports {
+            let vip = key(port.vip);
+            let pair =
+                port_translation::entries(vip, port.protocol.number(), port.listener_port, port.target_port);
+            for (key, value) in pair {
+                ports.insert(key, value, 0).with_context(|| format!("writing port {port}"))?;
+            }
+        }
+        let mut capabilities: Array<_, u32> = Array::try_from(self.map(probe::CAPABILITIES)?)?;
+        capabilities.set(0, configuration.capabilities().0, 0).context("writing the agent's capabilities")
+    }
+
+    fn fill_addresses(
+        &mut self,
+        name: &str,
+        addresses: impl Iterator<Item = (IpAddr, u32)>,
+    ) -> anyhow::Result<()> {
+        let mut table = AddressTable(Array::try_from(self.map(name)?)?);
+        addresses.into_iter().try_for_each(|(address, value)| {
+            table.set(address, value).with_context(|| format!("writing {address} into {name}"))
+        })
+    }
+
+    fn map(&mut self, name: &str) -> anyhow::Result<&mut aya::maps::Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the program has no map {name}"))
+    }
+
+    /// Loads a program and those that go on for it, and puts these where it finds them.
+    fn load_kind(&mut self, entry: &str, continuations: &str) -> anyhow::Result<()> {
+        self.load_program(entry)?;
+        for continuation in Continuation::ALL {
+            let name = format!("{entry}{}", continuation.suffix());
+            let program = self.load_program(&name)?;
+            let mut map: ProgramArray<_> = ProgramArray::try_from(self.map(continuations)?)?;
+            map.set(continuation as u32, &program, 0)
+                .with_context(|| format!("placing the program `{name}`"))?;
         }
         Ok(())
     }
 
-    /// Attaches the program: native if the driver can, generic if not.
-    pub(super) fn attach(&mut self, link: &Link) -> anyhow::Result<InterfaceReport> {
-        crate::xdp::expect_free(&link.name, link.xdp_program)?;
-        let xdp = self.xdp()?;
-        let mode = match xdp.attach_to_if_index(link.index, xdp::XdpMode::Driver) {
-            Ok(_) => XdpMode::Native,
-            Err(error) => {
-                ensure!(!is_busy(&error), "another XDP program was attached to {} just now", link.name);
-                warn!("{}: no native XDP, so generic: {:#}", link.name, anyhow::Error::from(error));
-                xdp.attach_to_if_index(link.index, xdp::XdpMode::Skb)
-                    .with_context(|| format!("attaching the agent's program to {}", link.name))?;
-                XdpMode::Generic
+    fn load_program(&mut self, name: &str) -> anyhow::Result<ProgramFd> {
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the object has no program `{name}`"))?;
+        let descriptor = match program {
+            AnyProgram::Xdp(program) => {
+                program.load().with_context(|| loading(name))?;
+                program.fd()?.try_clone()
             }
+            AnyProgram::SchedClassifier(program) => {
+                program.load().with_context(|| loading(name))?;
+                program.fd()?.try_clone()
+            }
+            _ => bail!("`{name}` is neither an XDP nor a tc program"),
         };
-        let program_id = xdp.info().context("asking for the program's id")?.id();
-        info!("{}: {mode} XDP, program {program_id}", link.name);
-        Ok(InterfaceReport { name: link.name.clone(), mode, program_id })
+        descriptor.with_context(|| format!("duplicating the descriptor of `{name}`"))
     }
 
-    /// The limits of the segments that servers offer, to be kept current.
-    pub(super) fn segments(&mut self, clamp: MssClamp, links: &[&Link]) -> anyhow::Result<Segments> {
-        Segments::attach(&mut self.ebpf, clamp, links)
+    /// The XDP program to attach.
+    pub(super) fn xdp(&mut self) -> anyhow::Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(XDP).context("the object has no program `agent`")?;
+        Ok(program.try_into()?)
+    }
+
+    /// A tc program to attach.
+    pub(super) fn classifier(&mut self, name: &str) -> anyhow::Result<&mut SchedClassifier> {
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the object has no program `{name}`"))?;
+        Ok(program.try_into()?)
     }
 
     /// The ends of tunnels, to be kept current.
     pub(super) fn locals(&mut self) -> anyhow::Result<Locals> {
         let map = self.ebpf.take_map(tunnel::LOCALS).context("the program has no map of local addresses")?;
-        Ok(Locals { map: HashMap::try_from(map)?, written: BTreeSet::new() })
+        Ok(Locals { table: AddressTable(Array::try_from(map)?), written: BTreeSet::new() })
     }
 
     /// The counters, readable for as long as anybody holds them.
@@ -86,10 +151,22 @@ impl Program {
         let map = self.ebpf.take_map(maps::REASON_COUNTERS).context("the program has no counters")?;
         Ok(Counters { map: PerCpuArray::try_from(map)? })
     }
+}
 
-    fn xdp(&mut self) -> anyhow::Result<&mut Xdp> {
-        let program = self.ebpf.program_mut("agent").context("the object has no program `agent`")?;
-        Ok(program.try_into()?)
+fn loading(name: &str) -> String {
+    format!("loading the agent's program `{name}`")
+}
+
+impl Configuration {
+    /// Whether anything is to be done with what leaves.
+    pub(super) fn needs_egress(&self) -> bool {
+        self.mss_clamp != super::MssClamp::Off || !self.ports.is_empty()
+    }
+
+    /// What nodes are told of this agent.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        let always = Capabilities::PORT_TRANSLATION.and(Capabilities::GUE_VERSION_1);
+        if self.peers.is_empty() { always } else { always.and(Capabilities::SECOND_CHANCE) }
     }
 }
 
@@ -97,13 +174,21 @@ fn at_least(least: u32, count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).max(least)
 }
 
-fn is_busy(error: &ProgramError) -> bool {
-    let busy = [Errno::BUSY, Errno::EXIST];
-    matches!(error, ProgramError::SyscallError(call)
-        if busy.iter().any(|errno| call.io_error.raw_os_error() == Some(errno.raw_os_error())))
+/// A table of addresses, to be written.
+pub(super) struct AddressTable<T>(pub(super) Array<T, AddressLine>);
+
+impl<T: BorrowMut<MapData>> AddressTable<T> {
+    /// Gives an address a value; zero takes it out.
+    pub(super) fn set(&mut self, address: IpAddr, value: u32) -> anyhow::Result<()> {
+        let read = |line| self.0.get(&line, 0).unwrap_or_default();
+        let (line, changed) = address_table::change(key(address), value, read)
+            .context("the table has no room left: about a thousand addresses are what it is made for")?;
+        Ok(self.0.set(line, changed, 0)?)
+    }
 }
 
-fn key(address: IpAddr) -> [u32; 4] {
+/// An address as a key of the agent's maps.
+pub(super) fn key(address: IpAddr) -> [u32; 4] {
     let bytes = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),
@@ -111,10 +196,9 @@ fn key(address: IpAddr) -> [u32; 4] {
     let (words, _) = bytes.as_chunks::<4>();
     [words[0], words[1], words[2], words[3]].map(u32::from_ne_bytes)
 }
-
 /// The addresses at which tunnels end: the host's own but the VIPs, loopback and link-local ones.
 pub(super) struct Locals {
-    map: HashMap<MapData, [u32; 4], u32>,
+    table: AddressTable<MapData>,
     written: BTreeSet<IpAddr>,
 }
 
@@ -129,13 +213,15 @@ impl Locals {
         let wanted: BTreeSet<IpAddr> =
             held.filter(|address| ends_tunnels(*address) && !configuration.vips.contains(address)).collect();
         for address in self.written.clone().difference(&wanted) {
-            self.map.remove(&key(*address)).with_context(|| format!("forgetting address {address}"))?;
+            self.table.set(*address, 0).with_context(|| format!("forgetting address {address}"))?;
             self.written.remove(address);
             info!("tunnels end no more at {address}");
         }
         for address in &wanted {
             if !self.written.contains(address) {
-                self.map.insert(key(*address), 1, 0).with_context(|| format!("adding address {address}"))?;
+                self.table
+                    .set(*address, tunnel::KNOWN)
+                    .with_context(|| format!("adding address {address}"))?;
                 self.written.insert(*address);
                 info!("tunnels end at {address}");
             }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use lb_common::reason::Reason;
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tracing::error;
 
@@ -26,18 +27,37 @@ use super::program::Counters;
 /// How the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver.
+pub enum AttachMode {
+    /// XDP in the driver.
     Native,
-    /// In the network stack, after the driver has built its packet buffer.
+    /// XDP in the network stack, after the driver has built its packet buffer.
     Generic,
+    /// The traffic control's ingress, behind whatever XDP there is.
+    Tc,
 }
 
-impl fmt::Display for XdpMode {
+impl AttachMode {
+    /// Such as `native XDP`.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            AttachMode::Native => "native XDP",
+            AttachMode::Generic => "generic XDP",
+            AttachMode::Tc => "tc ingress",
+        }
+    }
+
+    /// The name under which a link of this mode is pinned.
+    pub(super) fn pin(self, interface: &str) -> String {
+        format!("{self}-{interface}")
+    }
+}
+
+impl fmt::Display for AttachMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            XdpMode::Native => "native",
-            XdpMode::Generic => "generic",
+            AttachMode::Native => "native",
+            AttachMode::Generic => "generic",
+            AttachMode::Tc => "tc",
         })
     }
 }
@@ -48,7 +68,7 @@ pub struct InterfaceReport {
     /// Its name.
     pub name: String,
     /// How the program runs there.
-    pub mode: XdpMode,
+    pub mode: AttachMode,
     /// The program's id, as `bpftool prog` shows it.
     pub program_id: u32,
 }
@@ -62,6 +82,12 @@ pub struct Report {
     pub nodes: Vec<IpAddr>,
     /// Which VIPs this target serves.
     pub vips: Vec<IpAddr>,
+    /// Which other targets packets are handed on to and taken from: addresses and prefixes.
+    pub peers: Vec<String>,
+    /// Which ports are translated: `VIP:PORT/tcp=PORT`.
+    pub ports: Vec<String>,
+    /// The agent's version.
+    pub version: &'static str,
     /// Packets by what became of them, since the agent's start; reasons without packets are left out.
     pub packets: BTreeMap<&'static str, u64>,
 }
@@ -71,6 +97,8 @@ pub(super) struct Reporter {
     interfaces: Vec<InterfaceReport>,
     nodes: Vec<IpAddr>,
     vips: Vec<IpAddr>,
+    peers: Vec<String>,
+    ports: Vec<String>,
     counters: Counters,
 }
 
@@ -85,6 +113,8 @@ impl Reporter {
             interfaces,
             nodes: configuration.nodes.iter().copied().collect(),
             vips: configuration.vips.iter().copied().collect(),
+            peers: configuration.peers.iter().map(ToString::to_string).collect(),
+            ports: configuration.ports.iter().map(ToString::to_string).collect(),
             counters,
         }
     }
@@ -98,8 +128,15 @@ impl Reporter {
                 packets.insert(reason.name(), count);
             }
         }
-        let (interfaces, nodes, vips) = (self.interfaces.clone(), self.nodes.clone(), self.vips.clone());
-        Ok(Report { interfaces, nodes, vips, packets })
+        Ok(Report {
+            interfaces: self.interfaces.clone(),
+            nodes: self.nodes.clone(),
+            vips: self.vips.clone(),
+            peers: self.peers.clone(),
+            ports: self.ports.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            packets,
+        })
     }
 
     /// Such as `eth0 native, 2 VIPs, 1 node`.
@@ -122,6 +159,17 @@ impl Reporter {
         }
     }
 
+    /// All counters, those at zero too: a counter that appears with its first packet has no rate before the second.
+    fn counts(&self) -> anyhow::Result<Vec<(Reason, u64)>> {
+        let of_agent =
+            |reason: &&Reason| !reason.is_on_node() || self.counters.count(**reason).is_ok_and(|n| n > 0);
+        Reason::ALL
+            .iter()
+            .filter(of_agent)
+            .map(|reason| Ok((*reason, self.counters.count(*reason)?)))
+            .collect()
+    }
+
     /// Serves the report on the directory's socket until what is returned is dropped.
     pub(super) fn serve(self: &Arc<Self>, directory: &RuntimeDirectory) -> anyhow::Result<StatusServer> {
         let path = directory.socket();
@@ -142,8 +190,31 @@ impl Reporter {
                 error!("the status is served no more: {error}");
             }
         });
-        Ok(StatusServer { task, path })
+        Ok(StatusServer { task, path: Some(path) })
     }
+
+    /// Serves `GET /metrics` until what is returned is dropped.
+    pub(super) async fn serve_metrics(self: &Arc<Self>, address: SocketAddr) -> anyhow::Result<StatusServer> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address} for metrics; name another with --metrics"))?;
+        let router = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(self));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                error!("metrics are served no more: {error}");
+            }
+        });
+        Ok(StatusServer { task, path: None })
+    }
+}
+
+async fn metrics(State(reporter): State<Arc<Reporter>>) -> Result<impl IntoResponse, (StatusCode, String)> {
+    let counts =
+        reporter.counts().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")))?;
+    Ok((
+        [(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)],
+        super::metrics::render(&reporter.interfaces, &counts),
+    ))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -154,16 +225,19 @@ async fn status(State(reporter): State<Arc<Reporter>>) -> Result<Json<Report>, (
     reporter.report().map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")))
 }
 
-/// The server of the status; ends, and takes its socket away, when it is dropped.
+/// A server of status or metrics; ends, and takes its socket away, when it is dropped.
 pub(super) struct StatusServer {
     task: JoinHandle<()>,
-    path: std::path::PathBuf,
+    /// Of a socket in the file system.
+    path: Option<std::path::PathBuf>,
 }
 
 impl Drop for StatusServer {
     fn drop(&mut self) {
         self.task.abort();
         // A socket that stays behind is replaced by the next agent.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }

@@ -74,12 +74,23 @@ pub(super) fn read(name: &str) -> anyhow::Result<u32> {
     text.trim().parse().with_context(|| format!("/proc/sys/{name} is no number: {text:?}"))
 }
 
+/// The value that the setting would have without these changes, as far as they are in force.
+pub(super) fn read_without(name: &str, changes: &[Change]) -> anyhow::Result<u32> {
+    let value = read(name)?;
+    let made = changes.iter().find(|change| change.name == name && change.set == value);
+    Ok(made.map_or(value, |change| change.before))
+}
+
 impl Change {
-    /// Makes the change.
-    pub(super) fn apply(&self) -> anyhow::Result<()> {
+    /// Makes the change; returns whether it was not made already.
+    pub(super) fn apply(&self) -> anyhow::Result<bool> {
+        if read(&self.name)? == self.set {
+            return Ok(false);
+        }
         std::fs::write(path(&self.name), self.set.to_string()).with_context(|| {
             format!("setting /proc/sys/{} to {} (is /proc/sys mounted read-only?)", self.name, self.set)
-        })
+        })?;
+        Ok(true)
     }
 
     /// Puts the old value back, unless somebody else has changed it since or the interface is gone.

@@ -18,14 +18,16 @@ use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use lab::link::{self, End};
 use lab::{Host, Lease, wait};
-use lb_userspace::agent::{self, MssClamp, Options};
+use lb_userspace::agent::{self, Command, MssClamp, Options};
 use rustix::net::{AddressFamily, SendFlags, SocketType, bind, ipproto, sendto, socket};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+const PEER_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 4);
 const NODE_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const TARGET_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -76,14 +78,14 @@ fn a_tunnel_packet_of_a_stranger_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_driver_without_native_xdp_gets_generic() {
+fn a_driver_without_native_xdp_gets_tc() {
     let Some(lab) = Lab::new() else { return };
     lab.target.ip("address flush dev eth0").unwrap();
     link::bridge(&lab.target, "br0", 1600).unwrap();
     link::plug(&lab.target, "eth0", "br0").unwrap();
     lab.address_target("br0");
     let mut running = lab.start_agent("br0");
-    assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "generic");
+    assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "tc");
     lab.exchange_through_every_tunnel();
     running.stop().unwrap();
 }
@@ -142,7 +144,7 @@ fn another_xdp_program_is_named_and_left_alone() {
     assert!(refusal.contains("another agent runs with"), "{refusal}");
     options.runtime_directory = lab.lease.directory().join("second");
     let refusal = lab.spawn_agent(options.clone()).refusal();
-    assert!(refusal.contains("eth0 has another XDP program already: `agent`, id "), "{refusal}");
+    assert!(refusal.contains("eth0 has another agent's XDP program already: `agent`, id "), "{refusal}");
     options.interfaces = vec!["eth7".into()];
     let refusal = lab.spawn_agent(options).refusal();
     assert!(refusal.contains("there is no interface eth7; there are lo, eth0"), "{refusal}");
@@ -183,6 +185,234 @@ fn tunnels_end_at_an_address_that_the_target_got_later() {
     })
     .unwrap();
     running.stop().unwrap();
+}
+
+#[test]
+fn a_pinned_agent_is_killed_and_replaced_while_packets_flow() {
+    let Some(lab) = Lab::new() else { return };
+    let pins = Pins::mount(&lab);
+    let before = lab.target_state();
+    let running = lab.start_agent_with(pins.options("eth0"));
+    let first = lab.status().unwrap()["interfaces"][0]["program_id"].clone();
+    running.crash();
+    lab.exchange_through_every_tunnel();
+    let mut next = lab.start_agent_with(pins.options("eth0"));
+    let status = lab.status().unwrap();
+    assert_ne!(status["interfaces"][0]["program_id"], first);
+    assert_eq!(status["interfaces"][0]["mode"], "native");
+    lab.exchange_through_every_tunnel();
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 8, "the new program's own counters");
+    next.tell(Command::HandOver);
+    next.join().unwrap();
+    lab.exchange_through_every_tunnel();
+    assert_ne!(lab.target_state(), before);
+    let mut last = lab.start_agent_with(pins.options("eth0"));
+    lab.exchange_through_every_tunnel();
+    last.stop().unwrap();
+    lab.expect_target_state(&before);
+    assert!(!pins.directory().exists());
+}
+
+#[test]
+fn no_packet_is_lost_while_agents_replace_each_other() {
+    let Some(lab) = Lab::new() else { return };
+    let pins = Pins::mount(&lab);
+    let mut running = lab.start_agent_with(pins.options("eth0"));
+    let server = lab.server(VIP.into());
+    server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (sent, received) = std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let lab = &lab;
+        let receiver = scope.spawn(move || {
+            let mut buffer = [0; 100];
+            std::iter::from_fn(|| server.recv(&mut buffer).ok()).count()
+        });
+        let sender = scope.spawn(move || {
+            let socket = lab.node.enter(|| UdpSocket::bind((NODE, 0)).unwrap());
+            let packet = [&[0, 4, 0, 0][..], &datagram(4, b"steady")].concat();
+            let mut sent = 0;
+            while stopped.try_recv().is_err() {
+                socket.send_to(&packet, (TARGET, 6080)).unwrap();
+                sent += 1;
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            sent
+        });
+        for _ in 0..4 {
+            running.tell(Command::HandOver);
+            running.join().unwrap();
+            running = lab.start_agent_with(pins.options("eth0"));
+        }
+        running.tell(Command::Reload);
+        std::thread::sleep(Duration::from_millis(300));
+        stop.send(()).unwrap();
+        (sender.join().unwrap(), receiver.join().unwrap())
+    });
+    assert_eq!(received, sent);
+    running.stop().unwrap();
+}
+
+#[test]
+fn what_the_next_agent_does_without_is_put_back() {
+    let Some(lab) = Lab::new() else { return };
+    let pins = Pins::mount(&lab);
+    let before = lab.target_state();
+    let mut running = lab.start_agent_with(pins.options("eth0"));
+    running.tell(Command::HandOver);
+    running.join().unwrap();
+    let mut options = pins.options("eth0");
+    options.vips = vec![VIP.into()];
+    options.mss_clamp = MssClamp::Off;
+    let mut next = lab.start_agent_with(options);
+    let addresses = lab.target.ip("-oneline address show dev lo").unwrap();
+    assert!(addresses.contains("192.0.2.7/32") && !addresses.contains(&VIP_6.to_string()), "{addresses}");
+    let mut names: Vec<_> =
+        std::fs::read_dir(pins.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["agent_continuations", "agent_tc_continuations", "native-eth0"]);
+    next.stop().unwrap();
+    lab.expect_target_state(&before);
+}
+
+#[test]
+fn beside_another_xdp_program_the_agent_works_in_tc() {
+    let Some(lab) = Lab::new() else { return };
+    let _other = lab::peer::Peer::attach(&lab.target, "eth0").unwrap();
+    let before = lab.target_state();
+    let mut running = lab.start_agent("eth0");
+    assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "tc");
+    lab.exchange_through_every_tunnel();
+    running.stop().unwrap();
+    assert_eq!(lab.target_state(), before, "the other program is still there");
+}
+
+#[test]
+fn metrics_are_served_where_they_are_asked_for() {
+    let Some(lab) = Lab::new() else { return };
+    let mut options = lab.options("eth0");
+    options.metrics_address = Some("127.0.0.1:9101".parse().unwrap());
+    let mut running = lab.start_agent_with(options);
+    lab.exchange_through_every_tunnel();
+    let text = lab.target.enter(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:9101").unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(
+        text.contains("sluice_agent_packets_total{reason=\"decapsulated\",verdict=\"passed\"} 8"),
+        "{text}"
+    );
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_translated_port_is_served_through_every_tunnel() {
+    let Some(lab) = Lab::new() else { return };
+    let mut options = lab.options("eth0");
+    options.ports = vec!["192.0.2.7:53/udp=5353".parse().unwrap(), "192.0.2.7:80/tcp=8080".parse().unwrap()];
+    let mut running = lab.start_agent_with(options);
+    let server = lab.target.enter(|| UdpSocket::bind((VIP, 5353)).unwrap());
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let asker = lab.node.enter(|| UdpSocket::bind((CLIENT, 1234)).unwrap());
+    asker.set_read_timeout(Some(PATIENCE)).unwrap();
+    lab.send_by_gue(NODE.into(), TARGET.into(), &datagram(4, b"translated"));
+    let (question, from) = received(&server);
+    assert_eq!(question, b"translated");
+    server.send_to(b"answer", from).unwrap();
+    assert_eq!(received(&asker), (b"answer".to_vec(), SocketAddr::new(VIP.into(), 53)));
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_peer_of_a_prefix_is_found_and_gets_what_is_handed_on() {
+    let Some(lab) = Lab::new() else { return };
+    let _fit_for_xdp = lab::peer::Peer::attach(&lab.node, "eth0").unwrap();
+    for (here, peer, prefix) in [
+        (IpAddr::from(TARGET), IpAddr::from(PEER), "10.0.0.0/29"),
+        (TARGET_6.into(), PEER_6.into(), "fd00::/64"),
+    ] {
+        link::address(&lab.node, "eth0", peer).unwrap();
+        let mut options = lab.options("eth0");
+        options.peers = vec![prefix.parse().unwrap()];
+        let mut running = lab.start_agent_with(options);
+        let other = lab.node.enter(|| UdpSocket::bind((peer, 6080)).unwrap());
+        other.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let stray = stray();
+        let node = if peer.is_ipv4() { NODE.into() } else { IpAddr::from(NODE_6) };
+        let socket = lab.node.enter(|| UdpSocket::bind((node, 0)).unwrap());
+        let mut buffer = [0; 200];
+        let handed_on = wait::until("the packet at the peer", PATIENCE, || {
+            socket.send_to(&[chain(peer, 0, 1), stray.clone()].concat(), (here, 6080))?;
+            if peer.is_ipv6() {
+                // A socket takes no UDP over IPv6 without a checksum, which is how tunnels have it (RFC 6935).
+                ensure!(lab.status()?["packets"]["handed_on"].is_u64(), "nothing was handed on");
+                return Ok(None);
+            }
+            let (length, from) = other.recv_from(&mut buffer).context("nothing was received")?;
+            Ok(Some((buffer[..length].to_vec(), from.ip())))
+        });
+        let expected = ([chain(peer, 1, 0), stray].concat(), here);
+        assert_eq!(handed_on.unwrap(), Some(expected).filter(|_| peer.is_ipv4()));
+        let packets = lab.status().unwrap()["packets"].clone();
+        assert!(packets["handed_on"].as_u64().unwrap() > 0, "{packets}");
+        assert!(packets["no_peer_next_hop"].as_u64().unwrap() > 0, "the first one: {packets}");
+        running.stop().unwrap();
+    }
+}
+
+/// GUE header and chain of a packet for the peer, before and after its hop.
+fn chain(peer: IpAddr, hops: u8, remaining: u8) -> Vec<u8> {
+    let (hlen, size) = if peer.is_ipv4() { (3, 4) } else { (9, 16) };
+    let mut chain = vec![hlen, 4, 0, 0, 1, hops, remaining, 0];
+    match peer {
+        _ if remaining == 0 => chain.extend(vec![0; size]),
+        IpAddr::V4(peer) => chain.extend(peer.octets()),
+        IpAddr::V6(peer) => chain.extend(peer.octets()),
+    }
+    chain.extend(vec![0; size]);
+    chain
+}
+
+/// A client's segment of a connection that this target does not have.
+fn stray() -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = PacketBuilder::ipv4(CLIENT.octets(), VIP.octets(), 63);
+    builder.tcp(40_000, 80, 7, 512).ack(9).write(&mut packet, b"").unwrap();
+    packet
+}
+
+/// A BPF file system of a test's own.
+struct Pins<'a> {
+    lab: &'a Lab,
+}
+
+impl<'a> Pins<'a> {
+    fn mount(lab: &'a Lab) -> Pins<'a> {
+        let pins = Pins { lab };
+        std::fs::create_dir_all(pins.mount_point()).unwrap();
+        lab.target.run("mount", &["-t", "bpf", "bpf", pins.mount_point().to_str().unwrap()]).unwrap();
+        pins
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.lab.lease.directory().join("bpf")
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.mount_point().join("agent")
+    }
+
+    fn options(&self, interface: &str) -> Options {
+        Options { pins: Some(self.directory()), ..self.lab.options(interface) }
+    }
+}
+
+impl Drop for Pins<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.target.run("umount", &[self.mount_point().to_str().unwrap()]);
+    }
 }
 
 /// A node and a target on one cable.
@@ -228,15 +458,23 @@ impl Lab {
             interfaces: vec![interface.into()],
             nodes: vec![NODE.into(), NODE_6.into()],
             vips: vec![VIP.into(), VIP_6.into()],
+            peers: vec![],
+            ports: vec![],
+            metrics_address: None,
             mss_clamp: MssClamp::Auto,
             config: None,
             runtime_directory: self.directory(),
+            pins: Some(self.lease.directory().join("unpinned/agent")),
         }
     }
 
     /// Starts the agent and waits until it is ready.
     fn start_agent(&self, interface: &str) -> Running {
-        let mut running = self.spawn_agent(self.options(interface));
+        self.start_agent_with(self.options(interface))
+    }
+
+    fn start_agent_with(&self, options: Options) -> Running {
+        let mut running = self.spawn_agent(options);
         wait::until("the agent's status", PATIENCE, || {
             running.expect_life();
             self.status()
@@ -247,17 +485,19 @@ impl Lab {
 
     fn spawn_agent(&self, options: Options) -> Running {
         let entrance = self.target.entrance().unwrap();
-        let (end, ended) = oneshot::channel();
+        let (commands, told) = mpsc::channel(1);
+        let (crash, crashed) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             entrance.move_this_thread_in();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(agent::run_until(options, async {
-                if let Ok(Ending::Crash) = ended.await {
-                    panic!("the agent is meant to crash here");
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = agent::run_until(options, told) => ended,
+                    Ok(()) = crashed => panic!("the agent is meant to crash here"),
                 }
-            }))
+            })
         });
-        Running { end: Some(end), thread: Some(thread) }
+        Running { commands: Some(commands), crash: Some(crash), thread: Some(thread) }
     }
 
     fn status(&self) -> Result<Value> {
@@ -272,7 +512,9 @@ impl Lab {
     /// All that an agent may change on the target.
     fn target_state(&self) -> Vec<String> {
         let settings = SETTINGS.iter().map(|name| format!("{name} {}", self.target.sysctl(name).unwrap()));
-        let shown = ["-oneline address show", "-oneline link show"].map(|what| self.target.ip(what).unwrap());
+        // Whether duplicate address detection is through with a link-local address is not the agent's doing.
+        let shown = ["-oneline address show", "-oneline link show"]
+            .map(|what| self.target.ip(what).unwrap().replace(" tentative", ""));
         settings.chain(shown).collect()
     }
 
@@ -356,16 +598,10 @@ fn datagram(version: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// How an agent ends.
-enum Ending {
-    Shutdown,
-    /// Without putting anything back.
-    Crash,
-}
-
 /// An agent in a thread of its own.
 struct Running {
-    end: Option<oneshot::Sender<Ending>>,
+    commands: Option<mpsc::Sender<Command>>,
+    crash: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -377,12 +613,18 @@ impl Running {
         }
     }
 
+    fn tell(&self, command: Command) {
+        // An agent that has ended hears nothing.
+        let _ = self.commands.as_ref().unwrap().blocking_send(command);
+    }
+
     /// Ends it as a signal does.
     fn stop(&mut self) -> Result<()> {
-        if let Some(end) = self.end.take() {
-            // An agent that has ended hears nothing.
-            let _ = end.send(Ending::Shutdown);
-        }
+        self.tell(Command::End);
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
         self.thread.take().map_or(Ok(()), |thread| thread.join().expect("the agent panicked"))
     }
 
@@ -393,7 +635,7 @@ impl Running {
     }
 
     fn crash(mut self) {
-        self.end.take().unwrap().send(Ending::Crash).ok().unwrap();
+        self.crash.take().unwrap().send(()).unwrap();
         self.thread.take().unwrap().join().unwrap_err();
     }
 }

@@ -1,5 +1,10 @@
-//! The agent: its program over packets of an independent builder, and the whole of it on a host.
+//! The agent: its programs over packets of an independent builder, with real sockets, and the whole of it on a host.
 
 mod host;
+mod loaded;
 mod mss;
+mod ports;
+mod probe;
 mod program;
+mod second_chance;
+mod spoofed;

@@ -1,11 +1,15 @@
 //! The agent's program for what leaves the target, under BPF_PROG_TEST_RUN: packet in → packet out.
 
+use std::net::IpAddr;
+
 use aya::maps::HashMap;
 use aya::programs::{SchedClassifier, TestRun};
 use aya::{Ebpf, TestRunOptions};
 use etherparse::{PacketBuilder, TcpOptionElement};
 use lb_common::packet::mss::{MSS_LIMITS, MssLimits};
-use lb_common::tunnel::AGENT_VIPS;
+use lb_common::tunnel::{AGENT_VIPS, KNOWN};
+
+use crate::loaded::set_address;
 
 const VIP: [u8; 4] = [192, 0, 2, 7];
 const VIP_6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
@@ -94,19 +98,18 @@ fn load() -> Option<Ebpf> {
         return None;
     }
     let mut ebpf = Ebpf::load(lb_userspace::programs::agent().unwrap()).unwrap();
-    let mut vips: HashMap<_, [u8; 16], u32> = HashMap::try_from(ebpf.map_mut(AGENT_VIPS).unwrap()).unwrap();
-    for vip in [std::net::Ipv4Addr::from(VIP).to_ipv6_mapped().octets(), VIP_6] {
-        vips.insert(vip, 1, 0).unwrap();
+    for vip in [IpAddr::from(VIP), VIP_6.into()] {
+        set_address(&mut ebpf, AGENT_VIPS, vip, KNOWN);
     }
     let mut limits: HashMap<_, u32, u32> = HashMap::try_from(ebpf.map_mut(MSS_LIMITS).unwrap()).unwrap();
     limits.insert(LOOPBACK, LIMITS.0, 0).unwrap();
-    let program: &mut SchedClassifier = ebpf.program_mut("lower_mss").unwrap().try_into().unwrap();
+    let program: &mut SchedClassifier = ebpf.program_mut("agent_egress").unwrap().try_into().unwrap();
     program.load().unwrap();
     Some(ebpf)
 }
 
 fn run(ebpf: &Ebpf, frame: &[u8]) -> Vec<u8> {
-    let program: &SchedClassifier = ebpf.program("lower_mss").unwrap().try_into().unwrap();
+    let program: &SchedClassifier = ebpf.program("agent_egress").unwrap().try_into().unwrap();
     let mut out = vec![0; frame.len() + 256];
     let options =
         TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };

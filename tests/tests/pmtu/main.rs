@@ -69,7 +69,7 @@ fn a_limit_in_bytes_spares_clients_the_answers() {
 fn segments_fit_the_targets_mtu_in_the_largest_encapsulation() {
     let Some(_alone) = alone() else { return };
     let lab = start(&[], |lab| lab.targets[0].host.ip("link set dev eth0 mtu 1500").map(drop));
-    for (vip, limit) in [(IpAddr::from(VIP4), 1408), (VIP6.into(), 1388)] {
+    for (vip, limit) in [(IpAddr::from(VIP4), 1372), (VIP6.into(), 1352)] {
         expect_segments(&lab, vip, limit - 12);
         upload(&lab, vip).map_err(|error| lab.with_evidence(error)).unwrap();
     }

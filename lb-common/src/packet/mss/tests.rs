@@ -78,10 +78,12 @@ fn a_syn_is_told_from_other_segments() {
 
 #[test]
 fn limits_leave_room_for_the_largest_encapsulation() {
-    let limits = MssLimits::of_mtu(1500);
-    assert_eq!((limits.of_version(Ipv4::PROTOCOL), limits.of_version(Ipv6::PROTOCOL)), (1408, 1388));
-    assert_eq!(MssLimits::of_mtu(0), MssLimits::new(88, 88));
-    assert_eq!(MssLimits::of_mtu(u32::MAX), MssLimits::new(65_535, 65_535));
+    for (outer, expected) in [(OuterVersion::V4, (1416, 1396)), (OuterVersion::V6, (1372, 1352))] {
+        let limits = MssLimits::of_mtu(1500, outer);
+        assert_eq!((limits.of_version(Ipv4::PROTOCOL), limits.of_version(Ipv6::PROTOCOL)), expected);
+        assert_eq!(MssLimits::of_mtu(0, outer), MssLimits::new(88, 88));
+        assert_eq!(MssLimits::of_mtu(u32::MAX, outer), MssLimits::new(65_535, 65_535));
+    }
 }
 
 proptest::proptest! {

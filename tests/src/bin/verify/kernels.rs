@@ -89,7 +89,7 @@ pub(crate) fn known(feature: Feature) -> Option<Known> {
 }
 
 /// From the kernel's history: `git describe --contains` of the commit that brought each.
-const KNOWN: [(Feature, &str, Kernel); 60] = [
+const KNOWN: [(Feature, &str, Kernel); 61] = [
     (Feature::Helper(1), "bpf_map_lookup_elem", Kernel(3, 19)),
     (Feature::Helper(2), "bpf_map_update_elem", Kernel(3, 19)),
     (Feature::Helper(3), "bpf_map_delete_elem", Kernel(3, 19)),
@@ -117,6 +117,7 @@ const KNOWN: [(Feature, &str, Kernel); 60] = [
     (Feature::Helper(85), "bpf_sk_lookup_udp", Kernel(4, 20)),
     (Feature::Helper(86), "bpf_sk_release", Kernel(4, 20)),
     (Feature::Helper(99), "bpf_skc_lookup_tcp", Kernel(5, 2)),
+    (Feature::Helper(100), "bpf_tcp_check_syncookie", Kernel(5, 2)),
     (Feature::Helper(125), "bpf_ktime_get_boot_ns", Kernel(5, 8)),
     (Feature::Helper(130), "bpf_ringbuf_output", Kernel(5, 8)),
     (Feature::Helper(131), "bpf_ringbuf_reserve", Kernel(5, 8)),
