@@ -86,11 +86,11 @@ async fn run(
                 }
             }
             () = tokio::time::sleep_until(next.into()) => {
-                let (questions, changes) = presence.due(Instant::now(), || fastrand::u64(..));
-                for (address, question) in questions {
+                let due = presence.due(Instant::now(), || fastrand::u64(..));
+                for (address, question) in due.questions {
                     sockets.ask(address, question).await;
                 }
-                changes.into_iter().for_each(|(address, state)| tell(&events, address, state));
+                due.changes.into_iter().for_each(|(address, state)| tell(&events, address, state));
             }
         }
     }

@@ -80,6 +80,15 @@ impl AgentState {
     }
 }
 
+/// What a moment brings.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// The questions to send.
+    pub questions: Vec<(IpAddr, Question)>,
+    /// The targets whose state changed because the question before was not answered, and what it is now.
+    pub changes: Vec<(IpAddr, AgentState)>,
+}
+
 /// All targets that are asked.
 #[derive(Debug, Default)]
 pub struct Presence {
@@ -117,24 +126,19 @@ impl Presence {
         self.targets.values().map(|asked| asked.next).min()
     }
 
-    /// The questions to send now, and the targets whose state changed because the one before was not answered.
-    /// `nonce` gives numbers that nobody can guess.
-    pub fn due(
-        &mut self,
-        now: Instant,
-        mut nonce: impl FnMut() -> u64,
-    ) -> (Vec<(IpAddr, Question)>, Vec<(IpAddr, AgentState)>) {
-        let (mut questions, mut changes) = (Vec::new(), Vec::new());
+    /// What the time has come for. `nonce` gives numbers that nobody can guess.
+    pub fn due(&mut self, now: Instant, mut nonce: impl FnMut() -> u64) -> Due {
+        let mut due = Due::default();
         for (address, asked) in self.targets.iter_mut().filter(|(_, asked)| asked.next <= now) {
             if asked.miss() {
-                changes.push((*address, asked.state));
+                due.changes.push((*address, asked.state));
             }
             let question = Question { nonce: nonce(), listener: None };
             asked.pending = Some(question);
             asked.next = now + asked.interval();
-            questions.push((*address, question));
+            due.questions.push((*address, question));
         }
-        (questions, changes)
+        due
     }
 
     /// Takes in a message from a target; its state if that changed.
@@ -196,8 +200,8 @@ mod tests {
     fn silence(presence: &mut Presence) -> (Instant, AgentState) {
         for _ in 0..20 {
             let now = presence.next().unwrap();
-            let (_, changes) = presence.due(now, || 7);
-            if let Some((_, state)) = changes.first() {
+            let due = presence.due(now, || 7);
+            if let Some((_, state)) = due.changes.first() {
                 return (now, *state);
             }
         }
@@ -208,7 +212,7 @@ mod tests {
     fn one_answer_makes_an_agent_present() {
         let now = Instant::now();
         let mut presence = presence(now);
-        let (questions, _) = presence.due(now, || 7);
+        let questions = presence.due(now, || 7).questions;
         let message = answer_to(questions[0].1);
         let Some(AgentState::Present(agent)) = presence.heard(TARGET, &message, now) else {
             panic!("absent")
@@ -224,7 +228,7 @@ mod tests {
         let mut presence = presence(start);
         assert_eq!(silence(&mut presence), (start + 3 * SHORT_INTERVAL, AgentState::Absent));
         let now = presence.next().unwrap();
-        let (questions, _) = presence.due(now, || 8);
+        let questions = presence.due(now, || 8).questions;
         presence.heard(TARGET, &answer_to(questions[0].1), now);
         assert_eq!(silence(&mut presence), (now + 4 * INTERVAL, AgentState::Absent));
         let gone = presence.next().unwrap();
@@ -236,7 +240,7 @@ mod tests {
     fn answers_to_other_questions_and_of_others_do_not_count() {
         let now = Instant::now();
         let mut presence = presence(now);
-        let (questions, _) = presence.due(now, || 7);
+        let questions = presence.due(now, || 7).questions;
         let foreign = answer_to(Question { nonce: 8, listener: None });
         assert_eq!(presence.heard(TARGET, &foreign, now), None);
         assert_eq!(presence.heard("10.0.0.4".parse().unwrap(), &answer_to(questions[0].1), now), None);
