@@ -124,13 +124,19 @@ fn is_locked(directory: &Path) -> Result<bool> {
     }
 }
 
+/// Of labs that have a directory, or namespaces alone: those of one that ended before it could remove them.
 fn numbers_in_use() -> Result<Vec<u32>> {
     let mut numbers = Vec::new();
+    for namespace in namespaces()? {
+        let number = namespace.strip_prefix("sluice-").and_then(|rest| rest.split_once('-')?.0.parse().ok());
+        numbers.extend(number);
+    }
     for entry in fs::read_dir(DIRECTORY).with_context(|| format!("listing {DIRECTORY}"))? {
         let name = entry.with_context(|| format!("listing {DIRECTORY}"))?.file_name();
         numbers.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
     numbers.sort_unstable();
+    numbers.dedup();
     Ok(numbers)
 }
 
@@ -145,14 +151,20 @@ pub fn clear(number: u32) -> Result<()> {
         end_processes_in(&namespace);
         ip(&["netns", "delete", &namespace])?;
     }
+    if !directory.exists() {
+        return Ok(());
+    }
     fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
 }
 
 fn namespaces_of(number: u32) -> Result<Vec<String>> {
     let prefix = format!("sluice-{number}-");
+    Ok(namespaces()?.into_iter().filter(|name| name.starts_with(&prefix)).collect())
+}
+
+fn namespaces() -> Result<Vec<String>> {
     let listed = ip(&["netns", "list"])?;
-    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.filter(|name| name.starts_with(&prefix)).map(str::to_string).collect())
+    Ok(listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_string).collect())
 }
 
 /// Only a dead lab's processes are in a dead lab's namespaces.
@@ -210,6 +222,18 @@ mod tests {
         assert!(!log.exists());
         assert!(!Path::new("/run/netns").join(namespace).exists());
         assert!(!sleeper.wait().unwrap().success());
+    }
+
+    #[test]
+    fn namespaces_without_a_lab_are_cleared() {
+        if !crate::require_root() {
+            return;
+        }
+        // A number that no lab takes.
+        let namespace = format!("sluice-{}-alone", MAX_LABS + 1);
+        ip(&["netns", "add", &namespace]).unwrap();
+        drop(Lease::take().unwrap());
+        assert!(!Path::new("/run/netns").join(namespace).exists());
     }
 
     /// The lock's file is replaced, which is to the next lease what a closed file is.
