@@ -12,6 +12,7 @@ pub mod capture;
 pub mod config;
 pub mod controller;
 pub mod data_plane;
+pub mod doctor;
 pub mod explain;
 pub mod health;
 pub mod metrics;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use lb_userspace::{agent, api, capture, config, controller, explain, output, status};
+use lb_userspace::{agent, api, capture, config, controller, doctor, explain, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -34,6 +34,8 @@ enum Command {
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
     Capture(capture::Options),
+    /// Find out why packets are not forwarded, on a node or a target
+    Doctor(doctor::Options),
 }
 
 /// A node's controller, or the API alone.
@@ -55,7 +57,7 @@ async fn main() -> ExitCode {
         .with_target(false)
         .init();
     match run(Arguments::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -63,8 +65,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Run(Run { api, node }) if api.api_only => api::run(api, node.map(|node| node.config)).await,
         Command::Run(Run { node, .. }) => controller::run(node.context("--config FILE is missing")?).await,
         Command::Agent(options) => agent::run(options).await,
@@ -75,5 +77,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(options) => status::show(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
-    }
+        Command::Doctor(options) => return doctor::examine(options).await,
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

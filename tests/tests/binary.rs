@@ -75,7 +75,7 @@ fn check(file: &Path) -> (i32, String, String) {
 fn help_names_every_command() {
     let (code, out, err) = run(sluice().arg("--help"));
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in ["run", "agent", "check", "status"] {
+    for command in ["run", "agent", "check", "status", "doctor"] {
         assert!(out.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in {out}");
         let (code, help, _) = run(sluice().args([command, "--help"]));
         assert!(code == 0 && help.contains("Usage: sluice"), "{help}");
@@ -152,6 +152,23 @@ fn the_status_without_a_controller_says_how_to_start_one() {
         assert_eq!((code, out.as_str()), (1, ""));
         assert!(err.contains("no controller serves") && err.contains("`sluice run`"), "{err}");
     }
+}
+
+#[test]
+fn the_doctor_on_a_host_without_sluice_asks_what_it_should_be() {
+    let scratch = Scratch::new("doctor");
+    let doctor = |arguments: &[&str]| {
+        let mut command = sluice();
+        command.arg("doctor").args(arguments).args(["--seconds", "0"]);
+        run(command.arg("--runtime-directory").arg(&scratch.0).arg("--agent-directory").arg(&scratch.0))
+    };
+    let (code, out, err) = doctor(&[]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("say --node or --target"), "{err}");
+    let (code, out, err) = doctor(&["--node"]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(out.starts_with("[FAIL] controller: ") && out.contains("[controller-silent]"), "{out}");
+    assert!(out.contains("\n       mend: sluice run"), "{out}");
 }
 
 /// `sluice` as an unprivileged user, who may not reach this build's directory.

@@ -157,7 +157,7 @@ impl Node {
             reason: status.reason.map(|reason| reason.code().to_owned()),
             description: status.description,
             agent: self.agent(name, group, address),
-            checks: checks(sums.checks.get(&key)),
+            checks: checks(group, sums.checks.get(&key)),
             slots,
             share: if all_slots == 0 { 0.0 } else { f64::from(slots) / f64::from(all_slots) },
             next_hop: self.next_hop(address),
@@ -268,11 +268,13 @@ impl Node {
     }
 }
 
-fn checks(snapshot: Option<&TargetSnapshot>) -> ChecksReport {
+fn checks(group: &TargetGroup, snapshot: Option<&TargetSnapshot>) -> ChecksReport {
     let statistics = snapshot.map(|snapshot| snapshot.statistics).unwrap_or_default();
     ChecksReport {
         passed: statistics.passed,
         failed: statistics.failed,
         last_seconds: statistics.last_latency.map(|latency| latency.as_secs_f64()),
+        last_seconds_ago: statistics.last_end.map(|end| end.elapsed().as_secs_f64()),
+        interval_seconds: snapshot.map_or(0.0, |_| group.health_check.interval.as_secs_f64()),
     }
 }

@@ -8,11 +8,13 @@ use lb_common::flow::{TCP, UDP};
 
 /// What kind of packet it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A TCP segment that begins a flow.
     Syn,
     /// A TCP segment of a flow that began earlier.
     Ack,
+    /// The TCP segment that ends a flow of which only the SYN was sent.
+    Reset,
     /// A UDP datagram.
     Udp,
 }
@@ -27,7 +29,7 @@ impl Kind {
 ///
 /// # Errors
 /// If the addresses are of two families, or the length is too small for the headers.
-pub(super) fn packet(
+pub(crate) fn packet(
     kind: Kind,
     source: SocketAddr,
     vip: SocketAddr,
@@ -77,9 +79,15 @@ fn transport(kind: Kind, source: SocketAddr, vip: SocketAddr, length: usize) -> 
             bytes[4..6].copy_from_slice(&(length as u16).to_be_bytes());
             6
         }
-        Kind::Syn | Kind::Ack => {
+        Kind::Syn | Kind::Ack | Kind::Reset => {
+            // The sequence number behind that of the SYN, which is zero: others reset nothing (RFC 5961).
+            bytes[7] = u8::from(kind == Kind::Reset);
             bytes[12] = 5 << 4;
-            bytes[13] = if kind == Kind::Syn { 0x02 } else { 0x10 };
+            bytes[13] = match kind {
+                Kind::Syn => 0x02,
+                Kind::Reset => 0x04,
+                _ => 0x10,
+            };
             bytes[14..16].copy_from_slice(&[0xff, 0xff]);
             16
         }
@@ -136,6 +144,14 @@ mod tests {
         assert_eq!(transport(frame, &datagram).unwrap().segment, Segment::Ageless);
         let pseudo = sum(&packet[8..40]) + 8 + 17;
         assert_eq!(fold(pseudo + sum(&packet[40..])), 0xffff);
+    }
+
+    #[test]
+    fn a_reset_is_the_next_segment_after_the_syn() {
+        let packet = made(Kind::Reset, "10.0.0.9:40000", "10.200.1.1:80", None).unwrap();
+        assert_eq!((&packet[24..28], packet[33]), (&[0, 0, 0, 1][..], 0x04));
+        let pseudo = sum(&packet[12..20]) + 6 + 20;
+        assert_eq!(fold(pseudo + sum(&packet[20..])), 0xffff);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! makes the packets, and words the answer; the controller's part is in `controller`.
 
 mod command;
-mod flow;
+pub(crate) mod flow;
 pub mod outer;
 pub mod packet_file;
 pub mod question;

@@ -188,7 +188,7 @@ impl Watch {
 
     fn take_in(&self, outcome: &Outcome, decided_at: Instant) {
         let thresholds = Thresholds::from(&*self.health_check);
-        self.watched.record(self.era, outcome, thresholds, |Transition { from, status }| {
+        self.watched.record(self.era, outcome, decided_at, thresholds, |Transition { from, status }| {
             if from == status.state {
                 debug!(target_key = %self.target, "target is still {status}");
             } else {

@@ -5,7 +5,7 @@
 //! was removed or its check changed nothing of before is taken in, nor told.
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::state::{Outcome, TargetHealth, Thresholds, Transition};
 use super::status::HealthStatus;
@@ -23,10 +23,13 @@ pub struct CheckStatistics {
     pub last_latency: Option<Duration>,
     /// How long all passed checks took together; over `passed` it is the mean.
     pub total_latency: Duration,
+    /// When the last check ended, however it did; none before the first.
+    pub last_end: Option<Instant>,
 }
 
 impl CheckStatistics {
-    fn count(&mut self, outcome: &Outcome) {
+    fn count(&mut self, outcome: &Outcome, end: Instant) {
+        self.last_end = Some(end);
         match outcome {
             Outcome::Passed { latency } => {
                 self.passed += 1;
@@ -86,12 +89,13 @@ impl Watched {
         }
     }
 
-    /// Takes in an outcome of `era`, unless that has ended. A transition is published under the lock, so that
+    /// Takes in an outcome of `era` that was there at `end`, unless the era has ended. A transition is published under the lock, so that
     /// a target's transitions are told in their order and none after its era.
     pub(super) fn record(
         &self,
         era: Era,
         outcome: &Outcome,
+        end: Instant,
         thresholds: Thresholds,
         publish: impl FnOnce(Transition),
     ) {
@@ -99,7 +103,7 @@ impl Watched {
         if record.era != era {
             return;
         }
-        record.statistics.count(outcome);
+        record.statistics.count(outcome, end);
         if let Some(transition) = record.health.observe(outcome, thresholds) {
             publish(transition);
         }
@@ -130,10 +134,10 @@ mod tests {
 
     #[test]
     fn nothing_of_a_past_era_is_taken_in() {
-        let watched = Watched::new();
+        let (watched, end) = (Watched::new(), Instant::now());
         let past = watched.begin_era();
         watched.begin_era();
-        watched.record(past, &PASSED, THRESHOLDS, |transition| panic!("published {transition:?}"));
+        watched.record(past, &PASSED, end, THRESHOLDS, |transition| panic!("published {transition:?}"));
         let (status, statistics) = watched.read();
         assert_eq!(status.state, HealthState::Initial);
         assert_eq!(statistics, CheckStatistics::default());
@@ -141,12 +145,12 @@ mod tests {
 
     #[test]
     fn a_new_era_keeps_state_and_counts_and_restarts_the_thresholds() {
-        let watched = Watched::new();
+        let (watched, end) = (Watched::new(), Instant::now());
         let first = watched.begin_era();
-        watched.record(first, &PASSED, THRESHOLDS, |_| ());
-        watched.record(first, &failed(), THRESHOLDS, |_| ());
+        watched.record(first, &PASSED, end, THRESHOLDS, |_| ());
+        watched.record(first, &failed(), end, THRESHOLDS, |_| ());
         let second = watched.begin_era();
-        watched.record(second, &failed(), THRESHOLDS, |transition| panic!("published {transition:?}"));
+        watched.record(second, &failed(), end, THRESHOLDS, |transition| panic!("published {transition:?}"));
         let (status, statistics) = watched.read();
         assert_eq!(status, HealthStatus::healthy());
         assert_eq!((statistics.passed, statistics.failed), (1, 2));
@@ -154,10 +158,10 @@ mod tests {
 
     #[test]
     fn outcomes_are_counted_by_kind() {
-        let watched = Watched::new();
+        let (watched, end) = (Watched::new(), Instant::now());
         let era = watched.begin_era();
         for outcome in [PASSED, PASSED, failed(), Outcome::NotMade("too many open files".to_owned())] {
-            watched.record(era, &outcome, THRESHOLDS, |_| ());
+            watched.record(era, &outcome, end, THRESHOLDS, |_| ());
         }
         let expected = CheckStatistics {
             passed: 2,
@@ -165,6 +169,7 @@ mod tests {
             not_made: 1,
             last_latency: Some(Duration::from_millis(2)),
             total_latency: Duration::from_millis(4),
+            last_end: Some(end),
         };
         assert_eq!(watched.read().1, expected);
     }

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 mod follow;
 mod links;
+mod look;
 mod neighbours;
 mod notifications;
 mod requests;
@@ -26,6 +27,7 @@ mod route;
 
 pub use follow::NextHops;
 pub use links::{Interface, interface};
+pub use look::{interfaces, look};
 
 /// How packets reach a target.
 #[derive(Debug, Clone, PartialEq, Eq)]

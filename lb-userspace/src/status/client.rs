@@ -27,6 +27,22 @@ pub async fn fetch(path: &Path) -> Result<Report> {
     parse(&ask(path, request).await?)
 }
 
+/// What the agent that serves on the Unix socket `path` says of itself.
+///
+/// # Errors
+/// When no agent serves there, or what it says can't be read.
+pub(crate) async fn agent<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let connected = UnixStream::connect(path).await;
+    let stream = connected.with_context(|| format!("connecting to {}", path.display()))?;
+    let request = Request::get("/status")
+        .header(header::HOST, "sluice")
+        .header(header::CONNECTION, "close")
+        .body(Full::default())?;
+    let who = format!("the agent at {}", path.display());
+    let body = converse(&who, stream, request).await?;
+    serde_json::from_slice(&body).with_context(|| format!("reading the answer of {who}"))
+}
+
 /// The answer of the controller that serves on the Unix socket `path` to `question`, both as JSON.
 ///
 /// # Errors
@@ -43,13 +59,16 @@ pub async fn post<T: DeserializeOwned>(path: &Path, what: &str, question: &impl 
 
 async fn ask(path: &Path, request: Request<Full<Bytes>>) -> Result<Bytes> {
     let stream = UnixStream::connect(path).await.map_err(|error| not_connected(path, error))?;
+    converse(&format!("the controller at {}", path.display()), stream, request).await
+}
+
+async fn converse(who: &str, stream: UnixStream, request: Request<Full<Bytes>>) -> Result<Bytes> {
     let (status, body) = timeout(ANSWER, exchange(stream, request))
         .await
         .unwrap_or_else(|_| Err(anyhow!("no answer within {} seconds", ANSWER.as_secs())))
-        .with_context(|| format!("the controller at {} could not be asked; see its log", path.display()))?;
+        .with_context(|| format!("{who} could not be asked; see its log"))?;
     if status != StatusCode::OK {
-        let said = String::from_utf8_lossy(&body);
-        bail!("the controller at {} answered {status}: {}", path.display(), said.trim_end());
+        bail!("{who} answered {status}: {}", String::from_utf8_lossy(&body).trim_end());
     }
     Ok(body)
 }

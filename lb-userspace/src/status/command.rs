@@ -1,6 +1,5 @@
 //! `sluice status`: asks the running controller and prints its answer.
 
-use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -39,10 +38,8 @@ pub async fn show(options: Options) -> anyhow::Result<()> {
 
 impl Options {
     fn style(&self) -> Style {
-        let plain =
-            !stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Style {
-            colour: if plain { Colour::Never } else { Colour::Always },
+            colour: Colour::of_standard_output(),
             reasons: if self.all { Reasons::All } else { Reasons::Counted },
         }
     }

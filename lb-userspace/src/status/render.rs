@@ -5,6 +5,7 @@
 //! their control characters, so that they can't drive the reader's terminal.
 
 use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -31,6 +32,14 @@ pub enum Colour {
     Never,
     /// ANSI colours for headings and for what is not as it should be.
     Always,
+}
+
+impl Colour {
+    /// Colours for people at a terminal who do not forbid them (`NO_COLOR`).
+    pub fn of_standard_output() -> Colour {
+        let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stdout().is_terminal() && !is_forbidden { Colour::Always } else { Colour::Never }
+    }
 }
 
 /// Which reasons are listed.
@@ -305,7 +314,8 @@ impl Tone {
     }
 }
 
-fn printable(text: &str) -> String {
+/// The text without control characters: it may have come from elsewhere, and must not drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 

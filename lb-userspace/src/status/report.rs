@@ -207,6 +207,12 @@ pub struct ChecksReport {
     /// How long the last one took, in seconds; none before its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seconds: Option<f64>,
+    /// How long ago the last one ended, in seconds; none before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seconds_ago: Option<f64>,
+    /// From the start of one to the start of the next, in seconds; zero if nothing checks the target.
+    #[serde(default)]
+    pub interval_seconds: f64,
 }
 
 /// What is known of a target's agent.

@@ -109,7 +109,13 @@ fn healthy() -> TargetReport {
             version: Some("0.1.0".into()),
             second_chance: true,
         }),
-        checks: ChecksReport { passed: 750, failed: 1, last_seconds: Some(0.0021) },
+        checks: ChecksReport {
+            passed: 750,
+            failed: 1,
+            last_seconds: Some(0.0021),
+            last_seconds_ago: Some(3.5),
+            interval_seconds: 10.0,
+        },
         slots: 2733,
         share: 0.6667,
         next_hop: NextHopReport::Resolved {
@@ -130,7 +136,7 @@ fn unhealthy() -> TargetReport {
         reason: Some("Target.FailedHealthChecks".into()),
         description: Some("connecting to 10.0.0.2:80: connection refused".into()),
         agent: None,
-        checks: ChecksReport { passed: 0, failed: 3, last_seconds: None },
+        checks: ChecksReport { passed: 0, failed: 3, last_seconds: None, ..healthy().checks },
         slots: 0,
         share: 0.0,
         packets: 34_567,
