@@ -115,9 +115,9 @@ fn a_group_whose_targets_all_have_agents_needs_no_flow_table() {
     assert_eq!(bench.why(), None);
     bench.apply(&THREE[1..]);
     let (chained, changing) = bench.chained_and_changing();
-    assert!(chained > 1000 && changing == 0, "{chained} chained, {changing} changing");
+    assert!(chained > 64 && changing == 0, "{chained} chained, {changing} changing");
     bench.pass(101);
-    assert!(bench.share("10.0.0.2") > 2000);
+    assert!(bench.share("10.0.0.2") > 125);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_target_that_comes_gets_slots_only_when_it_is_known_whether_it_has_an_agent(
     bench.heal("10.0.0.3");
     assert_eq!((bench.share("10.0.0.3"), bench.why()), (0, None));
     bench.agent("10.0.0.3", present(Capabilities::SECOND_CHANCE));
-    assert!(bench.share("10.0.0.3") > 1000);
+    assert!(bench.share("10.0.0.3") > 64);
     assert_eq!((bench.chained_and_changing().1, bench.why()), (0, None), "the flow table was never needed");
 }
 
@@ -156,7 +156,7 @@ fn a_target_without_an_agent_ends_second_chances_without_breaking_chains() {
     bench.agent("10.0.0.3", AgentState::Absent);
     assert_eq!(bench.why().unwrap(), "10.0.0.3 has no agent");
     let (chained, changing) = bench.chained_and_changing();
-    assert!(chained >= before && changing > 500, "{before}, {chained} chained, {changing} changing");
+    assert!(chained >= before && changing > 32, "{before}, {chained} chained, {changing} changing");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
     let asked = questions[&"10.0.0.1".parse::<IpAddr>().unwrap()].clone();
     assert_eq!(asked, [("10.200.1.1".parse().unwrap(), 80)]);
     let (before, _) = bench.chained_and_changing();
-    let connections: Vec<Connection> = (1..=200)
+    let connections: Vec<Connection> = (1..=20)
         .map(|port| Connection {
             client: SocketAddr::new("10.201.0.2".parse().unwrap(), port),
             local: SocketAddr::new("10.200.1.1".parse().unwrap(), 80),
@@ -192,7 +192,7 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
         bench.reconciler.told(*address, &asked, &connections, KEY, bench.now, bench.now);
     }
     let (after, _) = bench.chained_and_changing();
-    assert!(after > 0 && after < 200 && before > 1000, "{before} chains, then {after}");
+    assert!(after > 0 && after < 20 && before > 64, "{before} chains, then {after}");
     bench.pass(100);
     assert_eq!(bench.chained_and_changing().0, after, "what has connections stays");
 }
