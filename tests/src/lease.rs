@@ -128,7 +128,8 @@ fn is_locked(directory: &Path) -> Result<bool> {
 fn numbers_in_use() -> Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for namespace in namespaces()? {
-        let number = namespace.strip_prefix("sluice-").and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        let number =
+            namespace.strip_prefix("sluice-").and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
         numbers.extend(number);
     }
     for entry in fs::read_dir(DIRECTORY).with_context(|| format!("listing {DIRECTORY}"))? {
