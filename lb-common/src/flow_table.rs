@@ -3,13 +3,28 @@
 //! Each set is one cache line of eight 8-byte entries:
 //!
 //! ```text
-//!   ways 0–5: flows of which two packets were seen      ways 6–7: flows of which one was
+//!   ways 0–4: confirmed, two packets were seen      ways 5–7: new, one was; the youngest in way 5
 //!   entry: tag (32 bits) | last seen (16 bits) | target (16 bits)
 //! ```
 //!
-//! A new flow always enters by ways 6 and 7, whoever makes it known (a SYN, a stray ACK, a datagram), and
-//! moves to the others with its second packet if one of them is free. So a flood of packets with random
-//! sources turns over two ways of each set, and never evicts a living connection from the other six.
+//! A new flow always enters by way 5, whoever makes it known (a SYN, a stray ACK, a datagram); the flows there move
+//! up by one way into the first gap, and without a gap the oldest falls out of way 7. With its second packet a flow
+//! moves to the confirmed ways if one of them is free. So a flood of packets with random sources turns over three
+//! ways of each set, and never evicts a living connection from the other five.
+//!
+//! A flow that begins on a changing slot's new target is lost if as many others enter its set before its second
+//! packet comes as there are new ways: that packet then goes to the target that the slot had before. In a flood of 0.8
+//! million packets a second on 131,072 sets, all slots changing, with a round trip of 50 ms that is:
+//!
+//! | new ways | lost | without a confirmed way, of 131,072; 262,144; 524,288 flows |
+//! | --- | --- | --- |
+//! | 2, one of them at random | 14.2 % | 0.01 %; 0.30 %; 4.9 % |
+//! | 2, first in, first out | 3.81 % | 0.01 %; 0.30 %; 4.9 % |
+//! | 3, first in, first out | 0.38 % | 0.07 %; 1.12 %; 10.3 % |
+//! | 4, first in, first out | 0.03 % | 0.43 %; 3.76 %; 19.5 % |
+//!
+//! Three it is: a fourth costs the confirmed ways more than it saves. A flow without a confirmed way is known
+//! nevertheless, as long as no three others enter its set.
 //!
 //! Two flows of one set with equal tags (1 in 2^29 for a full set) are taken for one another; the hash is
 //! keyed, so nobody can aim at that.
@@ -20,7 +35,9 @@ use crate::target_id::TargetId;
 
 /// Entries of a set.
 pub const WAYS: usize = 8;
-const CONFIRMED_WAYS: usize = 6;
+/// The ways before it are those of confirmed flows; it and the two behind it, in the order of entering, are those of
+/// new ones.
+const YOUNGEST: usize = 5;
 
 /// A coarse moment: the monotonic clock in units of 2^30 ns (1.07 s), modulo 2^16 (19.5 hours).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +164,7 @@ impl FlowSet {
     #[inline(always)]
     pub fn remember(&self, sighting: Sighting, target: TargetId) {
         self.forget(sighting.hash);
-        let way = if self.is_better_victim(CONFIRMED_WAYS, CONFIRMED_WAYS + 1, sighting) {
-            CONFIRMED_WAYS
-        } else {
-            CONFIRMED_WAYS + 1
-        };
-        self.put(way, FlowEntry::new(sighting.hash.tag(), target, sighting.now));
+        self.enter(FlowEntry::new(sighting.hash.tag(), target, sighting.now));
     }
 
     /// Frees the flow's entry if it has one.
@@ -169,7 +181,7 @@ impl FlowSet {
     #[inline(always)]
     fn refresh(&self, way: usize, entry: FlowEntry, sighting: Sighting) {
         let fresh = FlowEntry::new(entry.tag(), entry.target(), sighting.now);
-        if way >= CONFIRMED_WAYS && self.confirm(fresh, sighting) {
+        if way >= YOUNGEST && self.confirm(fresh, sighting) {
             self.put(way, FlowEntry(0));
         } else if entry != fresh {
             self.put(way, fresh);
@@ -178,7 +190,7 @@ impl FlowSet {
 
     #[inline(always)]
     fn confirm(&self, fresh: FlowEntry, sighting: Sighting) -> bool {
-        for way in 0..CONFIRMED_WAYS {
+        for way in 0..YOUNGEST {
             if !self.entry(way).is_living(sighting.now, sighting.idle) {
                 self.put(way, fresh);
                 return true;
@@ -187,15 +199,19 @@ impl FlowSet {
         false
     }
 
-    /// Whether `one` is free or older than `other`; between two of the same tick the hash decides.
+    /// Lets a new flow in. The older ones move from the end on, and [`FlowSet::find`] looks from the beginning: so
+    /// another processor finds a flow that moves in one way or the other. Two that let flows in at once may lose one
+    /// of these or keep one twice.
     #[inline(always)]
-    fn is_better_victim(&self, one: usize, other: usize, sighting: Sighting) -> bool {
-        let age = |entry: FlowEntry| match entry.target() {
-            TargetId::NONE => u32::from(u16::MAX) + 1,
-            _ => u32::from(sighting.now.since(entry.seen())),
-        };
-        let (one, other) = (age(self.entry(one)), age(self.entry(other)));
-        one > other || (one == other && sighting.hash.tag() & 1 == 0)
+    fn enter(&self, entry: FlowEntry) {
+        let [young, old] = [self.entry(YOUNGEST), self.entry(YOUNGEST + 1)];
+        if !young.target().is_none() {
+            if !old.target().is_none() {
+                self.put(YOUNGEST + 2, old);
+            }
+            self.put(YOUNGEST + 1, young);
+        }
+        self.put(YOUNGEST, entry);
     }
 
     #[inline(always)]
@@ -210,110 +226,4 @@ impl FlowSet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const IDLE: u16 = 350;
-
-    fn empty() -> FlowSet {
-        FlowSet(core::array::from_fn(|_| Shared::<u64>::new(0)))
-    }
-
-    fn sighting(tag: u32, now: u16) -> Sighting {
-        Sighting { hash: FlowHash(tag as u64), now: Tick(now), idle: IDLE }
-    }
-
-    fn find(set: &FlowSet, tag: u32, now: u16) -> Option<TargetId> {
-        set.find(sighting(tag, now), |_| true)
-    }
-
-    #[test]
-    fn a_remembered_flow_is_found_until_it_was_idle_too_long() {
-        let set = empty();
-        set.remember(sighting(7, 100), TargetId(3));
-        assert_eq!(find(&set, 7, 100 + IDLE), Some(TargetId(3)));
-        assert_eq!(find(&set, 7, 100 + 2 * IDLE), Some(TargetId(3)), "the packet before refreshed it");
-        assert_eq!(find(&set, 7, 101 + 3 * IDLE), None);
-        assert_eq!(find(&set, 8, 100), None);
-    }
-
-    #[test]
-    fn the_tick_wraps_without_losing_a_flow() {
-        let set = empty();
-        set.remember(sighting(7, u16::MAX - 1), TargetId(3));
-        assert_eq!(find(&set, 7, 5), Some(TargetId(3)));
-    }
-
-    #[test]
-    fn a_flow_of_a_target_that_is_not_worth_keeping_is_unknown() {
-        let set = empty();
-        set.remember(sighting(7, 0), TargetId(3));
-        assert_eq!(set.find(sighting(7, 0), |target| target != TargetId(3)), None);
-    }
-
-    #[test]
-    fn remembering_again_replaces_the_entry() {
-        let set = empty();
-        set.remember(sighting(7, 0), TargetId(3));
-        find(&set, 7, 1);
-        set.remember(sighting(7, 2), TargetId(4));
-        assert_eq!(find(&set, 7, 3), Some(TargetId(4)));
-        let entries = set.0.iter().filter(|entry| entry.load() != 0).count();
-        assert_eq!(entries, 1);
-    }
-
-    #[test]
-    fn a_forgotten_flow_is_gone() {
-        let set = empty();
-        set.remember(sighting(7, 0), TargetId(3));
-        set.forget(FlowHash(7));
-        assert_eq!(find(&set, 7, 0), None);
-    }
-
-    #[test]
-    fn a_flood_never_evicts_flows_of_which_two_packets_were_seen() {
-        let set = empty();
-        for tag in 1..=6 {
-            set.remember(sighting(tag, 0), TargetId(tag as u16));
-            assert!(find(&set, tag, 0).is_some());
-        }
-        for flood in 1000..100_000u32 {
-            set.remember(sighting(flood, 1), TargetId(99));
-        }
-        for tag in 1..=6 {
-            assert_eq!(find(&set, tag, 2), Some(TargetId(tag as u16)));
-        }
-    }
-
-    #[test]
-    fn a_flood_of_repeated_sources_evicts_no_living_flow_either() {
-        let set = empty();
-        for tag in 1..=6 {
-            set.remember(sighting(tag, 0), TargetId(tag as u16));
-            assert!(find(&set, tag, 0).is_some());
-        }
-        for flood in 1000..2000u32 {
-            set.remember(sighting(flood, 1), TargetId(99));
-            find(&set, flood, 1);
-        }
-        assert!((1..=6).all(|tag| find(&set, tag, 2) == Some(TargetId(tag as u16))));
-    }
-
-    #[test]
-    fn the_older_of_two_new_flows_makes_room() {
-        let set = empty();
-        set.remember(sighting(1, 0), TargetId(1));
-        set.remember(sighting(2, 1), TargetId(2));
-        set.remember(sighting(3, 2), TargetId(3));
-        assert_eq!(find(&set, 1, 2), None);
-        assert_eq!((find(&set, 2, 2), find(&set, 3, 2)), (Some(TargetId(2)), Some(TargetId(3))));
-    }
-
-    #[test]
-    fn seconds_are_covered_by_ticks() {
-        assert_eq!(Tick::covering_seconds(0), 0);
-        assert_eq!(Tick::covering_seconds(350), 326);
-        assert_eq!(Tick::covering_seconds(1_000_000), u16::MAX);
-        assert_eq!(Tick::from_nanoseconds(3 << 30), Tick(3));
-    }
-}
+mod tests;

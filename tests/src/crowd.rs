@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -28,6 +29,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// How many connections are opened at the same time.
 const OPENING: usize = 200;
+
+/// Ports that no kernel chooses by itself (Linux has 32768 to 60999 for that).
+const FRESH_PORTS: Range<u16> = 1024..32_768;
 
 /// How many failures are kept in words.
 const WORDS: usize = 20;
@@ -84,6 +88,8 @@ pub struct Crowd {
     shared: Arc<Shared>,
     vips: Vec<IpAddr>,
     opened: usize,
+    /// How many were opened from [`FRESH_PORTS`].
+    fresh: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -91,6 +97,10 @@ pub struct Crowd {
 struct Wish {
     number: usize,
     vip: IpAddr,
+    /// How long it stays; without it, until all is over.
+    life: Option<Duration>,
+    /// Its own port; without it, one that the kernel chooses.
+    port: Option<u16>,
     first: mpsc::UnboundedSender<Result<String>>,
 }
 
@@ -121,7 +131,7 @@ impl Crowd {
         };
         let thread = std::thread::Builder::new().name("crowd".to_string()).spawn(work)?;
         let vips = lab.vips.clone();
-        Ok(Crowd { wishes: Some(sender), shared, vips, opened: 0, thread: Some(thread) })
+        Ok(Crowd { wishes: Some(sender), shared, vips, opened: 0, fresh: 0, thread: Some(thread) })
     }
 
     /// Opens that many more connections, VIPs in turn; how many were greeted by each target.
@@ -129,11 +139,30 @@ impl Crowd {
     /// # Errors
     /// If one of them could not be opened.
     pub fn open(&mut self, count: usize) -> Result<BTreeMap<String, usize>> {
+        self.open_each(count, None)
+    }
+
+    /// As [`Crowd::open`], but from ports that none of the crowd had before, and each of them is closed with its first
+    /// echo after `life`: a long story has more of them than a process may have files.
+    ///
+    /// Where new connections go says something of the table only if their ports are no choice of the past. Those that
+    /// the kernel finds free are: the ports of a target that died are all free, others' are in use, so once a good part
+    /// of the ports is in use most new connections are of the dead one's slots.
+    ///
+    /// # Errors
+    /// As [`Crowd::open`]; if no port is left that none had.
+    pub fn open_fresh(&mut self, count: usize, life: Duration) -> Result<BTreeMap<String, usize>> {
+        self.open_each(count, Some(life))
+    }
+
+    fn open_each(&mut self, count: usize, life: Option<Duration>) -> Result<BTreeMap<String, usize>> {
         let (first, mut greeted) = mpsc::unbounded_channel();
         for _ in 0..count {
             let wish = Wish {
                 number: self.opened,
                 vip: self.vips[self.opened % self.vips.len()],
+                life,
+                port: life.map(|_| self.fresh_port()).transpose()?,
                 first: first.clone(),
             };
             self.opened += 1;
@@ -146,6 +175,14 @@ impl Crowd {
             *targets.entry(target?).or_default() += 1;
         }
         Ok(targets)
+    }
+
+    /// One after another, each of them once for every VIP.
+    fn fresh_port(&mut self) -> Result<u16> {
+        let port =
+            FRESH_PORTS.clone().nth(self.fresh / self.vips.len()).context("every port was used once")?;
+        self.fresh += 1;
+        Ok(port)
     }
 
     /// What became of the connections so far.
@@ -177,17 +214,17 @@ impl Drop for Crowd {
 async fn fulfil(mut wishes: mpsc::UnboundedReceiver<Wish>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Some(wish) = wishes.recv().await {
-        connections.spawn(connect_for_ever(wish, shared.clone()));
+        connections.spawn(connect_again_and_again(wish, shared.clone()));
     }
     connections.join_all().await;
 }
 
-async fn connect_for_ever(wish: Wish, shared: Arc<Shared>) {
-    let Wish { number, vip, first } = wish;
+async fn connect_again_and_again(wish: Wish, shared: Arc<Shared>) {
+    let Wish { number, vip, life, port, first } = wish;
     let mut first = Some(first);
     let mut tries = shared.patience.tries;
     while !*shared.over.borrow() {
-        let opened = shared.open(vip, number, usize::from(first.is_none())).await;
+        let opened = shared.open(vip, number, first.as_ref().and(port), usize::from(first.is_none())).await;
         tries = tries.saturating_sub(1);
         if first.is_some() && opened.is_err() && tries > 0 {
             shared.tally().tried_again += 1;
@@ -196,7 +233,10 @@ async fn connect_for_ever(wish: Wish, shared: Arc<Shared>) {
             let _ = first.send(opened.as_ref().map(|it| it.target.clone()).map_err(again));
         }
         match opened {
-            Ok(connection) => shared.hold(connection).await,
+            Ok(connection) => match shared.hold(connection, life).await {
+                Parting::Broke => {}
+                Parting::Closed => return,
+            },
             Err(error) => {
                 note(&mut shared.tally().unopened, format!("{error:#}"));
                 sleep(AGAIN).await;
@@ -220,15 +260,15 @@ impl Shared {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self, vip: IpAddr, number: usize, queue: usize) -> Result<Connection> {
+    async fn open(&self, vip: IpAddr, number: usize, port: Option<u16>, queue: usize) -> Result<Connection> {
         let _permit = self.opening[queue].acquire().await.context("nobody closes the queue")?;
         let to = SocketAddr::new(vip, echo::PORT);
-        let opened = timeout(OPEN, Connection::open(to, number)).await;
+        let opened = timeout(OPEN, Connection::open(to, port, number)).await;
         opened.with_context(|| format!("no greeting from {to} within {OPEN:?}"))?
     }
 
-    /// Exchanges messages until the connection breaks or all is over.
-    async fn hold(&self, mut connection: Connection) {
+    /// Exchanges messages until the connection breaks, its life is over or all is.
+    async fn hold(&self, mut connection: Connection, life: Option<Duration>) -> Parting {
         *self.tally().living.entry(connection.target.clone()).or_default() += 1;
         let mut over = self.over.subscribe();
         loop {
@@ -243,16 +283,21 @@ impl Shared {
                 Err(why) => return self.lose(connection, format!("{why:#}")),
             }
             if is_over {
-                return;
+                return Parting::Closed;
+            }
+            if life.is_some_and(|life| connection.opened.elapsed() >= life) {
+                *self.tally().living.entry(connection.target).or_default() -= 1;
+                return Parting::Closed;
             }
         }
     }
 
-    fn lose(&self, connection: Connection, why: String) {
+    fn lose(&self, connection: Connection, why: String) -> Parting {
         let Connection { target, client, opened, .. } = connection;
         let mut tally = self.tally();
         *tally.living.entry(target.clone()).or_default() -= 1;
         tally.broken.push(Broken { target, client, opened, at: Instant::now(), why });
+        Parting::Broke
     }
 }
 
@@ -266,6 +311,14 @@ struct Connection {
     opened: Instant,
 }
 
+/// How a connection ended.
+enum Parting {
+    /// Without our will.
+    Broke,
+    /// By us.
+    Closed,
+}
+
 enum Echo {
     Right,
     Wrong(String),
@@ -273,15 +326,14 @@ enum Echo {
 
 impl Connection {
     /// Connects and takes the greeting, which must name this very client.
-    async fn open(to: SocketAddr, number: usize) -> Result<Connection> {
-        let mut stream = TcpStream::connect(to).await.with_context(|| format!("connecting to {to}"))?;
+    async fn open(to: SocketAddr, port: Option<u16>, number: usize) -> Result<Connection> {
+        let mut stream = connect(to, port).await.with_context(|| format!("connecting to {to}"))?;
         stream.set_nodelay(true)?;
         let client = stream.local_addr()?;
         let greeting =
             greeting(&mut stream).await.with_context(|| format!("greeting of {client} by {to}"))?;
         let target = greeting.split(' ').next().unwrap_or_default().to_string();
-        let address = if to.is_ipv4() { IpAddr::from(CLIENT4) } else { IpAddr::from(CLIENT6) };
-        let right = echo::greeting(&target, SocketAddr::new(address, client.port()));
+        let right = echo::greeting(&target, SocketAddr::new(own_address(to), client.port()));
         ensure!(greeting == right, "the client {client} was greeted {greeting:?} instead of {right:?}");
         Ok(Connection { stream, target, client, number, sequence: 0, opened: Instant::now() })
     }
@@ -303,6 +355,20 @@ impl Connection {
         let answer = String::from_utf8_lossy(&answer);
         Ok(Echo::Wrong(format!("{} on {} sent {message:?}, got {answer:?}", self.client, self.target)))
     }
+}
+
+/// The client's address that `to` sees.
+fn own_address(to: SocketAddr) -> IpAddr {
+    if to.is_ipv4() { CLIENT4.into() } else { CLIENT6.into() }
+}
+
+async fn connect(to: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStream> {
+    let Some(port) = port else { return TcpStream::connect(to).await };
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // One that is tried again has the same port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(own_address(to), port))?;
+    socket.connect(to).await
 }
 
 /// One line, not a byte more.

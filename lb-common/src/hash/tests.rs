@@ -170,6 +170,56 @@ fn chi_square_deviations(places: impl Iterator<Item = u64>) -> f64 {
     (statistic - (PLACES - 1) as f64) / (2.0 * (PLACES - 1) as f64).sqrt()
 }
 
+/// What one client opens one after another: its ports are in a row, or every second one, as Linux chooses them.
+#[test]
+fn a_few_ports_in_a_row_meet_four_targets_as_if_by_chance_under_every_key() {
+    let row = |port: u64| u64::from((port as u16).swap_bytes());
+    let of_ipv4 = |port| ipv4(0x0201_000a, row(port));
+    let of_ipv6 = |port| ipv6(0xb80d_0120, 2 << 56, row(port));
+    let families: [(&str, &dyn Fn(u64) -> HashOf); 2] = [("IPv4", &of_ipv4), ("IPv6", &of_ipv6)];
+    for (family, flow) in families {
+        for (flows, step) in [(150, 1), (150, 2), (300, 1), (300, 2)] {
+            let statistics = (0..FEW_KEYS).map(|key| {
+                let (state, first) = (Random(key).state(), 32_768 + Random(key).word(7) % 27_000);
+                let counts = (0..flows).fold([0_u32; 4], |mut counts, number| {
+                    counts[target_of_slot(flow(first + step * number)(&state) >> 52)] += 1;
+                    counts
+                });
+                let expected = flows as f64 / 4.0;
+                counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum::<f64>()
+            });
+            is_chi_square_of_three(
+                &format!("{family}, {flows} ports in steps of {step}"),
+                &statistics.collect::<Vec<f64>>(),
+            );
+        }
+    }
+}
+
+const FEW_KEYS: u64 = 4000;
+
+/// The owner of one of 4,096 slots, of which four targets have a quarter each in no order.
+fn target_of_slot(slot: u64) -> usize {
+    (slot.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize
+}
+
+/// Mean, variance (whose own is the fourth central moment, 252, less its square) and tail of the chi-square distribution
+/// with three degrees of freedom, which the counts of four places have.
+fn is_chi_square_of_three(what: &str, statistics: &[f64]) {
+    let number = statistics.len() as f64;
+    let mean = statistics.iter().sum::<f64>() / number;
+    let variance = statistics.iter().map(|value| (value - 3.0).powi(2)).sum::<f64>() / number;
+    let is_near = |value: f64, expected: f64, deviation: f64| {
+        assert!((value - expected).abs() <= DEVIATIONS * deviation, "{what}: {value} instead of {expected}");
+    };
+    is_near(mean, 3.0, (6.0 / number).sqrt());
+    is_near(variance, 6.0, (216.0 / number).sqrt());
+    // One in a hundred is over 11.345, one in a million over 30.66.
+    let tail = statistics.iter().filter(|value| **value > 11.345).count() as f64;
+    is_near(tail, number / 100.0, (number / 100.0).sqrt());
+    assert!(statistics.iter().all(|value| *value < 40.0), "{what}: one key spreads them badly");
+}
+
 /// Among 2^39 pairs a perfect hash has one with a chance of 2^-25.
 #[test]
 fn a_million_structured_ipv6_flows_have_a_million_hashes() {

@@ -1,16 +1,15 @@
 //! The flow table: sets of eight flows, in which what a flood makes can't evict what lives.
 //!
-//! A new flow goes to one of its set's last two ways; with its second packet it moves to one of the first six, if
-//! one is free or idle for too long. So a flood of packets that each seem to begin a flow only fights for two.
-
-use std::cmp::Ordering;
+//! A new flow goes to the first of its set's last three ways and pushes those that are there towards the end, up to a
+//! gap or over it; with its second packet it moves to one of the first five, if one is free or idle for too long. So a
+//! flood of packets that each seem to begin a flow only fights for three.
 
 use lb_common::TargetId;
 
 /// Ways of a set.
 pub const WAYS: usize = 8;
 /// The first of the ways for flows of which one packet was seen.
-const FIRST_NEW: usize = 6;
+const FIRST_NEW: usize = 5;
 
 /// The time in units of 2^30 nanoseconds, as much as a flow's entry has room for.
 pub type Tick = u16;
@@ -98,15 +97,10 @@ impl FlowTable {
     /// Notes that the flow, of which one packet was seen, is on `target`; what was known of it is forgotten.
     pub(super) fn remember(&mut self, sighting: Sighting, target: TargetId) {
         self.forget(sighting);
-        let set = self.set(sighting);
-        // A free way is older than all; between two of one age the flow's hash decides.
-        let age = |way: usize| set[way].map_or(u32::MAX, |entry| u32::from(sighting.age(entry)));
-        let way = match age(FIRST_NEW).cmp(&age(FIRST_NEW + 1)) {
-            Ordering::Greater => FIRST_NEW,
-            Ordering::Less => FIRST_NEW + 1,
-            Ordering::Equal => FIRST_NEW + (sighting.tag() & 1) as usize,
-        };
-        set[way] = Some(Remembered { tag: sighting.tag(), target, seen: sighting.now });
+        let queue = &mut self.set(sighting)[FIRST_NEW..];
+        let last = queue.iter().position(Option::is_none).unwrap_or(queue.len() - 1);
+        queue[..=last].rotate_right(1);
+        queue[0] = Some(Remembered { tag: sighting.tag(), target, seen: sighting.now });
     }
 
     /// Forgets the flow.
