@@ -10,6 +10,7 @@ use super::flow_table::{FlowTable, Sighting, Tick};
 use super::fragments::{Fragment, Fragments};
 use super::packet::{self, Packet, Ports, TCP, Transport, UDP};
 use super::policy::Policy;
+use super::quic::{self, Route, ServerId};
 use super::quote::Flow;
 use super::target::Target;
 use super::{choice, echo, encapsulation, hash, martian, quote, too_big};
@@ -33,6 +34,8 @@ pub struct Node {
     pub policies: BTreeMap<u16, Policy>,
     /// The tables of the forward actions.
     pub tables: BTreeMap<u32, Table>,
+    /// Whom QUIC connection ids name, by the listener's forward action.
+    pub quic_servers: BTreeMap<(u32, ServerId), TargetId>,
     /// The targets.
     pub targets: BTreeMap<TargetId, Target>,
     /// Flows that are remembered.
@@ -60,6 +63,8 @@ pub struct Listener {
     pub affinity: Affinity,
     /// Whether GUE packets are left alone, so that no tunnel is put into a tunnel.
     pub leaves_tunnels: bool,
+    /// Whether packets go to whom their connection id names (UDP only).
+    pub is_quic: bool,
 }
 
 /// What chooses a slot.
@@ -183,12 +188,11 @@ impl Node {
         let flow = Flow { client: packet.source, protocol, ports };
         self.check_policy(&packet, &flow)?;
         let (listener, place, hash) = self.place(&packet, &flow)?;
-        let former = self.former(listener, place)?;
-        let id = match former {
-            Some((current, _)) => current,
-            None => self.target(listener, place, hash, begins, now)?,
+        let (id, former) = match quic::route(self, frame, &packet, listener) {
+            Route::Target(id) => (id, None),
+            Route::Table => self.by_table(listener, place, hash, begins, now)?,
+            Route::Opening => self.by_table(listener, place, hash, true, now)?,
         };
-        let former = former.map(|(_, former)| former);
         self.send(frame, &packet, listener, hash, id, former).map_err(|reason| match reason {
             Reason::TooBig => self.too_big(frame, &packet, id),
             reason => reason.into(),
@@ -333,6 +337,21 @@ impl Node {
     fn listener(&self, packet: &Packet, protocol: u8, ports: Ports) -> Option<Listener> {
         let find = |port: u16| self.listeners.get(&(packet.destination, protocol, port));
         find(ports.destination).or_else(|| find(0)).copied()
+    }
+
+    /// The target that the table names, and those that had its slot where packets name them.
+    fn by_table(
+        &mut self,
+        listener: Listener,
+        place: u64,
+        hash: u64,
+        begins: bool,
+        now: Tick,
+    ) -> Result<(TargetId, Option<[TargetId; 2]>), Reason> {
+        match self.former(listener, place)? {
+            Some((current, former)) => Ok((current, Some(former))),
+            None => Ok((self.target(listener, place, hash, begins, now)?, None)),
+        }
     }
 
     /// The target of the flow with the hash `hash` whose slot `place` chooses; the slot is marked if the packet goes

@@ -9,14 +9,14 @@ use lb_common::{ChainWord, Reason, Slot, TargetId};
 
 use super::*;
 
-const A: TargetId = TargetId(1);
-const B: TargetId = TargetId(2);
-const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const CLIENT: [u8; 4] = [198, 51, 100, 7];
-const VIP: [u8; 4] = [203, 0, 113, 1];
+pub(super) const A: TargetId = TargetId(1);
+pub(super) const B: TargetId = TargetId(2);
+pub(super) const NODE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const CLIENT: [u8; 4] = [198, 51, 100, 7];
+pub(super) const VIP: [u8; 4] = [203, 0, 113, 1];
 const SYN: bool = true;
 
-fn node(slot: Slot) -> Node {
+pub(super) fn node(slot: Slot) -> Node {
     let vip = IpAddr::from(VIP);
     let listener = Listener {
         forward: 1,
@@ -25,6 +25,7 @@ fn node(slot: Slot) -> Node {
         tracking: Tracking::Changed,
         affinity: Affinity::Flow,
         leaves_tunnels: false,
+        is_quic: false,
     };
     Node {
         key: [1, 2],
@@ -38,6 +39,7 @@ fn node(slot: Slot) -> Node {
             1,
             Table { slots: vec![slot; 2], chains: vec![ChainWord::NONE; 2], marks: vec![0; 2] },
         )]),
+        quic_servers: BTreeMap::new(),
         targets: BTreeMap::from([(A, target(1)), (B, target(2))]),
         flows: FlowTable::new(2),
         fragments: Fragments::new(2),
@@ -74,7 +76,7 @@ fn sent_to(node: &mut Node, is_syn: bool) -> TargetId {
     TargetId(outcome.frame[14 + 19].into())
 }
 
-fn remembered(node: &Node) -> Vec<TargetId> {
+pub(super) fn remembered(node: &Node) -> Vec<TargetId> {
     node.flows.sets().iter().flatten().flatten().map(|entry| entry.target).collect()
 }
 

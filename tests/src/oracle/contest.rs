@@ -118,6 +118,10 @@ fn apply(node: &mut Node, change: &Change) {
             node.tables.insert(*forward, Table { slots: slots.clone(), chains: chains.clone(), marks });
         }
         Change::Policy(counter, policy) => drop(node.policies.insert(*counter, policy.clone())),
+        Change::QuicServer(forward, id, Some(target)) => {
+            node.quic_servers.insert((*forward, *id), *target);
+        }
+        Change::QuicServer(forward, id, None) => drop(node.quic_servers.remove(&(*forward, *id))),
         Change::Target(id, target) => drop(node.targets.insert(*id, target.clone())),
     }
 }

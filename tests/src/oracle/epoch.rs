@@ -7,7 +7,7 @@ use lb_common::{ChainWord, Slot, TargetId};
 
 use super::fragments::Parts;
 use super::{frames, mutation, world};
-use crate::model::{Node, Policy, Target};
+use crate::model::{Node, Policy, ServerId, Target};
 
 /// Steps of an epoch.
 const STEPS: usize = 2048;
@@ -39,6 +39,8 @@ pub(super) enum Change {
     Target(TargetId, Target),
     /// The policy of a listener that has one changes.
     Policy(u16, Policy),
+    /// A server id names another target behind a forward action, or nobody any more.
+    QuicServer(u32, ServerId, Option<TargetId>),
 }
 
 /// How much the frames of an epoch are mutated.
@@ -64,6 +66,7 @@ impl Epoch {
             0..=5 => Step::Change(table(&mut random, &node)),
             6 | 7 => Step::Change(target(&mut random)),
             8 if !node.policies.is_empty() => Step::Change(policy(&mut random, &node, &sources)),
+            9 => Step::Change(quic_server(&mut random)),
             _ => Step::Frame(frame(&mut random, &node, &flows, diet, (&mut mutants, &mut parts))),
         });
         Epoch { steps: steps.collect(), node }
@@ -89,6 +92,11 @@ fn policy(random: &mut Rng, node: &Node, sources: &[IpAddr]) -> Change {
     let counters: Vec<u16> = node.policies.keys().copied().collect();
     let counter = counters[random.usize(..counters.len())];
     Change::Policy(counter, world::policy(random, sources))
+}
+
+fn quic_server(random: &mut Rng) -> Change {
+    let target = (random.u8(..3) > 0).then(|| TargetId(random.u16(1..=world::TARGETS)));
+    Change::QuicServer(random.u32(1..=world::FORWARDS), world::server_id(random), target)
 }
 
 fn target(random: &mut Rng) -> Change {

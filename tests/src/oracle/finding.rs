@@ -76,6 +76,7 @@ impl fmt::Display for Finding {
         node.listeners.iter().try_for_each(|(key, listener)| writeln!(f, "  {key:?} {listener:?}"))?;
         node.policies.iter().try_for_each(|(counter, policy)| writeln!(f, "  {counter}: {policy:?}"))?;
         node.tables.iter().try_for_each(|(forward, table)| writeln!(f, "  table {forward}: {table:?}"))?;
+        node.quic_servers.iter().try_for_each(|(key, id)| writeln!(f, "  {key:x?}: {id:?}"))?;
         node.targets.iter().try_for_each(|(id, target)| writeln!(f, "  {id:?}: {target:?}"))
     }
 }

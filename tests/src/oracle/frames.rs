@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use fastrand::Rng;
 
+use super::quic;
 use super::world::{self, PORTS};
 use crate::model::Node;
 use crate::model::packet::{ICMP, ICMPV6, TCP, UDP};
@@ -87,7 +88,7 @@ pub(super) fn frame(random: &mut Rng, node: &Node, flows: &[Flow]) -> Vec<u8> {
         2 => error(random, flow),
         1 if random.u8(..4) == 0 => (random.u8(..), payload(random)),
         _ if flow.protocol == TCP => (TCP, tcp(random, flow.ports)),
-        _ => (UDP, udp(random, flow.ports)),
+        _ => (UDP, udp(flow.ports, random.u16(..), &datagram(random, node, flow))),
     };
     let mut frame = link(random, node, flow);
     frame.extend(match (flow.source, flow.destination) {
@@ -210,12 +211,21 @@ fn tcp(random: &mut Rng, ports: (u16, u16)) -> Vec<u8> {
     segment
 }
 
-fn udp(random: &mut Rng, ports: (u16, u16)) -> Vec<u8> {
-    let payload = payload(random);
+fn udp(ports: (u16, u16), checksum: u16, payload: &[u8]) -> Vec<u8> {
     let length = (8 + payload.len()) as u16;
-    let words = [ports.0, ports.1, length, random.u16(..)];
-    let header = words.map(u16::to_be_bytes).concat();
-    [header, payload].concat()
+    let header = [ports.0, ports.1, length, checksum].map(u16::to_be_bytes).concat();
+    [&header, payload].concat()
+}
+
+/// A UDP payload: to a QUIC listener mostly QUIC, to others seldom.
+fn datagram(random: &mut Rng, node: &Node, flow: Flow) -> Vec<u8> {
+    let of_port = |port| node.listeners.get(&(flow.destination, UDP, port));
+    let listener = of_port(flow.ports.1).or_else(|| of_port(0));
+    let is_quic = match listener {
+        Some(listener) if listener.is_quic => random.u8(..8) > 0,
+        _ => random.u8(..8) == 0,
+    };
+    if is_quic { quic::payload(random) } else { payload(random) }
 }
 
 /// Mostly echo requests.
@@ -240,7 +250,10 @@ fn icmp(random: &mut Rng, flow: Flow) -> (u8, Vec<u8>) {
 /// An error about a packet from the flow's destination to its source, quoted more or less whole.
 fn error(random: &mut Rng, flow: Flow) -> (u8, Vec<u8>) {
     let ports = (flow.ports.1, flow.ports.0);
-    let segment = if flow.protocol == TCP { tcp(random, ports) } else { udp(random, ports) };
+    let segment = match flow.protocol {
+        TCP => tcp(random, ports),
+        _ => udp(ports, random.u16(..), &payload(random)),
+    };
     let (protocol, kinds, mut quote) = match (flow.destination, flow.source) {
         (IpAddr::V4(vip), IpAddr::V4(client)) => {
             let quote = ipv4(random, flow.protocol, [vip.octets(), client.octets()], &segment);

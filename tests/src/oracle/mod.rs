@@ -6,7 +6,7 @@
 //! epoch's end, and after each frame when it is played again to find where they parted.
 //!
 //! ```text
-//!   campaign (threads) → epoch (world, frames, mutation) → contest: model::Node | subject (kernel) → finding
+//!   campaign (threads) → epoch (world, frames, quic, mutation) → contest: model::Node | subject (kernel) → finding
 //! ```
 
 mod campaign;
@@ -17,6 +17,7 @@ mod fragments;
 mod frames;
 mod kernel_log;
 mod mutation;
+mod quic;
 mod subject;
 mod world;
 

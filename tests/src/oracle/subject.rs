@@ -1,5 +1,6 @@
 //! The program under test: loaded, its maps filled as a model node says, and read back.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use lb_common::encapsulation;
 use lb_common::flow_table::{FlowEntry, FlowSet};
 use lb_common::fragments::{FragmentEntry, Identity};
 use lb_common::hash::HashKey;
-use lb_common::listener::{Listener, ListenerKey, Traffic};
-use lb_common::packet::MacAddress;
+use lb_common::listener::{Listener, ListenerKey, QuicServerKey, Traffic};
+use lb_common::packet::{self, MacAddress};
 use lb_common::{ChainWord, Reason, Slot, TargetId, maps};
 use lb_userspace::data_plane::mapped::MappedArray;
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
@@ -21,7 +22,7 @@ use lb_userspace::model::{AllowedSources, NewFlowLimits, Oversized, Policy, Pref
 
 use super::epoch::Change;
 use super::world::{COUNTERS, FLOW_SETS_LOG2, FORWARDS, FRAGMENT_SETS_LOG2, TARGETS};
-use crate::model::{self, Action, Affinity, Counters, FlowTable, Fragments, Tracking};
+use crate::model::{self, Action, Affinity, Counters, FlowTable, Fragments, ServerId, Tracking};
 
 /// More than a test packet with any encapsulation has.
 pub(super) const ROOM: usize = super::frames::LONGEST + 256;
@@ -42,6 +43,7 @@ pub(super) struct Subject {
     before: Counts,
     listeners: Vec<ListenerKey>,
     vips: Vec<[u32; 4]>,
+    quic_servers: BTreeSet<(u32, ServerId)>,
     /// Allow-lists that were written since those that are not used any more were last removed.
     lists: u32,
     /// Slots that were written since the memory of replaced tables was last freed.
@@ -79,6 +81,7 @@ impl Subject {
             before: Counts::default(),
             listeners: Vec::new(),
             vips: Vec::new(),
+            quic_servers: BTreeSet::new(),
             lists: 0,
             written: 0,
         })
@@ -110,6 +113,7 @@ impl Subject {
             self.lists = 0;
         }
         set_listeners(maps, &mut self.listeners, node)?;
+        set_quic_servers(maps, &mut self.quic_servers, node)?;
         for forward in 1..=FORWARDS {
             maps.unpublish(forward);
             if let Some(table) = node.tables.get(&forward) {
@@ -135,6 +139,9 @@ impl Subject {
             Change::Policy(counter, policy) => {
                 self.lists += 2;
                 maps.policies.set(*counter, &entry_of_policy(policy))
+            }
+            Change::QuicServer(forward, id, target) => {
+                set_quic_server(maps, &mut self.quic_servers, (*forward, *id), *target)
             }
             Change::Target(id, target) => {
                 set_target(maps, *id, Some(target));
@@ -297,6 +304,36 @@ fn set_listeners(maps: &mut Maps, there: &mut Vec<ListenerKey>, node: &model::No
     Ok(())
 }
 
+/// Makes the server ids those of `node`; those that go make room for those that come.
+fn set_quic_servers(
+    maps: &mut Maps,
+    there: &mut BTreeSet<(u32, ServerId)>,
+    node: &model::Node,
+) -> Result<()> {
+    let gone = there.iter().filter(|key| !node.quic_servers.contains_key(key));
+    let gone: Vec<_> = gone.copied().collect();
+    gone.into_iter().try_for_each(|key| set_quic_server(maps, there, key, None))?;
+    let mut wanted = node.quic_servers.iter();
+    wanted.try_for_each(|(key, target)| set_quic_server(maps, there, *key, Some(*target)))
+}
+
+fn set_quic_server(
+    maps: &mut Maps,
+    there: &mut BTreeSet<(u32, ServerId)>,
+    key: (u32, ServerId),
+    target: Option<TargetId>,
+) -> Result<()> {
+    let entry = QuicServerKey::new(key.0, packet::ServerId::new(key.1));
+    match target {
+        Some(target) => {
+            there.insert(key);
+            maps.set_quic_server(entry, target)
+        }
+        None if there.remove(&key) => maps.remove_quic_server(entry),
+        None => Ok(()),
+    }
+}
+
 fn publish(maps: &mut Maps, forward: u32, slots: &[Slot], chains: &[ChainWord]) -> Result<()> {
     maps.publish_chains(forward, slots.len().ilog2() as u8, slots, chains)
 }
@@ -358,12 +395,13 @@ fn entry_of_listener(listener: model::Listener) -> Listener {
         Affinity::Client => Listener::FLAG_SOURCE_AFFINITY,
     };
     let tunnels = if listener.leaves_tunnels { Listener::FLAG_LEAVES_TUNNELS } else { 0 };
+    let quic = if listener.is_quic { Listener::FLAG_QUIC } else { 0 };
     Listener {
         forward: listener.forward,
         counter: listener.counter,
         idle: listener.idle,
         tracking,
-        flags: affinity | tunnels,
+        flags: affinity | tunnels | quic,
     }
 }
 

@@ -9,7 +9,8 @@ use lb_userspace::model::Prefix;
 
 use crate::model::packet::{TCP, UDP};
 use crate::model::{
-    Affinity, Counters, Ends, FlowTable, Fragments, Listener, NextHop, Node, Policy, Table, Target, Tracking,
+    Affinity, Counters, Ends, FlowTable, Fragments, Listener, NextHop, Node, Policy, ServerId, Table, Target,
+    Tracking,
 };
 
 /// Target ids are 1 to this.
@@ -22,6 +23,8 @@ pub(super) const COUNTERS: u16 = 16;
 pub(super) const FLOW_SETS_LOG2: u8 = 3;
 /// Binary logarithm of the fragment table's sets: few, too.
 pub(super) const FRAGMENT_SETS_LOG2: u8 = 2;
+/// Server ids that may name a target; behind all forward actions they fit the loaded map.
+const SERVER_IDS: u64 = 6;
 /// Test frames come in by the loopback interface.
 const INTERFACE: u32 = 1;
 /// Ports that listeners have; clients try them all.
@@ -72,6 +75,7 @@ pub(super) fn node(random: &mut Rng, realm: &Realm) -> Node {
         // They come with the flows, some of whose clients they name.
         policies: BTreeMap::new(),
         tables,
+        quic_servers: quic_servers(random),
         targets: targets(random),
         flows: FlowTable::new(FLOW_SETS_LOG2),
         fragments: Fragments::new(FRAGMENT_SETS_LOG2),
@@ -118,7 +122,26 @@ fn targets(random: &mut Rng) -> BTreeMap<TargetId, Target> {
     targets
 }
 
+/// Behind every forward action most server ids name a target, another behind each.
+fn quic_servers(random: &mut Rng) -> BTreeMap<(u32, ServerId), TargetId> {
+    let keys = (1..=FORWARDS).flat_map(|forward| (1..=SERVER_IDS).map(move |at| (forward, numbered(at))));
+    let mut servers: BTreeMap<_, _> = keys.map(|key| (key, TargetId(random.u16(1..=TARGETS)))).collect();
+    servers.retain(|_, _| random.u8(..4) > 0);
+    servers
+}
+
+/// One of the server ids that may name a target.
+pub(super) fn server_id(random: &mut Rng) -> ServerId {
+    numbered(random.u64(1..=SERVER_IDS))
+}
+
+/// Different in every byte.
+fn numbered(at: u64) -> ServerId {
+    (at * 0x0123_4567_89ab_cdef).to_be_bytes()
+}
+
 fn listener(random: &mut Rng, protocol: u8) -> Listener {
+    let is_quic = protocol == UDP && random.u8(..3) > 0;
     Listener {
         forward: random.u32(1..=FORWARDS),
         counter: random.u16(..COUNTERS),
@@ -129,7 +152,8 @@ fn listener(random: &mut Rng, protocol: u8) -> Listener {
             _ => Tracking::Changed,
         },
         affinity: if random.u8(..4) == 0 { Affinity::Client } else { Affinity::Flow },
-        leaves_tunnels: random.u8(..4) == 0,
+        leaves_tunnels: !is_quic && random.u8(..4) == 0,
+        is_quic,
     }
 }
 
