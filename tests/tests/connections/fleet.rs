@@ -270,7 +270,9 @@ fn configuration_of(lab: &Lab, members: &[Member], layout: Layout) -> Value {
     let mut group = configuration::target_group(NAME, "TCP", echo::PORT, &[]);
     group["encapsulation"] = layout.encapsulation.into();
     group["draining_seconds"] = DRAINING.as_secs().into();
-    group["idle_timeout_seconds"] = 60.into();
+    // Longer than a crowd waits for an echo: TCP's retransmissions back off to many seconds where a flood fills the
+    // wire, and a flow that is silent for the idle time-out is forgotten.
+    group["idle_timeout_seconds"] = 240.into();
     // Patient, so that neither a busy machine nor the losses of a flooded wire make a target unhealthy.
     group["health_check"]["interval_seconds"] = 2.into();
     group["health_check"]["timeout_seconds"] = 2.into();
