@@ -22,9 +22,7 @@ pub fn choose_target<M: Mode, A: Addresses>(
     settings: &Settings,
     hash: FlowHash,
 ) -> Result<TargetId, Exit> {
-    if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
-        return Err(Reason::AlreadyEncapsulated.into());
-    }
+    refuse_tunnel(flow, listener)?;
     martian::refuse(&flow.addresses)?;
     slot::choose_target::<M>(listener, settings, place(listener, settings, flow, hash), hash, segment)
 }
@@ -39,11 +37,18 @@ pub fn peek_target<M: Mode, A: Addresses>(
     settings: &Settings,
     hash: FlowHash,
 ) -> Result<TargetId, Exit> {
-    if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
-        return Err(Reason::AlreadyEncapsulated.into());
-    }
+    refuse_tunnel(flow, listener)?;
     martian::refuse(reporter)?;
     slot::peek_target::<M>(listener, settings, place(listener, settings, flow, hash), hash)
+}
+
+/// Leaves a GUE packet alone where the listener does.
+#[inline(always)]
+pub fn refuse_tunnel<A: Addresses>(flow: &Flow<A>, listener: &Listener) -> Result<(), Reason> {
+    if listener.has(Listener::FLAG_LEAVES_TUNNELS) && is_tunnel(flow) {
+        return Err(Reason::AlreadyEncapsulated);
+    }
+    Ok(())
 }
 
 /// The hash whose top bits choose the flow's slot: the flow's own, or its client's.

@@ -296,6 +296,7 @@ fn forward_quic<M: Mode, V: Version>(
     M::note(|trace| trace.listener(&listener, hash));
     let id = match quic::route::<V>(packet.frame(), &listener) {
         Route::Target(id) => {
+            attributes::refuse_tunnel(&flow, &listener)?;
             martian::refuse(&datagram.addresses)?;
             M::note(|trace| trace.server_id());
             id

@@ -152,7 +152,7 @@ fn listener(random: &mut Rng, protocol: u8) -> Listener {
             _ => Tracking::Changed,
         },
         affinity: if random.u8(..4) == 0 { Affinity::Client } else { Affinity::Flow },
-        leaves_tunnels: !is_quic && random.u8(..4) == 0,
+        leaves_tunnels: random.u8(..4) == 0,
         is_quic,
     }
 }

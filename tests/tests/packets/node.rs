@@ -51,6 +51,8 @@ pub const ALLOWED_QUIC: u16 = 31;
 pub const ALLOWED_ANY_UDP: u16 = 32;
 /// Port 82 of VIP 9, TCP: new flows are counted.
 pub const LIMITED: u16 = 33;
+/// A QUIC listener that leaves GUE alone, as one of any port does.
+const QUIC_LEAVING_TUNNELS: u16 = 34;
 
 /// The forward action of all listeners but one.
 const FORWARD: u32 = 1;
@@ -253,13 +255,14 @@ impl Node {
 }
 
 /// VIP, protocol, port and counter of each listener.
-const LISTENERS: [(u8, u8, u16, u16); 19] = [
+const LISTENERS: [(u8, u8, u16, u16); 20] = [
     (1, 6, 80, TCP),
     (1, 17, 80, UDP),
     (1, 17, 81, UDP_ALWAYS),
     (1, 17, 82, UDP_NEVER),
     (1, 17, 83, UDP_BRIEF),
     (1, 6, 90, NO_TABLE),
+    (1, 17, 6080, QUIC_LEAVING_TUNNELS),
     (2, 6, 0, WILDCARD),
     (2, 6, 80, EXACT),
     (7, 17, 443, QUIC),
@@ -286,6 +289,7 @@ fn listener(counter: u16) -> Listener {
         QUIC | QUIC_ALWAYS | QUIC_NEVER => Listener::FLAG_QUIC,
         AFFINITY => Listener::FLAG_SOURCE_AFFINITY,
         ANY_UDP => Listener::FLAG_LEAVES_TUNNELS,
+        QUIC_LEAVING_TUNNELS => Listener::FLAG_QUIC | Listener::FLAG_LEAVES_TUNNELS,
         ALLOWED | LIMITED => Listener::FLAG_POLICY,
         ALLOWED_QUIC => Listener::FLAG_POLICY | Listener::FLAG_QUIC,
         ALLOWED_ANY_UDP => Listener::FLAG_POLICY | Listener::FLAG_LEAVES_TUNNELS,

@@ -141,6 +141,12 @@ impl Shapes {
             self.refused("named, no next hop", self.stable(), &naming(Role::Unreachable), Reason::NoNextHop),
             self.case("named, but dead", self.stable(), &naming(Role::Dead), self.one),
             self.ageless("named, but dead", &naming(Role::Dead)),
+            self.refused(
+                "named, but in a tunnel's place",
+                self.stable(),
+                &packet.with_vip(1).with_port(6080),
+                Reason::AlreadyEncapsulated,
+            ),
             self.case(
                 "named by nine bytes",
                 self.stable(),
