@@ -71,10 +71,10 @@ impl SyntheticFlow {
         self.number as u16
     }
 
-    /// The VIP of an IPv4 flow.
+    /// The VIP of an IPv4 flow: in 172.16.0.0/12, so that no client has its address.
     #[inline(always)]
     pub fn ipv4_vip(self) -> u32 {
-        0x0ac8_0000 + self.vip
+        0xac10_0000 + self.vip
     }
 
     /// The VIP of an IPv6 flow.
