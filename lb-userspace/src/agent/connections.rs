@@ -4,7 +4,7 @@
 //! connections to the VIPs that it asks for, and nothing else; who is not a node is told nothing. The kernel lists
 //! its sockets through netlink (sock_diag(7)), which needs no privilege.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
+use super::ports::{PortMapping, Protocol};
 use crate::presence::connections::{
     Connection, Listener, MOST_CONNECTIONS, PORT, QUESTION_HEAD, Status, answer, listeners, listeners_length,
 };
@@ -40,11 +41,20 @@ impl Drop for ConnectionsServer {
     }
 }
 
-/// Serves `nodes` on all of the host's addresses.
+/// What listeners' ports are on this host, from here to there: (VIP, port of the server) to the listener's port.
+type Translated = BTreeMap<(IpAddr, u16), u16>;
+
+/// Serves `nodes` on all of the host's addresses. Connections to a translated port are told under the listener's.
 ///
 /// # Errors
 /// If the port is taken and stays so: an agent that has just ended may hold it for a moment.
-pub(super) async fn serve(nodes: BTreeSet<IpAddr>) -> anyhow::Result<ConnectionsServer> {
+pub(super) async fn serve(
+    nodes: BTreeSet<IpAddr>,
+    ports: &BTreeSet<PortMapping>,
+) -> anyhow::Result<ConnectionsServer> {
+    let ports = ports.iter().filter(|mapping| mapping.protocol == Protocol::Tcp);
+    let translated: Translated =
+        ports.map(|mapping| ((mapping.vip, mapping.target_port), mapping.listener_port)).collect();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let listener = loop {
         match listen() {
@@ -59,7 +69,7 @@ pub(super) async fn serve(nodes: BTreeSet<IpAddr>) -> anyhow::Result<Connections
             "listening on TCP port {PORT}, where nodes ask for connections: does another program have it?"
         )
     })?;
-    let task = tokio::spawn(accept(listener, Arc::new(nodes))).abort_handle();
+    let task = tokio::spawn(accept(listener, Arc::new(nodes), Arc::new(translated))).abort_handle();
     Ok(ConnectionsServer { task })
 }
 
@@ -71,7 +81,7 @@ fn listen() -> anyhow::Result<TcpListener> {
     Ok(TcpListener::from_std(any)?)
 }
 
-async fn accept(listener: TcpListener, nodes: Arc<BTreeSet<IpAddr>>) {
+async fn accept(listener: TcpListener, nodes: Arc<BTreeSet<IpAddr>>, translated: Arc<Translated>) {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let (stream, from) = match listener.accept().await {
@@ -86,10 +96,10 @@ async fn accept(listener: TcpListener, nodes: Arc<BTreeSet<IpAddr>>) {
             debug!("{from} is not a node, so it is told nothing of connections");
             continue;
         }
-        let turns = Arc::clone(&turns);
+        let (turns, translated) = (Arc::clone(&turns), Arc::clone(&translated));
         tokio::spawn(async move {
             let _turn = turns.acquire_owned().await;
-            match tokio::time::timeout(TIMEOUT, attend(stream)).await {
+            match tokio::time::timeout(TIMEOUT, attend(stream, translated)).await {
                 Ok(Ok(told)) => debug!("{from} was told of {told} connections"),
                 Ok(Err(problem)) => debug!("{from}: {problem:#}"),
                 Err(_) => debug!("{from} did not ask, or did not take the answer, within {TIMEOUT:?}"),
@@ -99,13 +109,13 @@ async fn accept(listener: TcpListener, nodes: Arc<BTreeSet<IpAddr>>) {
 }
 
 /// Answers one question; how many connections were told.
-async fn attend(mut stream: TcpStream) -> anyhow::Result<usize> {
+async fn attend(mut stream: TcpStream, translated: Arc<Translated>) -> anyhow::Result<usize> {
     let mut head = [0; QUESTION_HEAD];
     stream.read_exact(&mut head).await.context("reading the question")?;
     let mut bytes = vec![0; listeners_length(&head)?];
     stream.read_exact(&mut bytes).await.context("reading the question's listeners")?;
     let wanted: BTreeSet<Listener> = listeners(&bytes).into_iter().collect();
-    let found = tokio::task::spawn_blocking(move || connections_to(&wanted)).await?;
+    let found = tokio::task::spawn_blocking(move || connections_to(&wanted, &translated)).await?;
     let (status, found) = match found {
         Ok(found) if found.len() > MOST_CONNECTIONS => (Status::TooMany, Vec::new()),
         Ok(found) => (Status::Complete, found),
@@ -120,19 +130,27 @@ async fn attend(mut stream: TcpStream) -> anyhow::Result<usize> {
 }
 
 /// This host's connections to `wanted`.
-fn connections_to(wanted: &BTreeSet<Listener>) -> anyhow::Result<Vec<Connection>> {
+fn connections_to(wanted: &BTreeSet<Listener>, translated: &Translated) -> anyhow::Result<Vec<Connection>> {
     let mut found = Vec::new();
     for family in [Family::V4, Family::V6] {
         let is_wanted = |local: SocketAddr| {
             wanted.contains(&(local.ip(), local.port())) || wanted.contains(&(local.ip(), 0))
         };
-        for_each_connection(family, |connection| {
+        for_each_connection(family, |mut connection| {
+            connection.local = as_clients_see_it(connection.local, translated);
             if is_wanted(connection.local) && found.len() <= MOST_CONNECTIONS {
                 found.push(connection);
             }
         })?;
     }
     Ok(found)
+}
+
+fn as_clients_see_it(mut local: SocketAddr, translated: &Translated) -> SocketAddr {
+    if let Some(port) = translated.get(&(local.ip(), local.port())) {
+        local.set_port(*port);
+    }
+    local
 }
 
 /// A socket's version of IP. IPv4 connections of an IPv6 socket are listed with IPv6, their addresses mapped.
@@ -251,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn a_translated_port_is_told_as_clients_see_it() {
+        let vip: IpAddr = "10.200.1.1".parse().unwrap();
+        let translated = Translated::from([((vip, 8080), 80)]);
+        let told = |port| as_clients_see_it((vip, port).into(), &translated).port();
+        assert_eq!((told(8080), told(443)), (80, 443));
+        let other: IpAddr = "10.200.1.2".parse().unwrap();
+        assert_eq!(as_clients_see_it((other, 8080).into(), &translated).port(), 8080);
+    }
+
+    #[test]
     fn sockets_of_both_versions_are_read() {
         let v4 = diag(Family::V4, [&[10, 200, 1, 1], &[10, 201, 0, 2]], [80, 40000]);
         let mapped = |last: [u8; 4]| [&[0; 10][..], &[0xff, 0xff], &last].concat();
@@ -278,9 +306,9 @@ mod tests {
         let local = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(local).unwrap();
         let (_accepted, _) = listener.accept().unwrap();
-        let found = connections_to(&[(local.ip(), local.port())].into()).unwrap();
+        let found = connections_to(&[(local.ip(), local.port())].into(), &Translated::new()).unwrap();
         assert_eq!(found, [Connection { client: client.local_addr().unwrap(), local }]);
-        let any = connections_to(&[(local.ip(), 0)].into()).unwrap();
+        let any = connections_to(&[(local.ip(), 0)].into(), &Translated::new()).unwrap();
         assert!(any.contains(&found[0]));
     }
 }

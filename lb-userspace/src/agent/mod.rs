@@ -161,7 +161,7 @@ impl Agent<'_> {
         claim.hold(self.directory, self.netlink).await?;
         let reporter = Arc::new(Reporter::new(configuration, attached.reports.clone(), program.counters()?));
         let _servers = serve_reports(&reporter, configuration, self.directory).await?;
-        let _connections = connections::serve(configuration.nodes.clone()).await?;
+        let _connections = connections::serve(configuration.nodes.clone(), &configuration.ports).await?;
         info!("agent ready: {}", reporter.summary());
         let ending = self.follow(configuration, &mut host, &mut changes, &reporter, commands).await?;
         info!("agent ends: {}", reporter.counted());
