@@ -1,7 +1,7 @@
 //! Packets that are too big for the way to their target: the sender is told which size fits.
 //!
-//! The answer is made of the packet itself: its tail, with all further buffers, is cut behind the quote, and the answer's headers go between
-//! the link-layer header, which is turned, and the quoted packet.
+//! The answer is made of the packet itself: its tail, with all further buffers, is cut behind the quote, and the
+//! answer's headers go between the link-layer header, which is turned, and the quoted packet.
 
 use lb_common::{
     checksum::fold_memory_words,
