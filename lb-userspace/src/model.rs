@@ -6,17 +6,25 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+mod health_check;
+mod minimum_healthy;
 mod policy;
 
+pub use health_check::{CheckPort, HealthCheck, Probe, StatusCodes};
+pub use minimum_healthy::{MinimumHealthy, Threshold};
 pub use policy::{
     AllowList, AllowRule, AllowedSources, NewFlowLimits, Policy, Prefix, RulePorts, RuleProtocol, SourceLimit,
 };
 
 /// Everything the operator wants of one node.
+///
+/// Load balancers and target groups are shared: an owner who changes one of a thousand leaves the others' pointers
+/// as they are, and equality, which is by pointer first, then costs next to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     /// This machine.
@@ -24,9 +32,9 @@ pub struct Desired {
     /// Where Prometheus metrics are served (`GET /metrics`), if anywhere.
     pub metrics_address: Option<SocketAddr>,
     /// The load balancers by name.
-    pub load_balancers: BTreeMap<String, LoadBalancer>,
+    pub load_balancers: BTreeMap<String, Arc<LoadBalancer>>,
     /// The target groups by name; every `forward` of a listener names one of these.
-    pub target_groups: BTreeMap<String, TargetGroup>,
+    pub target_groups: BTreeMap<String, Arc<TargetGroup>>,
 }
 
 /// The machine that runs the balancer.
@@ -59,6 +67,8 @@ pub enum Oversized {
 pub struct LoadBalancer {
     /// The addresses that clients connect to; each belongs to one load balancer only.
     pub vips: Vec<IpAddr>,
+    /// The zones of those VIPs that are one zone's: only its nodes announce them. The others are every zone's.
+    pub vip_zones: BTreeMap<IpAddr, String>,
     /// What is served on every one of the VIPs; no two take packets of one transport protocol and port.
     pub listeners: Vec<Listener>,
     /// Whom the listeners serve; none is everybody.
@@ -68,7 +78,7 @@ pub struct LoadBalancer {
 /// (VIP, protocol, port) with its default action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// What it serves; its target groups have the same.
+    /// What it serves; its target groups serve that too ([`Protocol::is_served_by`]).
     pub protocol: Protocol,
     /// The port, or every port that has no listener of its own.
     pub port: ListenerPort,
@@ -76,6 +86,9 @@ pub struct Listener {
     pub forward: ForwardAction,
     /// How many new flows it takes; limits are TCP listeners' only.
     pub limits: NewFlowLimits,
+    /// How long a flow of this TCP listener lives without a packet, 60 to 6000 s; none is what the target groups
+    /// say.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// The port of a listener.
@@ -128,6 +141,17 @@ impl Protocol {
         !matches!(self, Protocol::Tcp)
     }
 
+    /// Whether a listener of this protocol may forward to a target group of `group`: to its own, and to TCP_UDP
+    /// where that has all that the listener takes. QUIC is not UDP here: its targets have server ids.
+    pub const fn is_served_by(self, group: Protocol) -> bool {
+        match group {
+            Protocol::Tcp => matches!(self, Protocol::Tcp),
+            Protocol::Udp => matches!(self, Protocol::Udp),
+            Protocol::TcpUdp => matches!(self, Protocol::Tcp | Protocol::Udp | Protocol::TcpUdp),
+            Protocol::Quic => matches!(self, Protocol::Quic),
+        }
+    }
+
     /// Whether a packet could be for both.
     pub const fn overlaps(self, other: Protocol) -> bool {
         self.has_tcp() && other.has_tcp() || self.has_udp() && other.has_udp()
@@ -164,15 +188,22 @@ pub struct WeightedTargetGroup {
 pub struct TargetGroup {
     /// The protocol that its listeners must have.
     pub protocol: Protocol,
-    /// The port that its targets serve, 1 to 65535. Direct server return keeps the destination port, so this
-    /// equals the port of every listener (but an `any` one) that forwards here.
+    /// The port that its targets serve where they don't say otherwise, 1 to 65535. Direct server return keeps the
+    /// destination port: where it differs from a listener's, the targets' agents translate.
     pub port: u16,
     /// How packets travel to the targets.
     pub encapsulation: Encapsulation,
     /// How targets are checked.
-    pub health_check: HealthCheck,
-    /// How long a removed target keeps its established flows: 0 to 3600 s.
+    pub health_check: Arc<HealthCheck>,
+    /// How many targets must be healthy, and what follows where fewer are.
+    pub minimum_healthy: MinimumHealthy,
+    /// What becomes of the established flows of a target whose checks fail.
+    pub unhealthy_flows: UnhealthyFlows,
+    /// How long a removed target keeps its established flows for certain: 0 to 3600 s.
     pub draining: Duration,
+    /// Whether the flows that a removed target has left when its draining time ends are cut; if not, they live on
+    /// until they are idle.
+    pub terminates_on_deregistration: bool,
     /// How long a flow lives without a packet (of a TCP_UDP group a TCP one): 60 to 6000 s with TCP, 10 to
     /// 6000 s without.
     pub idle_timeout: Duration,
@@ -205,6 +236,8 @@ pub struct Target {
     pub weight: u16,
     /// The failure domain it is in.
     pub zone: String,
+    /// The port that it serves, 1 to 65535.
+    pub port: u16,
     /// What it writes into the connection ids that it gives out: every target of a QUIC group has one, which no
     /// other target has that a listener of it can reach; others have none.
     pub quic_server_id: Option<QuicServerId>,
@@ -241,6 +274,18 @@ pub enum Stickiness {
     SourceIp,
 }
 
+/// What becomes of the established flows of a target whose checks fail. New ones it never gets, unless its group
+/// fails open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnhealthyFlows {
+    /// They are lost at once: other targets get their packets, and reset them.
+    #[default]
+    Terminate,
+    /// They stay for so long, 0 to 360,000 s, as long as the target answers them: it is `unhealthy.draining`. Then
+    /// they are lost.
+    Drain(Duration),
+}
+
 /// How a packet travels from a node to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -261,58 +306,6 @@ pub enum UdpTracking {
     Always,
     /// No flow is remembered: a change of the table moves flows at once.
     Never,
-}
-
-/// How a target group's targets are checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// What is sent, and what must come back.
-    pub probe: Probe,
-    /// The port that is checked, 1 to 65535.
-    pub port: u16,
-    /// From the start of one check to the start of the next: 1 to 300 s.
-    pub interval: Duration,
-    /// How long an answer may take: 1 to 120 s, never longer than the interval.
-    pub timeout: Duration,
-    /// Passed checks in a row that make an unhealthy target healthy: 1 to 10.
-    pub healthy_threshold: u8,
-    /// Failed checks in a row that make a target unhealthy: 1 to 10.
-    pub unhealthy_threshold: u8,
-}
-
-/// The question that a health check asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// A TCP connection that is established and closed again.
-    Tcp,
-    /// `GET path` over HTTP/1.1; the answer's status code must be one of `matcher`.
-    Http {
-        /// Origin-form request target, starts with `/`.
-        path: String,
-        /// Status codes that pass.
-        matcher: StatusCodes,
-    },
-}
-
-/// HTTP status codes as inclusive ranges: `200`, `200-399`, `200,202-204`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusCodes(pub Vec<(u16, u16)>);
-
-impl StatusCodes {
-    /// Whether `code` is in one of the ranges.
-    pub fn contains(&self, code: u16) -> bool {
-        self.0.iter().any(|(first, last)| (*first..=*last).contains(&code))
-    }
-}
-
-impl std::fmt::Display for StatusCodes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, (first, last)) in self.0.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            if first == last { write!(f, "{comma}{first}")? } else { write!(f, "{comma}{first}-{last}")? }
-        }
-        Ok(())
-    }
 }
 
 /// A target's name in the whole node: the same address in two target groups is two targets, with a health

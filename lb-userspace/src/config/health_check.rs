@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cursor::{At, Fields};
-use crate::model::{HealthCheck, Probe, StatusCodes};
+use crate::model::{CheckPort, HealthCheck, Probe, StatusCodes};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,12 +18,9 @@ enum ProbeProtocol {
     Http,
 }
 
-/// The section, or the default check if it was left out. `group_port` is the traffic port, if that could be
-/// read.
-pub(super) fn read(section: Option<At>, group_port: Option<u16>) -> Option<HealthCheck> {
-    let Some(at) = section else {
-        return default(group_port?);
-    };
+/// The section, or the default check if it was left out.
+pub(super) fn read(section: Option<At>) -> Option<HealthCheck> {
+    let Some(at) = section else { return Some(default()) };
     let fields = at.fields(&[
         "protocol",
         "port",
@@ -35,7 +32,7 @@ pub(super) fn read(section: Option<At>, group_port: Option<u16>) -> Option<Healt
         "unhealthy_threshold",
     ])?;
     let probe = probe(&fields);
-    let port = fields.optional("port").map_or(group_port, |at| port(&at, group_port));
+    let port = fields.optional("port").map_or(Some(CheckPort::Traffic), |at| port(&at));
     let interval = fields.optional("interval_seconds").map_or(Some(INTERVAL), |at| at.seconds(1..=300));
     let timeout = timeout(&fields, interval);
     let threshold = |name, default| fields.optional(name).map_or(Some(default), |at| at.number(1..=10));
@@ -51,15 +48,15 @@ pub(super) fn read(section: Option<At>, group_port: Option<u16>) -> Option<Healt
     })
 }
 
-fn default(port: u16) -> Option<HealthCheck> {
-    Some(HealthCheck {
+fn default() -> HealthCheck {
+    HealthCheck {
         probe: Probe::Tcp,
-        port,
+        port: CheckPort::Traffic,
         interval: INTERVAL,
         timeout: TIMEOUT,
         healthy_threshold: HEALTHY_THRESHOLD,
         unhealthy_threshold: UNHEALTHY_THRESHOLD,
-    })
+    }
 }
 
 fn probe(fields: &Fields) -> Option<Probe> {
@@ -84,11 +81,12 @@ fn tcp_probe(fields: &Fields) -> Option<Probe> {
     http_only.iter().all(Option::is_none).then_some(Probe::Tcp)
 }
 
-fn port(at: &At, group_port: Option<u16>) -> Option<u16> {
+fn port(at: &At) -> Option<CheckPort> {
     if at.is_text("traffic-port") {
-        return group_port;
+        return Some(CheckPort::Traffic);
     }
     at.number_expecting(1..=u16::MAX, "a whole number from 1 to 65535 or \"traffic-port\"")
+        .map(CheckPort::Port)
 }
 
 fn timeout(fields: &Fields, interval: Option<Duration>) -> Option<Duration> {

@@ -58,7 +58,7 @@ fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, 
     let key = protocol.zip(port);
     let complete = || {
         let (protocol, port) = key?;
-        Some(Listener { protocol, port, forward: forward?, limits: limits? })
+        Some(Listener { protocol, port, forward: forward?, limits: limits?, idle_timeout: None })
     };
     (key, complete())
 }

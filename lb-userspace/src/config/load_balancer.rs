@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::cursor::At;
 use super::target_group::Groups;
@@ -13,7 +14,7 @@ pub(super) struct LoadBalancers {
     /// Every VIP with its path.
     pub(super) vips: BTreeMap<IpAddr, String>,
     /// All load balancers by name, if nothing is wrong with any.
-    pub(super) complete: Option<BTreeMap<String, LoadBalancer>>,
+    pub(super) complete: Option<BTreeMap<String, Arc<LoadBalancer>>>,
 }
 
 /// Reads the list; `groups` are what its listeners can forward to, if that could be read.
@@ -34,7 +35,9 @@ pub(super) fn read_all(at: &At, groups: Option<&Groups>) -> Option<LoadBalancers
             );
         }
         match (&mut complete, name, load_balancer) {
-            (Some(complete), Some(name), Some(load_balancer)) => drop(complete.insert(name, load_balancer)),
+            (Some(complete), Some(name), Some(load_balancer)) => {
+                complete.insert(name, Arc::new(load_balancer));
+            }
             _ => complete = None,
         }
     }
@@ -58,7 +61,7 @@ fn read(
         if let Some(list) = &allow {
             allow::check(&fields.at("allow"), list, &listeners)?;
         }
-        Some(LoadBalancer { vips, listeners, allow })
+        Some(LoadBalancer { vips, vip_zones: BTreeMap::new(), listeners, allow })
     };
     (name, complete())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{At, Fields};
@@ -9,7 +10,8 @@ use super::json::Quoted;
 use super::nearest::nearest;
 use super::{address, health_check, name, quic_server_id};
 use crate::model::{
-    Encapsulation, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup, UdpTracking,
+    Encapsulation, MinimumHealthy, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup,
+    UdpTracking, UnhealthyFlows,
 };
 
 /// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
@@ -75,11 +77,11 @@ impl Groups {
     }
 
     /// All groups, if nothing is wrong with any.
-    pub(super) fn complete(self) -> Option<BTreeMap<String, TargetGroup>> {
+    pub(super) fn complete(self) -> Option<BTreeMap<String, Arc<TargetGroup>>> {
         if self.any_unnamed {
             return None;
         }
-        self.by_name.into_iter().map(|(name, group)| Some((name, group.complete?))).collect()
+        self.by_name.into_iter().map(|(name, group)| Some((name, Arc::new(group.complete?)))).collect()
     }
 }
 
@@ -139,7 +141,7 @@ fn read(
     let protocol = protocol(&fields.at("protocol"));
     let port = fields.at("port").number(1..=u16::MAX);
     let stickiness = stickiness(&fields);
-    let targets = targets(&fields.at("targets"), protocol, node_zone, all_targets);
+    let targets = targets(&fields.at("targets"), protocol, port, node_zone, all_targets);
     let quic_server_ids = targets.quic_server_ids;
     let complete = attributes(&fields, protocol, port, stickiness, targets.complete);
     Some((name?, Group { path: at.path().to_owned(), protocol, port, stickiness, quic_server_ids, complete }))
@@ -167,7 +169,7 @@ fn attributes(
     let encapsulation = fields
         .optional("encapsulation")
         .map_or(Some(Encapsulation::Ipip), |at| at.choice(&encapsulations, &[]));
-    let health_check = health_check::read(fields.optional("health_check"), port);
+    let health_check = health_check::read(fields.optional("health_check"));
     let draining =
         fields.optional("draining_seconds").map_or(Some(Duration::from_secs(300)), |at| at.seconds(0..=3600));
     let idle_timeout = idle_timeout(fields, protocol);
@@ -182,8 +184,11 @@ fn attributes(
         protocol: protocol?,
         port: port?,
         encapsulation: encapsulation?,
-        health_check: health_check?,
+        health_check: Arc::new(health_check?),
+        minimum_healthy: MinimumHealthy::default(),
+        unhealthy_flows: UnhealthyFlows::default(),
         draining: draining?,
+        terminates_on_deregistration: protocol?.has_udp(),
         idle_timeout: idle_timeout?,
         udp_idle_timeout: udp_idle_timeout?,
         udp_tracking: udp_tracking?,
@@ -246,6 +251,7 @@ struct Targets {
 fn targets(
     at: &At,
     protocol: Option<Protocol>,
+    group_port: Option<u16>,
     node_zone: Option<&str>,
     all_targets: &mut Vec<(IpAddr, String)>,
 ) -> Targets {
@@ -256,7 +262,7 @@ fn targets(
     let mut first_of = BTreeMap::new();
     let mut targets = Some(BTreeMap::new());
     for (index, item) in items.iter().enumerate() {
-        let (address, target) = target(item, protocol, node_zone, &mut quic_server_ids);
+        let (address, target) = target(item, protocol, group_port, node_zone, &mut quic_server_ids);
         let repeated = address.and_then(|address| first_of.insert(address, index));
         if let (Some(address), Some(earlier)) = (address, repeated) {
             let path = format!("{}.id", item.path());
@@ -277,6 +283,7 @@ fn targets(
 fn target(
     at: &At,
     protocol: Option<Protocol>,
+    group_port: Option<u16>,
     node_zone: Option<&str>,
     quic_server_ids: &mut BTreeMap<QuicServerId, String>,
 ) -> (Option<IpAddr>, Option<Target>) {
@@ -287,6 +294,7 @@ fn target(
     let weight = fields.optional("weight").map_or(Some(1), |at| at.number(0..=1000));
     let zone = fields.optional("zone").map_or(node_zone.map(str::to_owned), |at| name::label(&at));
     let quic_server_id = quic_server_id::read(&fields, protocol, quic_server_ids);
-    let target = || Some(Target { weight: weight?, zone: zone?, quic_server_id: quic_server_id? });
+    let target =
+        || Some(Target { weight: weight?, zone: zone?, port: group_port?, quic_server_id: quic_server_id? });
     (address, target())
 }

@@ -36,6 +36,15 @@ pub struct HealthEvent {
     pub decided_at: Instant,
 }
 
+/// How one target is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetCheck {
+    /// The port that is checked: what [`HealthCheck::port`] means for this target.
+    pub port: u16,
+    /// The rest; its `port` is not looked at.
+    pub health_check: Arc<HealthCheck>,
+}
+
 /// One target at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSnapshot {
@@ -69,18 +78,18 @@ impl HealthChecker {
     /// and restarts those that changed, whose targets keep their state while the thresholds count anew.
     ///
     /// Must be called within a tokio runtime with I/O and time.
-    pub fn reconcile(&mut self, wanted: &BTreeMap<TargetKey, HealthCheck>) {
+    pub fn reconcile(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
         self.checks.retain(|target, _| wanted.contains_key(target));
-        for (target, health_check) in wanted {
+        for (target, check) in wanted {
             match self.checks.get_mut(target) {
-                Some(running) if *running.health_check == *health_check => {}
+                Some(running) if running.check == *check => {}
                 Some(running) => {
                     let watched = Arc::clone(&running.watched);
-                    *running = RunningCheck::start(target, health_check, watched, &self.rim);
+                    *running = RunningCheck::start(target, check, watched, &self.rim);
                 }
                 None => {
                     let watched = Arc::new(Watched::new());
-                    let running = RunningCheck::start(target, health_check, watched, &self.rim);
+                    let running = RunningCheck::start(target, check, watched, &self.rim);
                     self.checks.insert(target.clone(), running);
                 }
             }
@@ -118,30 +127,24 @@ struct Rim {
 /// The task of one target; dropping it ends the task, and nothing of it is told any more.
 #[derive(Debug)]
 struct RunningCheck {
-    health_check: Arc<HealthCheck>,
+    check: TargetCheck,
     watched: Arc<Watched>,
     era: Era,
     task: AbortHandle,
 }
 
 impl RunningCheck {
-    fn start(
-        target: &TargetKey,
-        health_check: &HealthCheck,
-        watched: Arc<Watched>,
-        rim: &Rim,
-    ) -> RunningCheck {
-        let health_check = Arc::new(health_check.clone());
+    fn start(target: &TargetKey, check: &TargetCheck, watched: Arc<Watched>, rim: &Rim) -> RunningCheck {
         let era = watched.begin_era();
         let watch = Watch {
             target: target.clone(),
-            health_check: Arc::clone(&health_check),
+            check: check.clone(),
             era,
             watched: Arc::clone(&watched),
             rim: rim.clone(),
         };
         let task = tokio::spawn(watch.run()).abort_handle();
-        RunningCheck { health_check, watched, era, task }
+        RunningCheck { check: check.clone(), watched, era, task }
     }
 }
 
@@ -156,7 +159,7 @@ impl Drop for RunningCheck {
 /// What a target's task knows.
 struct Watch {
     target: TargetKey,
-    health_check: Arc<HealthCheck>,
+    check: TargetCheck,
     watched: Arc<Watched>,
     era: Era,
     rim: Rim,
@@ -165,7 +168,7 @@ struct Watch {
 impl Watch {
     async fn run(self) {
         let mut random = fastrand::Rng::new();
-        let mut start = Instant::now() + schedule::first_delay(self.health_check.interval, &mut random);
+        let mut start = Instant::now() + schedule::first_delay(self.check.health_check.interval, &mut random);
         let mut could_ask = true;
         loop {
             tokio::time::sleep_until(start.into()).await;
@@ -173,21 +176,21 @@ impl Watch {
             let ended = Instant::now();
             could_ask = self.tell_whether_asked(could_ask, &outcome);
             self.take_in(&outcome, ended);
-            start = schedule::next_start(started, ended, self.health_check.interval, &mut random);
+            start = schedule::next_start(started, ended, self.check.health_check.interval, &mut random);
         }
     }
 
     /// When the check began, and how it ended.
     async fn check(&self) -> (Instant, Outcome) {
         let _permit = self.rim.permits.acquire().await.expect("the semaphore is never closed");
-        let target = SocketAddr::new(self.target.address, self.health_check.port);
+        let target = SocketAddr::new(self.target.address, self.check.port);
         let started = Instant::now();
         // Boxed, so that a waiting task does not carry the room for a connection's state.
-        (started, Box::pin(probe::check(target, &self.health_check)).await)
+        (started, Box::pin(probe::check(target, &self.check.health_check)).await)
     }
 
     fn take_in(&self, outcome: &Outcome, decided_at: Instant) {
-        let thresholds = Thresholds::from(&*self.health_check);
+        let thresholds = Thresholds::from(&*self.check.health_check);
         self.watched.record(self.era, outcome, decided_at, thresholds, |Transition { from, status }| {
             if from == status.state {
                 debug!(target_key = %self.target, "target is still {status}");
@@ -217,7 +220,7 @@ impl Watch {
 mod tests {
     use super::*;
     use crate::health::{HealthState, Reason};
-    use crate::model::{Probe, StatusCodes};
+    use crate::model::{CheckPort, Probe, StatusCodes};
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
     use std::time::Duration;
@@ -257,7 +260,7 @@ mod tests {
             let matcher = StatusCodes(vec![(200, 399)]);
             HealthCheck {
                 probe: Probe::Http { path: "/".to_owned(), matcher },
-                port: self.port,
+                port: CheckPort::Port(self.port),
                 interval: Duration::from_millis(20),
                 timeout: Duration::from_secs(5),
                 healthy_threshold: 2,
@@ -270,8 +273,12 @@ mod tests {
         TargetKey { target_group: target_group.to_owned(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
-    fn wanted<const N: usize>(checks: [(&str, HealthCheck); N]) -> BTreeMap<TargetKey, HealthCheck> {
-        checks.into_iter().map(|(group, health_check)| (key(group), health_check)).collect()
+    fn wanted<const N: usize>(checks: [(&str, HealthCheck); N]) -> BTreeMap<TargetKey, TargetCheck> {
+        let check = |health_check: HealthCheck| TargetCheck {
+            port: health_check.port.of(1),
+            health_check: Arc::new(health_check),
+        };
+        checks.into_iter().map(|(group, health_check)| (key(group), check(health_check))).collect()
     }
 
     /// The next event in which a target of `state` is told.
@@ -379,7 +386,10 @@ mod tests {
     async fn a_target_that_never_answers_delays_no_other() {
         let server = Server::start(200).await;
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let silent = HealthCheck { port: silent.local_addr().unwrap().port(), ..server.health_check() };
+        let silent = HealthCheck {
+            port: CheckPort::Port(silent.local_addr().unwrap().port()),
+            ..server.health_check()
+        };
         let (mut checker, mut events) = HealthChecker::new();
         let silent = HealthCheck { timeout: 2 * DEADLINE, ..silent };
         checker.reconcile(&wanted([("silent", silent), ("web", server.health_check())]));

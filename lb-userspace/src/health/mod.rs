@@ -11,7 +11,7 @@ pub mod state;
 pub mod status;
 mod watched;
 
-pub use checker::{HealthChecker, HealthEvent, TargetSnapshot};
+pub use checker::{HealthChecker, HealthEvent, TargetCheck, TargetSnapshot};
 pub use state::{Failure, Outcome, TargetHealth, Thresholds, Transition};
 pub use status::{HealthState, HealthStatus, Reason};
 pub use watched::CheckStatistics;

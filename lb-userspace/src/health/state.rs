@@ -72,9 +72,15 @@ pub enum Failure {
         /// The codes that pass.
         matcher: StatusCodes,
     },
-    /// The answer is not HTTP/1.
+    /// The answer is not HTTP.
     #[error("not a valid HTTP answer: {0}")]
     Malformed(String),
+    /// There is no TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The answer is not gRPC's word that the service is well.
+    #[error("gRPC: {0}")]
+    Grpc(String),
 }
 
 impl Failure {
@@ -82,8 +88,8 @@ impl Failure {
     pub fn reason(&self) -> Reason {
         match self {
             Failure::NoConnection(_) | Failure::NoAnswer(_) => Reason::Timeout,
-            Failure::ResponseCode { .. } => Reason::ResponseCodeMismatch,
-            Failure::Connection(_) | Failure::Malformed(_) => Reason::FailedHealthChecks,
+            Failure::ResponseCode { .. } | Failure::Grpc(_) => Reason::ResponseCodeMismatch,
+            Failure::Connection(_) | Failure::Malformed(_) | Failure::Tls(_) => Reason::FailedHealthChecks,
         }
     }
 }

@@ -161,8 +161,9 @@ impl Action {
 }
 
 fn groups_of<'a>(forward: &'a ForwardAction, desired: &'a Desired) -> Vec<(&'a str, &'a TargetGroup, u16)> {
-    let group =
-        |name: &'a str| desired.target_groups.get(name).expect("a parsed action names existing groups");
+    let group = |name: &'a str| -> &'a TargetGroup {
+        desired.target_groups.get(name).expect("a parsed action names existing groups")
+    };
     forward
         .0
         .iter()

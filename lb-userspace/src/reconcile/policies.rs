@@ -38,7 +38,7 @@ fn sources(list: &AllowList, rules: &[usize]) -> AllowedSources {
 
 /// How many prefixes all listeners together need, equal lists counted once.
 pub(super) fn count(desired: &Desired) -> usize {
-    let policies = desired.load_balancers.values().flat_map(of);
+    let policies = desired.load_balancers.values().flat_map(|load_balancer| of(load_balancer));
     let lists: BTreeSet<Arc<AllowedSources>> =
         policies.flat_map(|policy| [policy.tcp, policy.udp]).flatten().collect();
     lists.iter().map(|list| list.0.len()).sum()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lb_common::encapsulation::{Ends, Tunnel, Way};
@@ -20,10 +21,10 @@ use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use super::second_chance::{self, Agents, Keeper};
 use crate::data_plane::Capacity;
-use crate::health::HealthStatus;
+use crate::health::{HealthStatus, TargetCheck};
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, Policy,
-    Protocol, Stickiness, TargetGroup, TargetKey, UdpTracking,
+    Desired, Encapsulation, ForwardAction, Listener, ListenerPort, LoadBalancer, Policy, Protocol,
+    Stickiness, TargetGroup, TargetKey, UdpTracking,
 };
 use crate::next_hop::{NextHop, Resolutions};
 use crate::presence::AgentState;
@@ -269,7 +270,7 @@ impl Reconciler {
 
     /// What the data plane must know of a listener for one transport protocol of it.
     fn listener_value(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> ListenerValue {
-        let groups = listener.forward.0.iter().map(|part| &self.desired.target_groups[&part.target_group]);
+        let groups = listener.forward.0.iter().map(|part| &*self.desired.target_groups[&part.target_group]);
         let idle = |group: &TargetGroup| {
             if protocol == TCP { group.idle_timeout.as_secs() } else { group.udp_idle_timeout.as_secs() }
         };
@@ -314,7 +315,7 @@ impl Reconciler {
     fn room_for_chains(&self, key: &TargetKey) -> u16 {
         let group = self.desired.target_groups.get(&key.target_group);
         match key.address {
-            _ if !group.is_some_and(second_chance::may_have_chains) => 0,
+            _ if !group.is_some_and(|group| second_chance::may_have_chains(group)) => 0,
             IpAddr::V4(_) => Ipv4::CHAIN as u16,
             IpAddr::V6(_) => Ipv6::CHAIN as u16,
         }
@@ -345,11 +346,12 @@ impl Reconciler {
     }
 
     /// The targets to check, each with its check: those of groups that a listener forwards to.
-    pub fn health_checks(&self) -> BTreeMap<TargetKey, HealthCheck> {
+    pub fn health_checks(&self) -> BTreeMap<TargetKey, TargetCheck> {
         let used = self.registry.iter().filter(|(key, _)| self.is_in_use(&key.target_group));
-        used.filter_map(|(key, _)| {
-            let group = self.desired.target_groups.get(&key.target_group)?;
-            Some((key.clone(), group.health_check.clone()))
+        used.filter_map(|(key, record)| {
+            let health_check = &self.desired.target_groups.get(&key.target_group)?.health_check;
+            let port = health_check.port.of(record.port);
+            Some((key.clone(), TargetCheck { port, health_check: Arc::clone(health_check) }))
         })
         .collect()
     }

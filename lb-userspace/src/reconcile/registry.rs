@@ -18,6 +18,8 @@ pub struct Record {
     pub weight: u16,
     /// Its zone.
     pub zone: String,
+    /// The port that it serves.
+    pub port: u16,
     /// How packets travel to it.
     pub encapsulation: Encapsulation,
     /// By what QUIC packets name it; a draining target keeps its own.
@@ -92,6 +94,7 @@ impl Registry {
                 let record = self.record_or_new(key);
                 record.weight = target.weight;
                 record.zone.clone_from(&target.zone);
+                record.port = target.port;
                 record.encapsulation = group.encapsulation;
                 record.quic_server_id = target.quic_server_id;
                 record.draining_until = None;
@@ -133,6 +136,7 @@ impl Registry {
                 id,
                 weight: 0,
                 zone: String::new(),
+                port: 0,
                 encapsulation: Encapsulation::Ipip,
                 quic_server_id: None,
                 draining_until: None,

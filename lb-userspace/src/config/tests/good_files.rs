@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
-    Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer, NewFlowLimits,
-    Node, Oversized, Probe, Protocol, QuicServerId, SecondChance, StatusCodes, Stickiness, Target,
-    TargetGroup, UdpTracking, WeightedTargetGroup,
+    CheckPort, Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer,
+    MinimumHealthy, NewFlowLimits, Node, Oversized, Probe, Protocol, QuicServerId, SecondChance, StatusCodes,
+    Stickiness, Target, TargetGroup, UdpTracking, UnhealthyFlows, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -49,7 +50,7 @@ fn group(fields: &str) -> TargetGroup {
         r#"{{ "node": {{ "name": "lb1", "zone": "a", "interfaces": ["eth0"] }}, "load_balancers": [],
               "target_groups": [ {{ "name": "g", {fields} }} ] }}"#
     );
-    parse("f", &text).map_err(|error| error.to_string()).unwrap().target_groups.remove("g").unwrap()
+    parse("f", &text).map_err(|error| error.to_string()).unwrap().target_groups["g"].as_ref().clone()
 }
 
 #[test]
@@ -57,29 +58,36 @@ fn the_promised_shape_is_taken_as_it_stands() {
     let forward = ForwardAction(vec![WeightedTargetGroup { target_group: "web".into(), weight: 1 }]);
     let web = LoadBalancer {
         vips: vec![address("10.200.1.1"), address("fc00:1::1")],
+        vip_zones: BTreeMap::new(),
         listeners: vec![Listener {
             protocol: Protocol::Tcp,
             port: ListenerPort::Port(80),
             forward,
             limits: NewFlowLimits::default(),
+            idle_timeout: None,
         }],
         allow: None,
     };
-    let targets =
-        BTreeMap::from([(address("10.0.0.1"), Target { weight: 1, zone: "a".into(), quic_server_id: None })]);
+    let targets = BTreeMap::from([(
+        address("10.0.0.1"),
+        Target { weight: 1, zone: "a".into(), port: 80, quic_server_id: None },
+    )]);
     let group = TargetGroup {
         protocol: Protocol::Tcp,
         port: 80,
         encapsulation: Encapsulation::Ipip,
-        health_check: HealthCheck {
+        health_check: Arc::new(HealthCheck {
             probe: Probe::Http { path: "/healthz".into(), matcher: StatusCodes(vec![(200, 399)]) },
-            port: 80,
+            port: CheckPort::Port(80),
             interval: seconds(10),
             timeout: seconds(5),
             healthy_threshold: 3,
             unhealthy_threshold: 3,
-        },
+        }),
+        minimum_healthy: MinimumHealthy::default(),
+        unhealthy_flows: UnhealthyFlows::Terminate,
         draining: seconds(300),
+        terminates_on_deregistration: false,
         idle_timeout: seconds(350),
         udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
@@ -91,8 +99,8 @@ fn the_promised_shape_is_taken_as_it_stands() {
     let expected = Desired {
         node: node(),
         metrics_address: None,
-        load_balancers: BTreeMap::from([("web".into(), web)]),
-        target_groups: BTreeMap::from([("web".into(), group)]),
+        load_balancers: BTreeMap::from([("web".into(), Arc::new(web))]),
+        target_groups: BTreeMap::from([("web".into(), Arc::new(group))]),
     };
     assert_eq!(parse("f", PROMISED).unwrap(), expected);
 }
@@ -117,15 +125,18 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         protocol: Protocol::Tcp,
         port: 8080,
         encapsulation: Encapsulation::Ipip,
-        health_check: HealthCheck {
+        health_check: Arc::new(HealthCheck {
             probe: Probe::Tcp,
-            port: 8080,
+            port: CheckPort::Traffic,
             interval: seconds(30),
             timeout: seconds(10),
             healthy_threshold: 5,
             unhealthy_threshold: 2,
-        },
+        }),
+        minimum_healthy: MinimumHealthy::default(),
+        unhealthy_flows: UnhealthyFlows::Terminate,
         draining: seconds(300),
+        terminates_on_deregistration: false,
         idle_timeout: seconds(350),
         udp_idle_timeout: seconds(350),
         udp_tracking: UdpTracking::Changed,
@@ -134,7 +145,7 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         cross_zone: true,
         targets: BTreeMap::from([(
             address("fc00::1"),
-            Target { weight: 1, zone: "a".into(), quic_server_id: None },
+            Target { weight: 1, zone: "a".into(), port: 8080, quic_server_id: None },
         )]),
     };
     let given = r#""protocol": "TCP", "port": 8080, "targets": [ { "id": "fc00::1" } ]"#;
@@ -146,7 +157,7 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
 fn a_udp_groups_flows_idle_for_two_minutes() {
     let group = group(r#""protocol": "UDP", "port": 53, "targets": []"#);
     assert_eq!((group.idle_timeout, group.udp_tracking), (seconds(120), UdpTracking::Changed));
-    assert_eq!((group.health_check.probe, group.health_check.port), (Probe::Tcp, 53));
+    assert_eq!((&group.health_check.probe, group.health_check.port), (&Probe::Tcp, CheckPort::Traffic));
 }
 
 #[test]
@@ -195,7 +206,7 @@ fn listeners_of_one_port_that_share_no_packet_are_neighbours() {
             r#""target_groups": [ { "name": "q", "protocol": "QUIC", "port": 80, "targets": [] }, "#,
             1,
         );
-    let listeners = parse("f", &text).unwrap().load_balancers.remove("web").unwrap().listeners;
+    let listeners = parse("f", &text).unwrap().load_balancers["web"].listeners.clone();
     assert_eq!(
         listeners.iter().map(|listener| listener.protocol).collect::<Vec<_>>(),
         [Protocol::Quic, Protocol::Tcp]
@@ -209,7 +220,7 @@ fn an_http_check_asks_for_the_root_and_passes_200_to_399() {
            "targets": []"#,
     );
     let expected = Probe::Http { path: "/".into(), matcher: StatusCodes(vec![(200, 399)]) };
-    assert_eq!((group.health_check.probe, group.health_check.port), (expected, 53));
+    assert_eq!((&group.health_check.probe, group.health_check.port), (&expected, CheckPort::Traffic));
 }
 
 #[test]
@@ -227,18 +238,21 @@ fn every_field_of_a_target_group_counts() {
         protocol: Protocol::Udp,
         port: 65535,
         encapsulation: Encapsulation::Gue,
-        health_check: HealthCheck {
+        health_check: Arc::new(HealthCheck {
             probe: Probe::Http {
                 path: "/a%20b?c=d&e".into(),
                 matcher: StatusCodes(vec![(200, 200), (202, 204), (599, 599)]),
             },
-            port: 9,
+            port: CheckPort::Port(9),
             interval: seconds(300),
             timeout: seconds(120),
             healthy_threshold: 10,
             unhealthy_threshold: 1,
-        },
+        }),
+        minimum_healthy: MinimumHealthy::default(),
+        unhealthy_flows: UnhealthyFlows::Terminate,
         draining: seconds(0),
+        terminates_on_deregistration: true,
         idle_timeout: seconds(10),
         udp_idle_timeout: seconds(10),
         udp_tracking: UdpTracking::Always,
@@ -246,8 +260,11 @@ fn every_field_of_a_target_group_counts() {
         stickiness: Stickiness::None,
         cross_zone: false,
         targets: BTreeMap::from([
-            (address("10.0.0.1"), Target { weight: 0, zone: "b".into(), quic_server_id: None }),
-            (address("192.168.0.1"), Target { weight: 1000, zone: "a".into(), quic_server_id: None }),
+            (address("10.0.0.1"), Target { weight: 0, zone: "b".into(), port: 65535, quic_server_id: None }),
+            (
+                address("192.168.0.1"),
+                Target { weight: 1000, zone: "a".into(), port: 65535, quic_server_id: None },
+            ),
         ]),
     };
     let given = r#""protocol": "UDP", "port": 65535, "encapsulation": "gue",
@@ -261,7 +278,7 @@ fn every_field_of_a_target_group_counts() {
 #[test]
 fn an_any_listener_forwards_to_a_group_of_any_port() {
     let text = PROMISED.replacen(r#""port": 80, "forward""#, r#""port": "any", "forward""#, 1);
-    let listener = parse("f", &text).unwrap().load_balancers.remove("web").unwrap().listeners.remove(0);
+    let listener = parse("f", &text).unwrap().load_balancers["web"].listeners[0].clone();
     assert_eq!(listener.port, ListenerPort::Any);
 }
 

@@ -150,16 +150,25 @@ impl Case<'_> {
     /// The health check as a command.
     fn check_by_hand(&self) -> String {
         let group = self.facts.desired.as_ref().and_then(|desired| desired.target_groups.get(self.name));
-        let Some(health_check) = group.map(|group| &group.health_check) else {
+        let check = group.and_then(|group| {
+            let port = group.health_check.port.of(group.targets.get(&self.target.id)?.port);
+            Some((&group.health_check, port))
+        });
+        let Some((health_check, port)) = check else {
             return format!(
                 "repeat it by hand, see health_check in {}",
                 self.facts.report.configuration.file
             );
         };
-        let at = std::net::SocketAddr::new(self.target.id, health_check.port);
+        let at = std::net::SocketAddr::new(self.target.id, port);
         match &health_check.probe {
             Probe::Tcp => format!("nc -vz {} {}", at.ip(), at.port()),
             Probe::Http { path, matcher } => format!("curl -i 'http://{at}{path}' (expected: {matcher})"),
+            Probe::Https { path, matcher } => format!("curl -ik 'https://{at}{path}' (expected: {matcher})"),
+            Probe::Grpc { service } => {
+                format!("grpc-health-probe -addr={at} -service='{service}' (expected: SERVING)")
+            }
+            Probe::Udp => format!("nc -vzu {} {}", at.ip(), at.port()),
         }
     }
 
