@@ -91,6 +91,29 @@ pub fn link_addresses() -> (u64, u32) {
     ((to | (from << 48)).to_le(), ((from >> 16) as u32).to_le())
 }
 
+/// Bytes that a frame has at least which the wrapper `wrapper_frame` restores: the longest headers of a tunnel with a
+/// chain, and TCP's.
+pub const RESTORED: usize = 3 * 56;
+
+/// A frame as `wrapper_frame` makes it anew for each run. What is behind its first [`RESTORED`] bytes stays.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoredFrame {
+    /// Bytes of the whole frame: at least [`RESTORED`], less than 2048.
+    pub length: u64,
+    /// Its first bytes, as they are in memory.
+    pub parts: [[u64; 7]; 3],
+}
+
+impl RestoredFrame {
+    /// The frame with these bytes; none if they are too few or too many.
+    pub fn new(frame: &[u8]) -> Option<RestoredFrame> {
+        let (words, _) = frame.get(..RESTORED).filter(|_| frame.len() < 2048)?.as_chunks::<8>();
+        let part = |part: usize| core::array::from_fn(|at| u64::from_ne_bytes(words[7 * part + at]));
+        Some(RestoredFrame { length: frame.len() as u64, parts: [part(0), part(1), part(2)] })
+    }
+}
+
 /// The sources of a flood: 198.18.0.0/15, which is kept for benchmarks (RFC 2544, C.2.2).
 pub const FLOOD_SOURCES: u32 = 0xc612_0000;
 /// The bits of [`FLOOD_SOURCES`] that tell.
@@ -180,6 +203,17 @@ mod tests {
         assert_eq!(flows.len(), 1 << 10);
         assert!((45_000..55_000).contains(&syns), "{syns}");
         assert!(flows.iter().all(|(source, _)| source & FLOOD_MASK == FLOOD_SOURCES));
+    }
+
+    #[test]
+    fn a_restored_frame_has_its_bytes_in_order() {
+        let bytes: Vec<u8> = (0..180).collect();
+        let frame = RestoredFrame::new(&bytes).unwrap();
+        assert_eq!(frame.length, 180);
+        let stored: Vec<u8> = frame.parts.as_flattened().iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(stored, bytes[..RESTORED]);
+        assert_eq!(RestoredFrame::new(&bytes[..RESTORED - 1]), None);
+        assert_eq!(RestoredFrame::new(&[0; 2048]), None);
     }
 
     #[test]

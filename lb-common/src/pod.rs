@@ -1,7 +1,7 @@
 //! The shared types as plain data for aya's map accessors.
 
 use crate::address_table::AddressLine;
-use crate::bench::{Flood, Workload};
+use crate::bench::{Flood, RestoredFrame, Workload};
 use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
 use crate::listener::{QuicServerKey, Traffic};
@@ -23,6 +23,8 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for Workload {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Flood {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RestoredFrame {}
 // SAFETY: as above.
 unsafe impl aya::Pod for AddressLine {}
 // SAFETY: as above.
@@ -60,6 +62,7 @@ const _: () = {
     assert!(size_of::<PortKey>() == 16 + 2 + 1 + 1);
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);
+    assert!(size_of::<RestoredFrame>() == 8 + 3 * 7 * 8);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
     assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2 + 4 * 2);

@@ -9,6 +9,8 @@
 //! dropped with a [`Reason`], and only if all of it is known: the node or peer, this host and the VIP.
 #![no_std]
 #![no_main]
+// For the one instruction in `maps` that keeps calls apart.
+#![feature(asm_experimental_arch)]
 
 mod claim;
 mod decapsulate;
@@ -151,6 +153,8 @@ struct Arrival {
     congestion: u8,
     /// Whether a chain has a next target.
     has_next: bool,
+    /// Whether a chain names, or named, another target: whose the packet is must be looked at.
+    is_chained: bool,
 }
 
 /// A frame for another MAC address needs no check here: the MAC addresses are kept, so the stack drops it.
@@ -172,13 +176,14 @@ fn arrival<P: Packet, V: TunnelVersion>(packet: &P, offset: usize) -> Result<Arr
         Contents::Packet { payload, chain, .. } => {
             expect_known::<V>(&outer, chain)?;
             let header = packet.frame().view(payload.outer).ok_or(Reason::AgentMalformed)?;
-            let has_next = chain.remaining() > 0;
+            let (has_next, is_chained) = (chain.remaining() > 0, chain.remaining() + chain.hops() > 0);
             let noise = packet.frame().length_from(0);
             let congestion = forget_value::<4>(V::congestion(header) as usize, noise) as u8;
             Ok(Arrival {
                 payload: payload.forget(noise),
                 congestion,
                 has_next: forget_value::<2>(has_next as usize, noise) != 0,
+                is_chained: forget_value::<2>(is_chained as usize, noise) != 0,
             })
         }
     }

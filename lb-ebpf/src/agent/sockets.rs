@@ -38,6 +38,9 @@ pub trait SocketVersion: TunnelVersion + ErrorVersion {
     /// The fixed header.
     type Header;
 
+    /// Bytes of it, without what rounds it up to its alignment.
+    const TUPLE: u32;
+
     /// As the helper wants it.
     fn tuple(tuple: &Tuple<Self::Addresses>) -> Self::KernelTuple;
     /// A fixed header with these addresses, as it is in memory: all that the check of a cookie looks at.
@@ -53,18 +56,21 @@ pub struct Ipv4Tuple {
     destination_port: u16,
 }
 
-/// `bpf_sock_tuple.ipv6`.
+/// `bpf_sock_tuple.ipv6`, in words of the size by which the kernel reads addresses: a load of eight bytes waits for two
+/// stores of four.
 #[repr(C)]
 pub struct Ipv6Tuple {
-    source: [u32; 4],
-    destination: [u32; 4],
+    source: [u64; 2],
+    destination: [u64; 2],
     source_port: u16,
     destination_port: u16,
+    reserved: u32,
 }
 
 impl SocketVersion for Ipv4 {
     type KernelTuple = Ipv4Tuple;
     type Header = [u32; 5];
+    const TUPLE: u32 = 12;
 
     #[inline(always)]
     fn tuple(tuple: &Tuple<Self::Addresses>) -> Ipv4Tuple {
@@ -84,12 +90,13 @@ impl SocketVersion for Ipv4 {
 impl SocketVersion for Ipv6 {
     type KernelTuple = Ipv6Tuple;
     type Header = [u32; 10];
+    const TUPLE: u32 = 36;
 
     #[inline(always)]
     fn tuple(tuple: &Tuple<Self::Addresses>) -> Ipv6Tuple {
-        let (source, destination) = (tuple.addresses.source(), tuple.addresses.destination());
+        let [a, b, c, d] = tuple.addresses.both;
         let Tuple { source_port, destination_port, .. } = *tuple;
-        Ipv6Tuple { source, destination, source_port, destination_port }
+        Ipv6Tuple { source: [a, b], destination: [c, d], source_port, destination_port, reserved: 0 }
     }
 
     #[inline(always)]
@@ -111,7 +118,7 @@ impl Socket {
     #[inline(always)]
     fn find<P: Packet, V: SocketVersion>(packet: &P, tuple: &Tuple<V::Addresses>) -> Option<Socket> {
         let mut tuple = V::tuple(tuple);
-        let (pointer, length) = (&raw mut tuple, size_of::<V::KernelTuple>() as u32);
+        let (pointer, length) = (&raw mut tuple, V::TUPLE);
         // SAFETY: the context is this run's, and the tuple's length says which version it is of.
         let socket = unsafe {
             bpf_skc_lookup_tcp(packet.context(), pointer.cast::<bpf_sock_tuple>(), length, THIS_NAMESPACE, 0)

@@ -13,12 +13,15 @@
 //! Its stores have the sizes and places of the balancer's loads, because a load that spans two fresh stores
 //! waits for both, and a packet from a network card would not do that. It leaves checksums as they are: no
 //! program reads them.
+//!
+//! `wrapper_frame` restores one and the same frame each time, which may be any.
 #![no_std]
 #![no_main]
 
 // The very stage that the balancer runs.
 #[path = "../balancer/encapsulate.rs"]
 mod encapsulate;
+mod restored;
 mod synthetic;
 
 use aya_ebpf::{
@@ -60,6 +63,17 @@ pub fn wrapper_ipv4(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn wrapper_ipv6(context: XdpContext) -> u32 {
     wrap::<Ipv6>(&context)
+}
+
+/// The wrapper for a frame that user space made.
+#[xdp(frags)]
+pub fn wrapper_frame(context: XdpContext) -> u32 {
+    if restored::restore(&mut XdpPacket::new(&context)).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: as in `wrap`.
+    unsafe { PROGRAMS.tail_call(&context, 0) };
+    xdp_action::XDP_TX
 }
 
 /// The floor under every program that sends.

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `sluice_agent_build_info` | version | the running agent |
 //! | `sluice_agent_interface_info` | interface, mode | where it is attached, and how: native, generic, tc |
-//! | `sluice_agent_packets_total` | reason, verdict | packets by what became of them; zero at the agent's start |
+//! | `sluice_agent_packets_total` | reason, verdict | packets by what became of them; an agent that takes over goes on counting |
 
 use std::fmt;
 

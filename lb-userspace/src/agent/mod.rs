@@ -149,14 +149,15 @@ impl Agent<'_> {
         let links = self.netlink.links().await?;
         let interfaces = host::interfaces(&links, &configuration.interfaces)?;
         let mut changes = AddressChanges::watch()?;
-        let mut program = Program::load(configuration)?;
+        let mut pins = Pins::open(&self.options.pins())?;
+        let mut program = Program::load(configuration, &mut pins)?;
         let mut locals = program.locals()?;
         let claim = host::prepare(configuration, &links, self.directory, self.netlink).await?;
         locals.refresh(self.netlink, configuration).await?;
         let segments = program.segments(configuration, &interfaces)?;
         let mut peers = Peers::follow(&mut program.ebpf, &configuration.peers).await?;
         peers.write()?;
-        let attached = Attached::attach(&mut program, configuration, &interfaces, &self.options.pins())?;
+        let attached = Attached::attach(&mut program, configuration, &interfaces, pins)?;
         let mut host = Host { netlink: self.netlink, locals, segments, peers };
         claim.hold(self.directory, self.netlink).await?;
         let reporter = Arc::new(Reporter::new(configuration, attached.reports.clone(), program.counters()?));
@@ -222,9 +223,8 @@ impl Attached {
         program: &mut Program,
         configuration: &Configuration,
         interfaces: &[&Link],
-        directory: &std::path::Path,
+        mut pins: Pins,
     ) -> anyhow::Result<Attached> {
-        let mut pins = Pins::open(directory)?;
         let (mut reports, mut held) = (Vec::new(), Vec::new());
         for link in interfaces {
             if configuration.needs_egress() {

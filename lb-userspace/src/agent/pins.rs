@@ -4,10 +4,12 @@
 //!   PINS/native-eth0 | generic-eth0 | tc-eth0     the link of what comes in
 //!   PINS/egress-eth0                              the link of what leaves
 //!   PINS/agent_continuations, agent_tc_…          the kernel empties a program array when nobody holds it any more
+//!   PINS/reason_counters                          the counters, which go on
 //! ```
 //!
 //! A new agent takes the links over by updating them: each interface changes from the old program to the new one in
-//! one step. Every other map is the new program's own, filled before that, so no map of another layout is ever read.
+//! one step. It goes on with the counters if they have its own layout. Every other map is the new program's own, filled
+//! before that, so no map of another layout is ever read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use aya::maps::Map;
+use aya::maps::{Map, MapInfo, MapType};
 use aya::programs::links::{FdLink, PinnedLink};
 use tracing::{info, warn};
 
@@ -81,6 +83,19 @@ impl Pins {
         Ok(())
     }
 
+    /// Where the per-processor counters of this name, `count` of them, are kept for the next agent; none without pins.
+    /// Those of another layout are removed: they count what only another version knows.
+    pub(super) fn counters(&mut self, name: &str, count: u32) -> anyhow::Result<Option<PathBuf>> {
+        let Some(directory) = &self.directory else { return Ok(None) };
+        let path = directory.join(name);
+        if path.exists() && !MapInfo::from_pin(&path).is_ok_and(|info| are_counters(&info, count)) {
+            remove(&path)?;
+            warn!("{name}: of another version of the agent; the counters begin at zero");
+        }
+        self.used.insert(name.to_owned());
+        Ok(Some(path))
+    }
+
     /// Removes what an earlier agent has left and this one has not taken over.
     pub(super) fn remove_others(&self) -> anyhow::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
@@ -106,6 +121,11 @@ impl Pins {
         }
         fs::remove_dir(directory).with_context(|| format!("removing {}", directory.display()))
     }
+}
+
+fn are_counters(info: &MapInfo, count: u32) -> bool {
+    let sizes = (info.key_size(), info.value_size(), info.max_entries());
+    info.map_type().is_ok_and(|kind| kind == MapType::PerCpuArray) && sizes == (4, 8, count)
 }
 
 /// A link that stays at least as long as this.

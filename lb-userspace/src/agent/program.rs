@@ -3,6 +3,7 @@
 use std::borrow::BorrowMut;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use aya::maps::lpm_trie::LpmTrie;
@@ -19,6 +20,7 @@ use tracing::info;
 
 use super::addresses::Netlink;
 use super::options::Configuration;
+use super::pins::Pins;
 use crate::programs::{self, Buffers};
 
 /// The XDP program that packets begin with; the others' names begin with it.
@@ -35,13 +37,21 @@ pub(super) struct Program {
 
 impl Program {
     /// Loads the programs for this configuration: all of what comes in, and that for what leaves if it has anything to
-    /// do.
-    pub(super) fn load(configuration: &Configuration) -> anyhow::Result<Program> {
-        programs::with_best_buffers(|buffers| Program::load_for(configuration, buffers))
+    /// do. The counters are those of an earlier agent, if one has left any.
+    pub(super) fn load(configuration: &Configuration, pins: &mut Pins) -> anyhow::Result<Program> {
+        let counters = pins.counters(&maps::REASON_COUNTERS.to_lowercase(), Reason::COUNTERS as u32)?;
+        programs::with_best_buffers(|buffers| Program::load_for(configuration, counters.as_deref(), buffers))
     }
 
-    fn load_for(configuration: &Configuration, buffers: Buffers) -> anyhow::Result<Program> {
+    fn load_for(
+        configuration: &Configuration,
+        counters: Option<&Path>,
+        buffers: Buffers,
+    ) -> anyhow::Result<Program> {
         let mut loader = EbpfLoader::new();
+        if let Some(path) = counters {
+            loader.map_pin_path(maps::REASON_COUNTERS, path);
+        }
         loader.map_max_entries(tunnel::PEERS, at_least(1, configuration.peers.len()));
         loader.map_max_entries(PORTS, at_least(1, 2 * configuration.ports.len()));
         let ebpf = programs::load_maps(&mut loader, programs::agent()?, buffers);

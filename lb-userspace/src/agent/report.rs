@@ -88,7 +88,8 @@ pub struct Report {
     pub ports: Vec<String>,
     /// The agent's version.
     pub version: &'static str,
-    /// Packets by what became of them, since the agent's start; reasons without packets are left out.
+    /// Packets by what became of them, since the start of the first agent of those that took over from one another;
+    /// reasons without packets are left out.
     pub packets: BTreeMap<&'static str, u64>,
 }
 

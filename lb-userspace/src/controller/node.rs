@@ -187,10 +187,8 @@ impl Node {
     /// Takes over what an agent told of its connections.
     pub(super) fn take_connections(&mut self, told: &Told) {
         self.observers.asker.answered(told);
-        if let Ok(connections) = &told.connections {
-            let key = self.data_plane.maps.hash_key();
-            let (listeners, now) = (&told.listeners, Instant::now());
-            self.reconciler.told(told.address, listeners, connections, key, told.asked, now);
+        if let Ok(used) = &told.used {
+            self.reconciler.told(told.address, used, told.asked, Instant::now());
         }
     }
 
@@ -199,7 +197,8 @@ impl Node {
         if !self.reconciler.has_chains() {
             self.questions = None;
         } else if self.questions.is_none_or(|at| at <= now) {
-            self.observers.asker.ask(self.reconciler.questions(now), now);
+            let key = self.data_plane.maps.hash_key();
+            self.observers.asker.ask(self.reconciler.questions(now), key, now);
             self.questions = Some(now + QUESTIONS);
         }
     }

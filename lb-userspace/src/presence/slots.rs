@@ -1,4 +1,8 @@
 //! Which slots of a table connections are in: pure, by the hash that the data plane computes.
+//!
+//! A hash takes some 20 ns, and an agent may tell of half a million connections, so the asker does this on a thread of
+//! its own. It knows no sizes of tables, which may change meanwhile: the slots are those of the largest table, each of
+//! which is a part of a slot of every smaller one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,6 +11,7 @@ use lb_common::hash::HashKey;
 use lb_common::listener::{ListenerKey, clients_hash_state};
 
 use super::connections::{Connection, Listener};
+use crate::table::TableSize;
 
 /// A TCP listener of a forward action, as far as it matters for where its connections are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,17 +35,20 @@ pub enum Affinity {
     Client,
 }
 
-/// Of one table: which slots have connections.
+/// Binary logarithm of the slots of the largest table.
+const LARGEST: u8 = TableSize::LARGEST.log2();
+
+/// Behind some listeners: which slots of a table have connections, whatever its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedSlots {
-    log2: u8,
+    /// Those of the largest table.
     bits: Vec<u64>,
 }
 
 impl UsedSlots {
-    /// Those of a table of 2^`log2` slots behind `listeners` that `connections` are in.
-    pub fn of(connections: &[Connection], listeners: &[ActionListener], key: HashKey, log2: u8) -> UsedSlots {
-        let mut used = UsedSlots { log2, bits: vec![0; (1_usize << log2).div_ceil(64)] };
+    /// Those that `connections` are in behind `listeners`.
+    pub fn of(connections: &[Connection], listeners: &[ActionListener], key: HashKey) -> UsedSlots {
+        let mut used = UsedSlots { bits: vec![0; 1 << (LARGEST - 6)] };
         for connection in connections {
             for listener in listeners.iter().filter(|listener| listener.may_have(connection)) {
                 let port = listener.port.unwrap_or(connection.local.port());
@@ -51,13 +59,14 @@ impl UsedSlots {
     }
 
     fn insert(&mut self, place: FlowHash) {
-        let slot = place.slot(u32::from(self.log2)) as usize;
+        let slot = place.slot(u32::from(LARGEST)) as usize;
         self.bits[slot / 64] |= 1 << (slot % 64);
     }
 
-    /// Whether the slot has a connection.
-    pub fn contain(&self, slot: usize) -> bool {
-        self.bits[slot / 64] & 1 << (slot % 64) != 0
+    /// Whether a slot of a table of 2^`log2` slots has a connection.
+    pub fn contain(&self, slot: usize, log2: u8) -> bool {
+        let parts = 1 << (LARGEST - log2);
+        (slot * parts..(slot + 1) * parts).any(|part| self.bits[part / 64] & 1 << (part % 64) != 0)
     }
 }
 
@@ -128,8 +137,8 @@ mod tests {
     }
 
     fn used(connections: &[Connection], listener: &ActionListener) -> Vec<usize> {
-        let used = UsedSlots::of(connections, std::slice::from_ref(listener), KEY, 12);
-        (0..4096).filter(|slot| used.contain(*slot)).collect()
+        let used = UsedSlots::of(connections, std::slice::from_ref(listener), KEY);
+        (0..4096).filter(|slot| used.contain(*slot, 12)).collect()
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl Action {
         let idle = self.idle;
         let Some(slots) = &mut self.slots else { return };
         let fate = |id| fate(registry, id, idle, now);
-        let changed = slots.told(target, &|slot| used.contain(slot), asked, now, &fate);
+        let log2 = slots.size().log2();
+        let changed = slots.told(target, &|slot| used.contain(slot, log2), asked, now, &fate);
         self.publish_if(changed > 0);
     }
 

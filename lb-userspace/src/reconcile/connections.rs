@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use lb_common::TargetId;
-use lb_common::hash::HashKey;
 
 use super::reconciler::Reconciler;
 use super::second_chance;
 use crate::model::{ForwardAction, ListenerPort, Protocol, Stickiness};
-use crate::presence::connections::{Connection, Listener};
+use crate::presence::asker::Tables;
 use crate::presence::slots::{ActionListener, Affinity, UsedSlots};
 
 impl Reconciler {
@@ -31,32 +30,29 @@ impl Reconciler {
 
     /// The agents to ask now, and for the connections of which listeners: those of former owners whose window is
     /// about to end, or whose place is needed.
-    pub fn questions(&self, now: Instant) -> BTreeMap<IpAddr, Vec<Listener>> {
-        let mut questions: BTreeMap<IpAddr, Vec<Listener>> = BTreeMap::new();
+    pub fn questions(&self, now: Instant) -> BTreeMap<IpAddr, Tables> {
+        let mut questions: BTreeMap<IpAddr, Tables> = BTreeMap::new();
         for (forward, action) in self.actions() {
             let targets = action.slots().map(|slots| slots.questions(now)).unwrap_or_default();
-            let mut asked: Vec<Listener> = Vec::new();
-            for listener in self.listeners_of(forward) {
-                asked.extend(listener.asked());
+            if targets.is_empty() {
+                continue;
             }
-            for (key, _) in targets.iter().filter_map(|id| self.registry().by_id(*id)) {
-                questions.entry(key.address).or_default().extend(&asked);
+            let behind = self.listeners_of(forward);
+            let records = targets.iter().filter_map(|id| self.registry().by_id(*id));
+            let addresses: BTreeSet<IpAddr> = records.map(|(key, _)| key.address).collect();
+            for address in addresses {
+                questions.entry(address).or_default().push(behind.clone());
             }
-        }
-        for listeners in questions.values_mut() {
-            listeners.sort();
-            listeners.dedup();
         }
         questions
     }
 
-    /// Takes over the connections of a target, asked at `asked` for those of `listeners`.
+    /// Takes over behind which listeners a target has connections in which slots, asked at `asked`. What was asked for
+    /// listeners that have changed since is of no use.
     pub fn told(
         &mut self,
         address: IpAddr,
-        listeners: &[Listener],
-        connections: &[Connection],
-        key: HashKey,
+        used: &[(Vec<ActionListener>, UsedSlots)],
         asked: Instant,
         now: Instant,
     ) {
@@ -69,11 +65,10 @@ impl Reconciler {
         let forwards: Vec<ForwardAction> = self.actions().keys().cloned().collect();
         for forward in forwards {
             let behind = self.listeners_of(&forward);
-            let is_whole = behind.iter().flat_map(ActionListener::asked).all(|one| listeners.contains(&one));
-            let Some(slots) = self.actions()[&forward].slots().filter(|_| is_whole) else { continue };
-            if ids.iter().any(|id| slots.names(*id)) {
-                let used = UsedSlots::of(connections, &behind, key, slots.size().log2());
-                ids.iter().for_each(|id| self.tell_action(&forward, *id, &used, asked, now));
+            let Some((_, used)) = used.iter().find(|(listeners, _)| *listeners == behind) else { continue };
+            let slots = self.actions()[&forward].slots();
+            if slots.is_some_and(|slots| ids.iter().any(|id| slots.names(*id))) {
+                ids.iter().for_each(|id| self.tell_action(&forward, *id, used, asked, now));
             }
         }
     }

@@ -19,6 +19,7 @@ use etherparse::PacketBuilder;
 use lab::link::{self, End};
 use lab::{Host, Lease, wait};
 use lb_userspace::agent::{self, Command, MssClamp, Options};
+use lb_userspace::programs;
 use rustix::net::{AddressFamily, SendFlags, SocketType, bind, ipproto, sendto, socket};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -201,16 +202,23 @@ fn a_pinned_agent_is_killed_and_replaced_while_packets_flow() {
     assert_ne!(status["interfaces"][0]["program_id"], first);
     assert_eq!(status["interfaces"][0]["mode"], "native");
     lab.exchange_through_every_tunnel();
-    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 8, "the new program's own counters");
+    // The killed agent's program has counted on, and the next one's goes on from there.
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 16);
     next.tell(Command::HandOver);
     next.join().unwrap();
     lab.exchange_through_every_tunnel();
     assert_ne!(lab.target_state(), before);
     let mut last = lab.start_agent_with(pins.options("eth0"));
     lab.exchange_through_every_tunnel();
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 32);
+    last.tell(Command::Reload);
+    lab.exchange_through_every_tunnel();
     last.stop().unwrap();
     lab.expect_target_state(&before);
     assert!(!pins.directory().exists());
+    let mut anew = lab.start_agent_with(pins.options("eth0"));
+    assert_eq!(lab.status().unwrap()["packets"].get("decapsulated"), None, "it ended, so all begins anew");
+    anew.stop().unwrap();
 }
 
 #[test]
@@ -269,9 +277,25 @@ fn what_the_next_agent_does_without_is_put_back() {
     let mut names: Vec<_> =
         std::fs::read_dir(pins.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["agent_continuations", "agent_tc_continuations", "native-eth0"]);
+    let left = ["agent_continuations", "agent_tc_continuations", "native-eth0", "reason_counters"];
+    assert_eq!(names, left);
     next.stop().unwrap();
     lab.expect_target_state(&before);
+}
+
+#[test]
+fn counters_of_another_layout_are_not_read() {
+    let Some(lab) = Lab::new() else { return };
+    let pins = Pins::mount(&lab);
+    std::fs::create_dir(pins.directory()).unwrap();
+    let pinned = pins.directory().join("reason_counters");
+    let mut other = aya::EbpfLoader::new();
+    let other = other.map_max_entries("REASON_COUNTERS", 7).load(programs::agent().unwrap()).unwrap();
+    other.map("REASON_COUNTERS").unwrap().pin(pinned).unwrap();
+    let mut running = lab.start_agent_with(pins.options("eth0"));
+    lab.exchange_through_every_tunnel();
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 8);
+    running.stop().unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! comparison, and must break some: else the test would see nothing.
 
 mod cluster;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

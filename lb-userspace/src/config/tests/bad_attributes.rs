@@ -151,6 +151,18 @@ const BAD_ATTRIBUTES: &[BadFile] = &[
         ],
     ),
     bad(
+        "another second chance",
+        r#""stickiness": "none""#,
+        r#""stickiness": "none", "second_chance": "always""#,
+        &[r#"target_groups[3].second_chance: expected "auto" or "never", found the string "always""#],
+    ),
+    bad(
+        "a second chance that is a flag",
+        r#""stickiness": "none""#,
+        r#""stickiness": "none", "second_chance": false"#,
+        &[r#"target_groups[3].second_chance: expected "auto" or "never", found false"#],
+    ),
+    bad(
         "groups of a listener that differ in stickiness",
         r#""stickiness": "source_ip", "targets""#,
         r#""targets""#,

@@ -17,6 +17,7 @@ use crate::model::{Desired, TargetKey};
 use crate::next_hop::{NextHop, Resolutions};
 use crate::presence::Agent;
 use crate::presence::connections::Connection;
+use crate::presence::slots::{ActionListener, UsedSlots};
 use crate::reconcile::{Contents, Reconciler};
 
 const KEY: HashKey = HashKey { k0: 1, k1: 2 };
@@ -180,7 +181,9 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
     bench.pass(40);
     let questions = bench.reconciler.questions(bench.now);
     let asked = questions[&"10.0.0.1".parse::<IpAddr>().unwrap()].clone();
-    assert_eq!(asked, [("10.200.1.1".parse().unwrap(), 80)]);
+    let [behind] = &asked[..] else { panic!("{asked:?}") };
+    let listeners: Vec<_> = behind.iter().flat_map(ActionListener::asked).collect();
+    assert_eq!(listeners, [("10.200.1.1".parse().unwrap(), 80)]);
     let (before, _) = bench.chained_and_changing();
     let connections: Vec<Connection> = (1..=20)
         .map(|port| Connection {
@@ -189,7 +192,9 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
         })
         .collect();
     for address in questions.keys() {
-        bench.reconciler.told(*address, &asked, &connections, KEY, bench.now, bench.now);
+        let used = UsedSlots::of(&connections, behind, KEY);
+        let told = [(vec![], UsedSlots::of(&[], &[], KEY)), (behind.clone(), used)];
+        bench.reconciler.told(*address, &told, bench.now, bench.now);
     }
     let (after, _) = bench.chained_and_changing();
     assert!(after > 0 && after < 20 && before > 64, "{before} chains, then {after}");

@@ -8,7 +8,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, Pod};
 use lab::test_run::test_run;
 use lb_common::Target;
-use lb_common::bench::Workload;
+use lb_common::bench::{RestoredFrame, Workload};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::scenario::{Family, Scenario};
@@ -36,8 +36,8 @@ pub(crate) enum Subject<'a> {
     Transmit,
     /// A program that only encapsulates.
     Encapsulate,
-    /// The balancer.
-    Balancer(&'a Xdp),
+    /// What is measured: the balancer, or a target's agent.
+    Program(&'a Xdp),
 }
 
 /// The loaded programs.
@@ -46,6 +46,7 @@ pub(crate) struct Harness {
     programs: ProgramArray<MapData>,
     workload: Array<MapData, Workload>,
     target: Array<MapData, Target>,
+    frame: Array<MapData, RestoredFrame>,
 }
 
 impl Harness {
@@ -62,7 +63,8 @@ impl Harness {
         let programs = ebpf.take_map("PROGRAMS").context("no map PROGRAMS")?.try_into()?;
         let workload = array(&mut ebpf, "WORKLOAD")?;
         let target = array(&mut ebpf, "TARGET")?;
-        Ok(Harness { ebpf, programs, workload, target })
+        let frame = array(&mut ebpf, "FRAME")?;
+        Ok(Harness { ebpf, programs, workload, target, frame })
     }
 
     /// Sets the target of the floor that encapsulates.
@@ -85,19 +87,39 @@ impl Harness {
             Family::Ipv4 => "wrapper_ipv4",
             Family::Ipv6 => "wrapper_ipv6",
         };
+        workload.next += u64::from(packets);
+        self.time(wrapper, frame, packets)
+    }
+
+    /// Sets the frame of [`Harness::run_frame`].
+    pub(crate) fn set_frame(&mut self, frame: RestoredFrame) -> anyhow::Result<()> {
+        self.frame.set(0, frame, 0).context("writing the frame")
+    }
+
+    /// Runs `subject` on `packets` packets that are all the frame which was set.
+    pub(crate) fn run_frame(
+        &mut self,
+        subject: Subject<'_>,
+        frame: &[u8],
+        packets: u32,
+    ) -> anyhow::Result<Run> {
+        self.put(subject, Family::Ipv4)?;
+        self.time("wrapper_frame", frame, packets)
+    }
+
+    fn time(&self, wrapper: &str, frame: &[u8], packets: u32) -> anyhow::Result<Run> {
         let wrapper = program(&self.ebpf, wrapper)?;
         let before = clock_gettime(ClockId::ThreadCPUTime);
         let run = test_run(wrapper, frame, packets)?;
         let nanoseconds = nanoseconds_between(before, clock_gettime(ClockId::ThreadCPUTime));
-        workload.next += u64::from(packets);
         Ok(Run { action: run.action, packet: run.packet, nanoseconds })
     }
 
     fn put(&mut self, subject: Subject<'_>, family: Family) -> anyhow::Result<()> {
         let floor = match (subject, family) {
             (Subject::Nothing, _) => return self.clear(),
-            (Subject::Balancer(balancer), _) => {
-                return self.programs.set(0, balancer.fd()?, 0).context("putting the balancer in");
+            (Subject::Program(program), _) => {
+                return self.programs.set(0, program.fd()?, 0).context("putting the program in");
             }
             (Subject::Transmit, _) => "transmit",
             (Subject::Encapsulate, Family::Ipv4) => "encapsulate_ipv4",

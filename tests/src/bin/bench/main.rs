@@ -1,6 +1,8 @@
 //! `bench`: what `cargo xtask bench` becomes. Measures the balancer under BPF_PROG_TEST_RUN, a packet of
-//! another flow each time, beside two floors; then over a wire; and what of user space and memory is promised.
+//! another flow each time, beside two floors; a target's agent; then over a wire; and what of user space and memory is
+//! promised.
 
+mod agent;
 mod frame;
 mod harness;
 mod measure;
@@ -9,6 +11,7 @@ mod node;
 mod publication;
 mod report;
 mod scenario;
+mod target;
 mod wire;
 
 use std::path::PathBuf;
@@ -21,7 +24,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::harness::Harness;
 use crate::measure::{Effort, measure};
 use crate::report::Report;
-use crate::scenario::sections;
+use crate::scenario::{Scenario, sections};
 
 /// What a packet costs in the balancer
 #[derive(Parser)]
@@ -36,7 +39,7 @@ struct Arguments {
     /// Measure 1 Mi flows too, in the main table
     #[arg(long)]
     million: bool,
-    /// Measure only rows whose name contains this; `wire`, `publication` and `memory` are the last tables
+    /// Measure only rows whose name contains this; `target`, `wire`, `publication` and `memory` are tables of their own
     #[arg(long, default_value = "")]
     only: String,
     /// The processor to measure on
@@ -63,7 +66,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let effort = Effort { rounds: arguments.rounds.into(), packets: arguments.packets };
     let mut report = Report::new(effort);
     for section in sections(if arguments.million { 1 << 20 } else { 1 << 19 }) {
-        let rows: Vec<_> = section.rows.iter().filter(|row| row.name.contains(&arguments.only)).collect();
+        let is_wanted = |row: &&Scenario| !is_table(&arguments.only) && row.name.contains(&arguments.only);
+        let rows: Vec<_> = section.rows.iter().filter(is_wanted).collect();
         if rows.is_empty() {
             continue;
         }
@@ -73,6 +77,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     report.end();
+    if "target".contains(&arguments.only) {
+        target::report(&mut harness, effort)?;
+    }
     if "wire".contains(&arguments.only) {
         wire::report(effort)?;
     }
@@ -83,6 +90,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         memory::report()?;
     }
     Ok(())
+}
+
+/// Whether the argument of `--only` is the whole name of a table.
+fn is_table(only: &str) -> bool {
+    ["target", "wire", "publication", "memory"].contains(&only)
 }
 
 /// Keeps this thread, and so the programs that it runs, on one processor.

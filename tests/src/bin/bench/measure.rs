@@ -47,7 +47,7 @@ pub(crate) fn measure(harness: &mut Harness, scenario: &Scenario, effort: Effort
     floor.ends = None;
     harness.set_target(node::target(&floor, 1))?;
     let mut runs = Runs { harness, scenario, workload: frame::workload(scenario), packets: 0 };
-    let balancer = Subject::Balancer(plane.balancer()?);
+    let balancer = Subject::Program(plane.balancer()?);
     runs.check(balancer).with_context(|| format!("checking a packet of `{}`", scenario.name))?;
     runs.warm_up(balancer, effort.packets)?;
     let mut rounds: [Vec<f64>; 4] = Default::default();
@@ -97,14 +97,15 @@ impl Runs<'_> {
     fn time(&mut self, subject: Subject<'_>, packets: u32) -> anyhow::Result<f64> {
         let came = frame::frame(self.scenario, self.workload.flow(0));
         let run = self.harness.run(subject, self.scenario, &came, &mut self.workload, packets)?;
-        if matches!(subject, Subject::Balancer(_)) {
+        if matches!(subject, Subject::Program(_)) {
             self.packets += u64::from(packets);
         }
         Ok(run.nanoseconds as f64 / f64::from(packets))
     }
 }
 
-fn net(wrapper: &[f64], program: &[f64]) -> Net {
+/// What a program takes more than the wrapper, from the times of the same rounds.
+pub(crate) fn net(wrapper: &[f64], program: &[f64]) -> Net {
     let differences = program.iter().zip(wrapper).map(|(program, wrapper)| program - wrapper);
     let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
     Net { median: median(differences.collect()), minimum: least(program) - least(wrapper) }

@@ -72,6 +72,7 @@ impl Report {
     }
 }
 
-fn verdict(value: f64, limit: f64) -> &'static str {
+/// Whether an aim is met.
+pub(crate) fn verdict(value: f64, limit: f64) -> &'static str {
     if value <= limit { "met" } else { "missed" }
 }
