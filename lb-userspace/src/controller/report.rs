@@ -150,6 +150,7 @@ impl Node {
         let all_slots = sums.group_slots.get(name).copied().unwrap_or_default();
         Ok(TargetReport {
             id: address,
+            port: record.port,
             zone: record.zone.clone(),
             weight: record.weight,
             quic_server_id: record.quic_server_id.map(|id| id.to_string()),

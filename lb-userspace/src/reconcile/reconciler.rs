@@ -317,33 +317,28 @@ impl Reconciler {
 
     /// What the maps must hold.
     pub fn contents(&self) -> Contents {
-        let mut contents = Contents::default();
-        contents.listeners = self.listener_values.clone();
-        contents.quic_servers = self
+        let quic_servers = self
             .actions
             .iter()
             .filter(|(forward, _)| quic_servers::may_have(forward, &self.desired))
             .flat_map(|(forward, action)| {
                 quic_servers::of(forward, &self.registry)
                     .map(|(server_id, id)| ((action.index, server_id), id))
-            })
-            .collect();
-        contents.policies = self
-            .policies
-            .iter()
-            .filter_map(|(name, policy)| {
-                let counter = u16::try_from(self.counters.get(name)?).ok()?;
-                Some((counter, policy.clone()))
-            })
-            .collect();
-        contents.vips = self.desired.load_balancers.values().flat_map(|lb| lb.vips.iter().copied()).collect();
-        contents.targets = self.target_entries.clone();
-        contents.tables = self
-            .actions
-            .values()
-            .filter_map(|action| action.table().map(|table| (action.index, table.clone())))
-            .collect();
-        contents
+            });
+        let policies = self.policies.iter().filter_map(|(name, policy)| {
+            let counter = u16::try_from(self.counters.get(name)?).ok()?;
+            Some((counter, policy.clone()))
+        });
+        let tables = self.actions.values().filter_map(|action| Some((action.index, action.table()?.clone())));
+        let load_balancers = self.desired.load_balancers.values();
+        Contents {
+            listeners: self.listener_values.clone(),
+            policies: policies.collect(),
+            vips: load_balancers.flat_map(|load_balancer| load_balancer.vips.iter().copied()).collect(),
+            quic_servers: quic_servers.collect(),
+            tables: tables.collect(),
+            targets: self.target_entries.clone(),
+        }
     }
 
     fn listeners(&self) -> impl Iterator<Item = (&str, &[IpAddr], &Listener)> {

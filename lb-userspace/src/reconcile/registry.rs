@@ -201,7 +201,7 @@ impl Registry {
                 group.draining
             });
             match draining {
-                Some(time) if !record.is_dead() && !(time.is_zero() && record.terminates) => {
+                Some(time) if !record.is_dead() && (!time.is_zero() || !record.terminates) => {
                     record.draining_until.get_or_insert(now + time);
                 }
                 _ => self.remove(&key),
