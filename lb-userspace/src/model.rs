@@ -174,6 +174,23 @@ impl std::fmt::Display for Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ForwardAction(pub Vec<WeightedTargetGroup>);
 
+impl ForwardAction {
+    /// The names of the target groups that get flows: those with a weight.
+    pub fn used_groups(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|part| part.weight > 0).map(|part| part.target_group.as_str())
+    }
+
+    /// Whether the target group `name` is one of its.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|part| part.target_group == name)
+    }
+
+    /// Whether one of its target groups has one of these names.
+    pub fn names_any(&self, names: &std::collections::BTreeSet<String>) -> bool {
+        self.0.iter().any(|part| names.contains(&part.target_group))
+    }
+}
+
 /// One target group of a forward action.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct WeightedTargetGroup {
@@ -220,13 +237,6 @@ pub struct TargetGroup {
     pub cross_zone: bool,
     /// The targets by address; no address twice, none of them a VIP.
     pub targets: BTreeMap<IpAddr, Target>,
-}
-
-impl TargetGroup {
-    /// After how long without a packet none of its flows lives any more.
-    pub fn longest_idle(&self) -> Duration {
-        self.idle_timeout.max(self.udp_idle_timeout)
-    }
 }
 
 /// An address that serves.

@@ -98,6 +98,11 @@ impl<'a> At<'a> {
         matches!(self.found, Found::Value(Json::List(_)))
     }
 
+    /// Whether an object is here; reports nothing.
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.found, Found::Value(Json::Object(_)))
+    }
+
     /// The whole number here, if it is in `range`.
     pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Option<N>
     where

@@ -16,7 +16,29 @@ const MATCHER: (u16, u16) = (200, 399);
 enum ProbeProtocol {
     Tcp,
     Http,
+    Https,
+    Grpc,
+    Udp,
 }
+
+impl ProbeProtocol {
+    const fn name(self) -> &'static str {
+        match self {
+            ProbeProtocol::Tcp => "TCP",
+            ProbeProtocol::Http => "HTTP",
+            ProbeProtocol::Https => "HTTPS",
+            ProbeProtocol::Grpc => "GRPC",
+            ProbeProtocol::Udp => "UDP",
+        }
+    }
+}
+
+/// Fields that checks of some protocols have, and the first of those in words.
+const OWN_FIELDS: [(&str, &[ProbeProtocol], &str); 3] = [
+    ("path", &[ProbeProtocol::Http, ProbeProtocol::Https], "HTTP and HTTPS"),
+    ("matcher", &[ProbeProtocol::Http, ProbeProtocol::Https], "HTTP and HTTPS"),
+    ("service", &[ProbeProtocol::Grpc], "GRPC"),
+];
 
 /// The section, or the default check if it was left out.
 pub(super) fn read(section: Option<At>) -> Option<HealthCheck> {
@@ -26,6 +48,7 @@ pub(super) fn read(section: Option<At>) -> Option<HealthCheck> {
         "port",
         "path",
         "matcher",
+        "service",
         "interval_seconds",
         "timeout_seconds",
         "healthy_threshold",
@@ -60,25 +83,46 @@ fn default() -> HealthCheck {
 }
 
 fn probe(fields: &Fields) -> Option<Probe> {
-    let protocols = [("TCP", ProbeProtocol::Tcp), ("HTTP", ProbeProtocol::Http)];
-    let later = ["HTTPS", "GRPC", "UDP", "TLS"];
-    let protocol =
-        fields.optional("protocol").map_or(Some(ProbeProtocol::Tcp), |at| at.choice(&protocols, &later));
-    if protocol == Some(ProbeProtocol::Tcp) {
-        return tcp_probe(fields);
-    }
+    use ProbeProtocol::{Grpc, Http, Https, Tcp, Udp};
+    let protocols = [Tcp, Http, Https, Grpc, Udp].map(|protocol| (protocol.name(), protocol));
+    let protocol = fields.optional("protocol").map_or(Some(Tcp), |at| at.choice(&protocols, &["TLS"]));
+    let has_foreign = protocol.is_some_and(|protocol| refuse_foreign(fields, protocol));
     let path = fields.optional("path").map_or(Some(PATH.to_owned()), |at| path(&at));
     let matcher = fields.optional("matcher").map_or(Some(StatusCodes(vec![MATCHER])), |at| matcher(&at));
-    protocol?;
-    Some(Probe::Http { path: path?, matcher: matcher? })
+    let service = fields.optional("service").map_or(Some(String::new()), |at| service(&at));
+    let probe = match protocol? {
+        Tcp => Probe::Tcp,
+        Udp => Probe::Udp,
+        Http => Probe::Http { path: path?, matcher: matcher? },
+        Https => Probe::Https { path: path?, matcher: matcher? },
+        Grpc => Probe::Grpc { service: service? },
+    };
+    (!has_foreign).then_some(probe)
 }
 
-fn tcp_probe(fields: &Fields) -> Option<Probe> {
-    let http_only = ["path", "matcher"].map(|name| fields.optional(name));
-    http_only.iter().flatten().for_each(|at| {
-        at.refuse::<()>("only HTTP checks have one; leave it out or set the check's protocol to \"HTTP\"");
-    });
-    http_only.iter().all(Option::is_none).then_some(Probe::Tcp)
+/// Refuses fields that are there and that checks of the protocol don't have; whether there was one.
+fn refuse_foreign(fields: &Fields, protocol: ProbeProtocol) -> bool {
+    let foreign = OWN_FIELDS.iter().filter(|(_, owners, _)| !owners.contains(&protocol));
+    let refused = foreign.filter_map(|(name, owners, words)| Some((fields.optional(name)?, owners, words)));
+    refused.fold(false, |_, (at, owners, words)| {
+        let protocol = owners[0].name();
+        at.refuse::<()>(format!(
+            "only {words} checks have one; leave it out or set the check's protocol to {protocol:?}"
+        ));
+        true
+    })
+}
+
+/// A service's name as gRPC's health check has it: `package.Service`, or empty for the whole server.
+fn service(at: &At) -> Option<String> {
+    const RULE: &str = "the name of a gRPC service of up to 200 letters, digits and '.', '_', '-', '/'";
+    let service = at.text(RULE)?;
+    let is_fit = |character: char| character.is_ascii_alphanumeric() || "._-/".contains(character);
+    if service.len() <= 200 && service.chars().all(is_fit) {
+        Some(service.to_owned())
+    } else {
+        at.refuse_expecting(RULE)
+    }
 }
 
 fn port(at: &At) -> Option<CheckPort> {

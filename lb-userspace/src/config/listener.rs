@@ -1,10 +1,11 @@
 //! A load balancer's `listeners`, and what they must have in common with the target groups they forward to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lb_common::encapsulation::GUE_PORT;
 
-use super::cursor::At;
+use super::cursor::{At, Fields};
 use super::target_group::{self, Group, Groups};
 use super::{new_flows, quic_server_id};
 use crate::model::{ForwardAction, Listener, ListenerPort, Protocol, WeightedTargetGroup};
@@ -46,19 +47,27 @@ fn refuse_taken(at: &At, protocol: Protocol, port: ListenerPort, others: &[(Prot
 }
 
 fn read(at: &At, groups: Option<&Groups>) -> (Option<(Protocol, ListenerPort)>, Option<Listener>) {
-    const FIELDS: &[&str] =
-        &["protocol", "port", "forward", new_flows::FIELDS[0], new_flows::FIELDS[1], new_flows::FIELDS[2]];
+    const FIELDS: &[&str] = &[
+        "protocol",
+        "port",
+        "forward",
+        "idle_timeout_seconds",
+        new_flows::FIELDS[0],
+        new_flows::FIELDS[1],
+        new_flows::FIELDS[2],
+    ];
     let Some(fields) = at.fields(FIELDS) else {
         return (None, None);
     };
     let protocol = target_group::protocol(&fields.at("protocol"));
     let port = port(&fields.at("port"), protocol);
-    let forward = forward(&fields.at("forward"), &Wanted { protocol, port, groups });
+    let forward = forward(&fields.at("forward"), &Wanted { protocol, groups });
     let limits = new_flows::read(&fields, protocol);
+    let idle_timeout = idle_timeout(&fields, protocol);
     let key = protocol.zip(port);
     let complete = || {
         let (protocol, port) = key?;
-        Some(Listener { protocol, port, forward: forward?, limits: limits?, idle_timeout: None })
+        Some(Listener { protocol, port, forward: forward?, limits: limits?, idle_timeout: idle_timeout? })
     };
     (key, complete())
 }
@@ -77,10 +86,20 @@ fn port(at: &At, protocol: Option<Protocol>) -> Option<ListenerPort> {
     Some(ListenerPort::Port(port))
 }
 
+fn idle_timeout(fields: &Fields, protocol: Option<Protocol>) -> Option<Option<Duration>> {
+    let Some(at) = fields.optional("idle_timeout_seconds") else { return Some(None) };
+    match protocol {
+        Some(protocol) if !protocol.has_tcp() => at.refuse(format!(
+            "this listener is {protocol}, and only those that take TCP have it; leave it out, UDP's is the target \
+             group's"
+        )),
+        _ => at.seconds(60..=6000).map(Some),
+    }
+}
+
 /// What a listener wants of the target groups it forwards to, as far as it could be read.
 struct Wanted<'a> {
     protocol: Option<Protocol>,
-    port: Option<ListenerPort>,
     groups: Option<&'a Groups>,
 }
 
@@ -149,25 +168,16 @@ fn fits(at: &At, name: &str, wanted: &Wanted) -> Option<()> {
     let Some(group) = groups.named(name) else {
         return groups.refuse_unknown(at, name);
     };
-    let protocol = same_protocol(at, name, wanted, group);
-    let port = same_port(at, name, wanted, group);
-    protocol.and(port)
+    serves(at, name, group.protocol?, wanted.protocol?)
 }
 
-fn same_protocol(at: &At, name: &str, wanted: &Wanted, group: &Group) -> Option<()> {
-    let (theirs, ours) = (group.protocol?, wanted.protocol?);
-    if theirs == ours {
+fn serves(at: &At, name: &str, theirs: Protocol, ours: Protocol) -> Option<()> {
+    if ours.is_served_by(theirs) {
         return Some(());
     }
-    at.refuse(format!("the target group {name:?} is {theirs}, this listener is {ours}; make them the same"))
-}
-
-fn same_port(at: &At, name: &str, wanted: &Wanted, group: &Group) -> Option<()> {
-    match (group.port?, wanted.port?) {
-        (theirs, ListenerPort::Port(ours)) if theirs != ours => at.refuse(format!(
-            "the target group {name:?} has port {theirs}, this listener has port {ours}; direct server return \
-             keeps the destination port, so make them equal"
-        )),
-        _ => Some(()),
-    }
+    let serves_both = ours != Protocol::TcpUdp && ours.is_served_by(Protocol::TcpUdp);
+    let or = if serves_both { ", or the target group TCP_UDP" } else { "" };
+    at.refuse(format!(
+        "the target group {name:?} is {theirs}, this listener is {ours}; make them the same{or}"
+    ))
 }

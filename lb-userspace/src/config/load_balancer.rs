@@ -58,15 +58,19 @@ fn read(
     let allow = allow::read(&fields);
     let complete = || {
         let (vips, listeners, allow) = (vips?, listeners?, allow?);
+        let zone_of = |(vip, zone): &(IpAddr, Option<String>)| Some((*vip, zone.clone()?));
+        let vip_zones = vips.iter().filter_map(zone_of).collect();
+        let vips = vips.into_iter().map(|(vip, _)| vip).collect();
         if let Some(list) = &allow {
             allow::check(&fields.at("allow"), list, &listeners)?;
         }
-        Some(LoadBalancer { vips, vip_zones: BTreeMap::new(), listeners, allow })
+        Some(LoadBalancer { vips, vip_zones, listeners, allow })
     };
     (name, complete())
 }
 
-fn vips(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<Vec<IpAddr>> {
+/// The addresses, each with its zone where it is one zone's.
+fn vips(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<Vec<(IpAddr, Option<String>)>> {
     let items = at.items("a list of one or more IP addresses")?;
     if items.is_empty() {
         return at.refuse("an empty list; expected one or more IP addresses");
@@ -75,7 +79,17 @@ fn vips(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<Vec<IpAddr>>
     vips.into_iter().collect()
 }
 
-fn vip(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<IpAddr> {
+fn vip(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<(IpAddr, Option<String>)> {
+    if !at.is_object() {
+        return Some((vip_address(at, all_vips)?, None));
+    }
+    let fields = at.fields(&["address", "zone"])?;
+    let address = vip_address(&fields.at("address"), all_vips);
+    let zone = name::label(&fields.at("zone"));
+    Some((address?, Some(zone?)))
+}
+
+fn vip_address(at: &At, all_vips: &mut BTreeMap<IpAddr, String>) -> Option<IpAddr> {
     let address = address::host(at)?;
     if let Some(earlier) = all_vips.get(&address) {
         return at.refuse(format!("{address} is {earlier} already; a VIP is one load balancer's, once"));

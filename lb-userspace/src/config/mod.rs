@@ -19,6 +19,7 @@ mod health_check;
 mod json;
 mod listener;
 mod load_balancer;
+mod minimum_healthy;
 mod name;
 mod nearest;
 mod new_flows;

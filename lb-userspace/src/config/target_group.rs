@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::cursor::{At, Fields};
 use super::json::Quoted;
 use super::nearest::nearest;
-use super::{address, health_check, name, quic_server_id};
+use super::{address, health_check, minimum_healthy, name, quic_server_id};
 use crate::model::{
-    Encapsulation, MinimumHealthy, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup,
-    UdpTracking, UnhealthyFlows,
+    Encapsulation, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup, UdpTracking,
+    UnhealthyFlows,
 };
 
 /// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
@@ -33,7 +33,6 @@ pub(super) struct Groups {
 pub(super) struct Group {
     path: String,
     pub(super) protocol: Option<Protocol>,
-    pub(super) port: Option<u16>,
     pub(super) stickiness: Option<Stickiness>,
     /// The server ids of its targets, as far as they could be read.
     pub(super) quic_server_ids: BTreeMap<QuicServerId, String>,
@@ -128,7 +127,10 @@ fn read(
         "port",
         "encapsulation",
         "health_check",
+        "minimum_healthy",
+        "unhealthy_draining_seconds",
         "draining_seconds",
+        "terminate_on_deregistration",
         "idle_timeout_seconds",
         "udp_idle_timeout_seconds",
         "udp_tracking",
@@ -144,7 +146,7 @@ fn read(
     let targets = targets(&fields.at("targets"), protocol, port, node_zone, all_targets);
     let quic_server_ids = targets.quic_server_ids;
     let complete = attributes(&fields, protocol, port, stickiness, targets.complete);
-    Some((name?, Group { path: at.path().to_owned(), protocol, port, stickiness, quic_server_ids, complete }))
+    Some((name?, Group { path: at.path().to_owned(), protocol, stickiness, quic_server_ids, complete }))
 }
 
 /// A listener's or target group's protocol.
@@ -170,6 +172,9 @@ fn attributes(
         .optional("encapsulation")
         .map_or(Some(Encapsulation::Ipip), |at| at.choice(&encapsulations, &[]));
     let health_check = health_check::read(fields.optional("health_check"));
+    let minimum_healthy = minimum_healthy::read(fields.optional("minimum_healthy"));
+    let unhealthy_flows = unhealthy_flows(fields);
+    let terminates_on_deregistration = terminates_on_deregistration(fields, protocol);
     let draining =
         fields.optional("draining_seconds").map_or(Some(Duration::from_secs(300)), |at| at.seconds(0..=3600));
     let idle_timeout = idle_timeout(fields, protocol);
@@ -185,10 +190,10 @@ fn attributes(
         port: port?,
         encapsulation: encapsulation?,
         health_check: Arc::new(health_check?),
-        minimum_healthy: MinimumHealthy::default(),
-        unhealthy_flows: UnhealthyFlows::default(),
+        minimum_healthy: minimum_healthy?,
+        unhealthy_flows: unhealthy_flows?,
         draining: draining?,
-        terminates_on_deregistration: protocol?.has_udp(),
+        terminates_on_deregistration: terminates_on_deregistration?,
         idle_timeout: idle_timeout?,
         udp_idle_timeout: udp_idle_timeout?,
         udp_tracking: udp_tracking?,
@@ -197,6 +202,27 @@ fn attributes(
         cross_zone: cross_zone?,
         targets: targets?,
     })
+}
+
+fn unhealthy_flows(fields: &Fields) -> Option<UnhealthyFlows> {
+    let time = fields
+        .optional("unhealthy_draining_seconds")
+        .map_or(Some(Duration::ZERO), |at| at.seconds(0..=360_000))?;
+    Some(if time.is_zero() { UnhealthyFlows::Terminate } else { UnhealthyFlows::Drain(time) })
+}
+
+/// By default the flows of TCP live on: they have an end of their own.
+fn terminates_on_deregistration(fields: &Fields, protocol: Option<Protocol>) -> Option<bool> {
+    let Some(at) = fields.optional("terminate_on_deregistration") else {
+        return Some(protocol?.has_udp());
+    };
+    let terminates = at.flag()?;
+    if !terminates && protocol == Some(Protocol::Quic) {
+        return at.refuse(
+            "this target group is QUIC, whose packets find their target by its server id for as long as it drains; expected true, with the draining_seconds that the connections need",
+        );
+    }
+    Some(terminates)
 }
 
 fn idle_timeout(fields: &Fields, protocol: Option<Protocol>) -> Option<Duration> {
@@ -287,14 +313,15 @@ fn target(
     node_zone: Option<&str>,
     quic_server_ids: &mut BTreeMap<QuicServerId, String>,
 ) -> (Option<IpAddr>, Option<Target>) {
-    let Some(fields) = at.fields(&["id", "weight", "zone", "quic_server_id"]) else {
+    let Some(fields) = at.fields(&["id", "weight", "zone", "port", "quic_server_id"]) else {
         return (None, None);
     };
     let address = address::host(&fields.at("id"));
     let weight = fields.optional("weight").map_or(Some(1), |at| at.number(0..=1000));
     let zone = fields.optional("zone").map_or(node_zone.map(str::to_owned), |at| name::label(&at));
+    let port = fields.optional("port").map_or(group_port, |at| at.number(1..=u16::MAX));
     let quic_server_id = quic_server_id::read(&fields, protocol, quic_server_ids);
     let target =
-        || Some(Target { weight: weight?, zone: zone?, port: group_port?, quic_server_id: quic_server_id? });
+        || Some(Target { weight: weight?, zone: zone?, port: port?, quic_server_id: quic_server_id? });
     (address, target())
 }

@@ -93,8 +93,10 @@ impl Node {
         let id = TargetId(trace.target);
         let key = names.targets.get(&id);
         let way = lb_common::encapsulation::Way(trace.way);
-        let state = self.reconciler.registry().by_id(id).map_or("gone", |(_, record)| {
-            if record.is_draining() { "draining" } else { record.health.state.as_str() }
+        let state = self.reconciler.registry().by_id(id).map_or("gone", |(_, record)| match record {
+            _ if record.is_lingering() => "unused",
+            _ if record.is_draining() => "draining",
+            _ => record.health.state.as_str(),
         });
         let gone = || NextHopReport::Unresolved { problem: "the target has gone".to_owned() };
         TargetPart {

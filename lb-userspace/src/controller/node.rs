@@ -175,7 +175,7 @@ impl Node {
 
     /// Takes over a change of a target's health.
     pub(super) fn observe(&mut self, event: HealthEvent) {
-        self.reconciler.observe(&event.target, event.status);
+        self.reconciler.observe(&event.target, event.status, event.decided_at);
         self.decisions.push(event.decided_at);
     }
 

@@ -150,6 +150,7 @@ impl Node {
         let all_slots = sums.group_slots.get(name).copied().unwrap_or_default();
         Ok(TargetReport {
             id: address,
+            port: record.port,
             zone: record.zone.clone(),
             weight: record.weight,
             quic_server_id: record.quic_server_id.map(|id| id.to_string()),
@@ -184,7 +185,10 @@ impl Node {
 
     /// What the health checks say, unless the target has no say in it.
     fn shown_status(&self, name: &str, group: &TargetGroup, record: &Record) -> HealthStatus {
-        if record.is_draining() {
+        if record.is_lingering() {
+            let text = "Its draining time is over; flows that it had before live on until they are idle";
+            HealthStatus::described(HealthState::Unused, Reason::NotRegistered, text)
+        } else if record.is_draining() {
             HealthStatus::because(HealthState::Draining, Reason::DeregistrationInProgress)
         } else if !self.reconciler.is_in_use(name) {
             HealthStatus::because(HealthState::Unused, Reason::NotInUse)
@@ -263,8 +267,10 @@ impl Node {
 
     fn idle_ticks(&self, id: TargetId) -> u16 {
         let target = self.reconciler.registry().by_id(id);
-        let group = target.and_then(|(key, _)| self.desired().target_groups.get(&key.target_group));
-        group.map_or(0, |group| lb_common::flow_table::Tick::covering_seconds(group.longest_idle().as_secs()))
+        target.map_or(0, |(key, _)| {
+            let idle = self.reconciler.longest_idle(&key.target_group);
+            lb_common::flow_table::Tick::covering_seconds(idle.as_secs())
+        })
     }
 }
 

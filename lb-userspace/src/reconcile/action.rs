@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_common::{ChainWord, Slot, TargetId};
+use lb_common::{ChainWord, Slot, SlotState, TargetId};
 
 use super::contents::Table;
 use super::registry::{Record, Registry};
 use super::second_chance::{self, Agents, Keeper};
-use crate::model::{Desired, ForwardAction, TargetGroup};
+use crate::model::{Desired, ForwardAction, TargetGroup, Threshold};
 use crate::presence::slots::UsedSlots;
 use crate::table::{
     Fate, GroupShare, Member, MemberIndex, Regime, SlotTable, TableSize, maglev, member, overlay,
@@ -24,7 +24,8 @@ pub struct Action {
     size: TableSize,
     slots: Option<SlotTable>,
     table: Option<Table>,
-    idle: Duration,
+    /// How long a flow of one of its listeners lives without a packet.
+    pub(super) idle: Duration,
 }
 
 /// A target's part in an action, group by group.
@@ -58,7 +59,6 @@ impl Action {
     ) {
         let groups = groups_of(forward, desired);
         let regime = regime(&groups, registry, agents);
-        self.idle = groups.iter().map(|(_, group, _)| group.longest_idle()).max().unwrap_or_default();
         let mut candidates = Vec::new();
         let mut shares = Vec::new();
         for (name, group, weight) in groups {
@@ -145,6 +145,12 @@ impl Action {
         self.publish_if(changed > 0);
     }
 
+    /// Whether a flow may live that began on `target`: a slot still names it, or has exceptions, whosever they are.
+    /// Flows that the data plane remembers without a change are exceptions too once the target has lost their slot.
+    pub fn may_have_flows_of(&self, target: TargetId) -> bool {
+        self.slots.as_ref().is_some_and(|slots| slots.names(target) || slots.count(SlotState::Exceptions) > 0)
+    }
+
     /// When [`Action::tick`] may change something.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.slots.as_ref()?.next_deadline(self.idle)
@@ -184,8 +190,7 @@ fn regime(groups: &[(&str, &TargetGroup, u16)], registry: &Registry, agents: &Ag
     if is_one_version && groups.iter().all(keeps) { Regime::SecondChance } else { Regime::FlowTable }
 }
 
-/// The members of one group and whether each may get new flows: healthy ones; if there is none, draining ones
-/// that are alive; if there is none of these either, all (fail open).
+/// The members of one group and whether each may get new flows: see [`Usable`].
 fn group_share<'a>(
     name: &'a str,
     group: &TargetGroup,
@@ -196,11 +201,11 @@ fn group_share<'a>(
 ) -> (GroupShare, Vec<Candidate<'a>>) {
     let members: Vec<_> = registry
         .group(name)
-        .filter(|(_, record)| group.cross_zone || record.zone == desired.node.zone)
+        .filter(|(_, record)| !record.is_lingering() && is_in_scope(group, record, &desired.node.zone))
         .collect();
     let targets =
         members.iter().map(|(address, record)| (member::identity(name, *address), record.weight)).collect();
-    let usable = usable(members.iter().map(|(_, record)| *record));
+    let usable = usable(members.iter().map(|(_, record)| *record), group.minimum_healthy.routing);
     let newcomers_wait =
         second_chance::may_have_chains(group) && second_chance::knows_agents(members.iter().copied(), agents);
     let waits = |address: &IpAddr, record: &Record| {
@@ -214,6 +219,11 @@ fn group_share<'a>(
     (GroupShare { weight, targets }, candidates)
 }
 
+/// Whether a node in `zone` uses the target at all.
+pub(super) fn is_in_scope(group: &TargetGroup, record: &Record, zone: &str) -> bool {
+    group.cross_zone || record.zone == zone
+}
+
 /// Which targets of a group get new flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usable {
@@ -221,16 +231,34 @@ pub(super) enum Usable {
     Healthy,
     /// Draining ones that are alive: there is no other.
     Draining,
-    /// All: fail open.
+    /// All that are registered: too few are healthy (fail open).
     All,
 }
 
-/// What of a group with these targets is usable. A target of weight 0 gets nothing, so it does not count.
-pub(super) fn usable<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Usable {
-    let mut weighty = records.filter(|record| record.weight > 0);
-    if weighty.clone().any(|record| record.is_healthy() && !record.is_draining()) {
+/// How many targets of a group count, and how many of them are healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) healthy: usize,
+    pub(super) all: usize,
+}
+
+/// A target of weight 0 gets nothing, and one that is leaving is not registered, so they do not count; nor does one
+/// that came and was not checked yet, or adding targets would look like others failing.
+pub(super) fn census<'a>(records: impl Iterator<Item = &'a Record>) -> Census {
+    let counts = |record: &&Record| record.weight > 0 && !record.is_draining() && !record.is_unknown();
+    records.filter(counts).fold(Census { healthy: 0, all: 0 }, |sum, record| Census {
+        healthy: sum.healthy + usize::from(record.is_healthy()),
+        all: sum.all + 1,
+    })
+}
+
+/// What of a group with these targets is usable.
+pub(super) fn usable<'a>(records: impl Iterator<Item = &'a Record> + Clone, minimum: Threshold) -> Usable {
+    let Census { healthy, all } = census(records.clone());
+    let mut draining = records.filter(|record| record.weight > 0 && record.is_draining());
+    if !minimum.is_breached(healthy, all) {
         Usable::Healthy
-    } else if weighty.any(|record| record.is_healthy()) {
+    } else if healthy == 0 && draining.any(|record| record.is_healthy() && !record.is_lingering()) {
         Usable::Draining
     } else {
         Usable::All
@@ -242,18 +270,26 @@ impl Usable {
         match self {
             Usable::Healthy => record.is_healthy() && !record.is_draining(),
             Usable::Draining => record.is_healthy(),
-            Usable::All => true,
+            Usable::All => !record.is_draining(),
         }
     }
 }
 
+/// What becomes of the flows of a target that loses a slot.
 fn fate(registry: &Registry, id: TargetId, idle: Duration, now: Instant) -> Fate {
-    match registry.by_id(id) {
-        None => Fate::Dead,
-        Some((_, record)) if record.is_dead() => Fate::Dead,
-        Some((_, record)) => match record.draining_until {
-            Some(until) => Fate::Leaves { window: until.saturating_duration_since(now) },
-            None => Fate::Stays { window: idle },
-        },
+    let Some((_, record)) = registry.by_id(id).filter(|(_, record)| !record.is_dead()) else {
+        return Fate::Dead;
+    };
+    let draining = record.draining_until.map(|until| until.saturating_duration_since(now));
+    let unhealthy = record.unhealthy_until.map(|until| until.saturating_duration_since(now));
+    match (unhealthy, draining) {
+        (Some(unhealthy), Some(draining)) if record.terminates => {
+            Fate::Leaves { window: unhealthy.min(draining) }
+        }
+        (Some(window), _) => Fate::Leaves { window },
+        (None, Some(window)) if record.terminates => Fate::Leaves { window },
+        // A flow that lives on may be silent for as long as it may be idle.
+        (None, Some(draining)) => Fate::Stays { window: draining.max(idle) },
+        (None, None) => Fate::Stays { window: idle },
     }
 }

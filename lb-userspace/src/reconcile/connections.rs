@@ -82,20 +82,13 @@ impl Reconciler {
         balancers
             .flat_map(|balancer| balancer.listeners.iter().map(move |listener| (balancer, listener)))
             .filter(|(_, listener)| listener.forward == *forward && listener.protocol == Protocol::Tcp)
-            .flat_map(|(balancer, listener)| {
+            .map(|(balancer, listener)| {
                 let port = match listener.port {
                     ListenerPort::Port(port) => Some(port),
                     ListenerPort::Any => None,
                 };
-                let ports: BTreeSet<u16> = groups().map(|group| group.port).collect();
-                let target_ports: Vec<Option<u16>> =
-                    if port.is_none() { vec![None] } else { ports.into_iter().map(Some).collect() };
-                target_ports.into_iter().map(move |target_port| ActionListener {
-                    vips: balancer.vips.clone(),
-                    port,
-                    target_port,
-                    affinity,
-                })
+                // An agent that translates ports tells of connections under the listener's.
+                ActionListener { vips: balancer.vips.clone(), port, target_port: port, affinity }
             })
             .collect()
     }

@@ -14,6 +14,7 @@ mod action;
 mod connections;
 mod contents;
 mod counters;
+mod fitness;
 mod policies;
 mod quic_servers;
 mod reconciler;
@@ -22,6 +23,7 @@ mod second_chance;
 
 pub use action::Action;
 pub use contents::{Contents, Table};
+pub use fitness::Fitness;
 pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};

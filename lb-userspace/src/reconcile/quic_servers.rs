@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lb_common::TargetId;
 
 use super::registry::{Record, Registry};
-use crate::model::{Desired, ForwardAction, QuicServerId, TargetGroup, TargetKey};
+use crate::model::{Desired, ForwardAction, Protocol, QuicServerId, TargetGroup, TargetKey};
 
 /// A desired state that gives connections of one target to another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,8 @@ pub(super) fn check(desired: &Desired, registry: &Registry) -> Result<(), QuicSe
         }
     }
     let listeners = desired.load_balancers.values().flat_map(|load_balancer| &load_balancer.listeners);
-    listeners.into_iter().try_for_each(|listener| check_draining(&listener.forward, desired, registry))
+    let mut quic = listeners.filter(|listener| listener.protocol == Protocol::Quic);
+    quic.try_for_each(|listener| check_draining(&listener.forward, desired, registry))
 }
 
 /// The server ids of a group's targets.
@@ -91,6 +92,12 @@ fn check_draining(
 /// Whether a known target of the group will drain, and not serve or be gone, once the group is as wanted.
 fn drains(group: &TargetGroup, address: &std::net::IpAddr, record: &Record) -> bool {
     !group.targets.contains_key(address) && !group.draining.is_zero() && !record.is_dead()
+}
+
+/// Whether a forward action's targets have server ids: those of QUIC groups do.
+pub(super) fn may_have(forward: &ForwardAction, desired: &Desired) -> bool {
+    let mut groups = forward.0.iter().filter_map(|part| desired.target_groups.get(&part.target_group));
+    groups.any(|group| group.protocol == Protocol::Quic)
 }
 
 /// The server ids of a forward action's targets, those of all zones and draining ones included: whoever has a

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::encapsulation::{Ends, Tunnel, Way};
 use lb_common::flow::{TCP, UDP};
@@ -13,7 +13,7 @@ use lb_common::listener::Listener as ListenerValue;
 use lb_common::packet::{Ipv4, Ipv6};
 use lb_common::{Target, TargetId};
 
-use super::action::{Action, Usable, usable};
+use super::action::{Action, Usable, is_in_scope, usable};
 use super::contents::Contents;
 use super::counters::Numbers;
 use super::policies;
@@ -29,6 +29,9 @@ use crate::model::{
 use crate::next_hop::{NextHop, Resolutions};
 use crate::presence::AgentState;
 use crate::presence::slots::UsedSlots;
+
+/// Between two looks whether flows of a target that has left still live.
+const LINGER_PAUSE: Duration = Duration::from_secs(10);
 
 /// A listener's name: its load balancer, protocol and port.
 type ListenerName = (String, Protocol, ListenerPort);
@@ -48,6 +51,10 @@ pub struct Reconciler {
     counters: Numbers<ListenerName>,
     /// Of the listeners that have one.
     policies: BTreeMap<ListenerName, Policy>,
+    /// What `LISTENERS` must hold, renewed where something changed: there may be thousands.
+    listener_values: BTreeMap<(IpAddr, u16, u8), ListenerValue>,
+    /// What `TARGETS` must hold, likewise.
+    target_entries: BTreeMap<TargetId, Target>,
     capacity: Capacity,
 }
 
@@ -101,6 +108,8 @@ impl Reconciler {
             forwards: Numbers::below(capacity.forwards),
             counters: Numbers::below(capacity.listeners),
             policies: BTreeMap::new(),
+            listener_values: BTreeMap::new(),
+            target_entries: BTreeMap::new(),
             capacity,
         };
         reconciler.apply(desired, now)?;
@@ -115,8 +124,27 @@ impl Reconciler {
     pub fn apply(&mut self, desired: Desired, now: Instant) -> Result<(), Refused> {
         check_room(&desired, self.capacity)?;
         quic_servers::check(&desired, &self.registry)?;
-        self.registry.register(&desired, now).map_err(TooBig::from)?;
+        let changed = changed_groups(&self.desired, &desired);
+        self.registry.register(&desired, &changed, now).map_err(TooBig::from)?;
+        let zone_changed = self.desired.node.zone != desired.node.zone;
+        let listeners_changed = self.desired.load_balancers != desired.load_balancers;
         self.desired = desired;
+        if listeners_changed {
+            self.follow_listeners();
+        }
+        let stale = self.renew_idles(|forward| zone_changed || forward.names_any(&changed));
+        self.renew_listeners(|forward| listeners_changed || forward.names_any(&changed));
+        self.refresh(|forward| stale.contains(forward), now);
+        if zone_changed {
+            self.renew_targets(&self.desired.target_groups.keys().cloned().collect());
+        } else {
+            self.renew_targets(&changed);
+        }
+        Ok(())
+    }
+
+    /// Gives the forward actions and listeners that are there now their numbers and policies.
+    fn follow_listeners(&mut self) {
         let wanted: BTreeSet<ForwardAction> =
             self.listeners().map(|(_, _, listener)| listener.forward.clone()).collect();
         let named: BTreeSet<ListenerName> =
@@ -132,13 +160,64 @@ impl Reconciler {
             self.counters.of(&name).expect("`check_room` has counted the listeners");
         }
         self.policies = policies_of(&self.desired);
-        self.refresh(|_| true, now);
-        Ok(())
+        self.listener_values.clear();
     }
 
-    /// Takes over what a check found; it counts from the next [`Reconciler::settle`] on.
-    pub fn observe(&mut self, target: &TargetKey, health: HealthStatus) {
-        if self.registry.observe(target, health) {
+    /// Takes over the idle time-outs; the actions that must be refreshed: new ones, those with another time-out, and
+    /// those that are `concerned` by something else.
+    fn renew_idles(&mut self, concerned: impl Fn(&ForwardAction) -> bool) -> BTreeSet<ForwardAction> {
+        let idles = self.idles();
+        let idle_of = |forward| idles.get(forward).copied().unwrap_or_default();
+        let stale: BTreeMap<ForwardAction, Duration> = self
+            .actions
+            .iter()
+            .map(|(forward, action)| (forward, action, idle_of(forward)))
+            .filter(|(forward, action, idle)| {
+                action.slots().is_none() || action.idle != *idle || concerned(forward)
+            })
+            .map(|(forward, _, idle)| (forward.clone(), idle))
+            .collect();
+        for (forward, idle) in &stale {
+            self.actions.get_mut(forward).expect("the key was just seen").idle = *idle;
+        }
+        stale.into_keys().collect()
+    }
+
+    /// Renews the values of the listeners with a `concerned` action.
+    fn renew_listeners(&mut self, concerned: impl Fn(&ForwardAction) -> bool) {
+        let mut renewed = Vec::new();
+        for (name, vips, listener) in self.listeners().filter(|(_, _, listener)| concerned(&listener.forward))
+        {
+            let port = match listener.port {
+                ListenerPort::Port(port) => port,
+                ListenerPort::Any => 0,
+            };
+            for protocol in protocol_numbers(listener.protocol) {
+                let value = self.listener_value(name, listener, *protocol);
+                renewed.extend(vips.iter().map(|vip| ((*vip, port, *protocol), value)));
+            }
+        }
+        self.listener_values.extend(renewed);
+    }
+
+    /// Renews the entries of the targets of these groups; those of targets that have gone go.
+    fn renew_targets(&mut self, groups: &BTreeSet<String>) {
+        let mut renewed = Vec::new();
+        for group in groups {
+            for (address, record) in self.registry.group(group) {
+                let key = TargetKey { target_group: group.clone(), address };
+                renewed.push((record.id, self.target_entry(&key, record)));
+            }
+        }
+        self.target_entries.extend(renewed);
+        for id in self.registry.leaving() {
+            self.target_entries.remove(id);
+        }
+    }
+
+    /// Takes over what a check found that ended at `now`; it counts from the next [`Reconciler::settle`] on.
+    pub fn observe(&mut self, target: &TargetKey, health: HealthStatus, now: Instant) {
+        if self.registry.observe(target, health, now) {
             self.unsettled.insert(target.target_group.clone());
         }
     }
@@ -171,13 +250,22 @@ impl Reconciler {
     pub fn settle(&mut self, now: Instant) {
         let groups = std::mem::take(&mut self.unsettled);
         if !groups.is_empty() {
-            self.refresh(|forward| forward.0.iter().any(|part| groups.contains(&part.target_group)), now);
+            self.refresh(|forward| forward.names_any(&groups), now);
+            self.renew_targets(&groups);
         }
     }
 
     /// Takes over how the targets are reached.
     pub fn set_next_hops(&mut self, next_hops: Resolutions) {
-        self.next_hops = next_hops;
+        let old = std::mem::replace(&mut self.next_hops, next_hops);
+        let is_new = |key: &TargetKey| old.get(&key.address) != self.next_hops.get(&key.address);
+        let renewed: Vec<(TargetId, Target)> = self
+            .registry
+            .iter()
+            .filter(|(key, _)| is_new(key))
+            .map(|(key, record)| (record.id, self.target_entry(key, record)))
+            .collect();
+        self.target_entries.extend(renewed);
     }
 
     /// Ends what time has ended. `last_exception` says of a forward action's slot when a packet of it last went
@@ -185,7 +273,7 @@ impl Reconciler {
     pub fn tick(&mut self, now: Instant, last_exception: &dyn Fn(u32, usize) -> Option<Instant>) {
         let left = self.registry.end_draining(now);
         if !left.is_empty() {
-            self.refresh(|forward| forward.0.iter().any(|part| left.contains(&part.target_group)), now);
+            self.refresh(|forward| forward.names_any(&left), now);
         }
         for action in self.actions.values_mut() {
             if action.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -193,6 +281,12 @@ impl Reconciler {
                 action.tick(&self.registry, now, &|slot| last_exception(index, slot));
             }
         }
+        let actions = &self.actions;
+        self.registry.end_lingering(now, LINGER_PAUSE, |key, record| {
+            let mut concerned = actions.iter().filter(|(forward, _)| forward.has(&key.target_group));
+            concerned.any(|(_, action)| action.may_have_flows_of(record.id))
+        });
+        self.renew_targets(&left);
     }
 
     /// When [`Reconciler::tick`] may change something.
@@ -223,42 +317,28 @@ impl Reconciler {
 
     /// What the maps must hold.
     pub fn contents(&self) -> Contents {
-        let mut contents = Contents::default();
-        for (load_balancer, vips, listener) in self.listeners() {
-            let port = match listener.port {
-                ListenerPort::Port(port) => port,
-                ListenerPort::Any => 0,
-            };
-            for protocol in protocol_numbers(listener.protocol) {
-                let value = self.listener_value(load_balancer, listener, *protocol);
-                contents.listeners.extend(vips.iter().map(|vip| ((*vip, port, *protocol), value)));
-            }
-        }
-        contents.quic_servers = self
+        let quic_servers = self
             .actions
             .iter()
+            .filter(|(forward, _)| quic_servers::may_have(forward, &self.desired))
             .flat_map(|(forward, action)| {
                 quic_servers::of(forward, &self.registry)
                     .map(|(server_id, id)| ((action.index, server_id), id))
-            })
-            .collect();
-        contents.policies = self
-            .policies
-            .iter()
-            .filter_map(|(name, policy)| {
-                let counter = u16::try_from(self.counters.get(name)?).ok()?;
-                Some((counter, policy.clone()))
-            })
-            .collect();
-        contents.vips = self.desired.load_balancers.values().flat_map(|lb| lb.vips.iter().copied()).collect();
-        contents.targets =
-            self.registry.iter().map(|(key, record)| (record.id, self.target_entry(key, record))).collect();
-        contents.tables = self
-            .actions
-            .values()
-            .filter_map(|action| action.table().map(|table| (action.index, table.clone())))
-            .collect();
-        contents
+            });
+        let policies = self.policies.iter().filter_map(|(name, policy)| {
+            let counter = u16::try_from(self.counters.get(name)?).ok()?;
+            Some((counter, policy.clone()))
+        });
+        let tables = self.actions.values().filter_map(|action| Some((action.index, action.table()?.clone())));
+        let load_balancers = self.desired.load_balancers.values();
+        Contents {
+            listeners: self.listener_values.clone(),
+            policies: policies.collect(),
+            vips: load_balancers.flat_map(|load_balancer| load_balancer.vips.iter().copied()).collect(),
+            quic_servers: quic_servers.collect(),
+            tables: tables.collect(),
+            targets: self.target_entries.clone(),
+        }
     }
 
     fn listeners(&self) -> impl Iterator<Item = (&str, &[IpAddr], &Listener)> {
@@ -270,15 +350,12 @@ impl Reconciler {
 
     /// What the data plane must know of a listener for one transport protocol of it.
     fn listener_value(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> ListenerValue {
-        let groups = listener.forward.0.iter().map(|part| &*self.desired.target_groups[&part.target_group]);
-        let idle = |group: &TargetGroup| {
-            if protocol == TCP { group.idle_timeout.as_secs() } else { group.udp_idle_timeout.as_secs() }
-        };
+        let groups = self.groups_of(listener);
         let tracking = groups.clone().map(|group| group.udp_tracking).next().unwrap_or(UdpTracking::Changed);
         ListenerValue {
             forward: self.actions[&listener.forward].index,
             counter: self.counter(load_balancer, listener).unwrap_or_default(),
-            idle: Tick::covering_seconds(groups.clone().map(idle).max().unwrap_or_default()),
+            idle: Tick::covering_seconds(self.idle_of(listener, protocol).as_secs()),
             tracking: match tracking {
                 _ if protocol == TCP => ListenerValue::TRACK_CHANGED,
                 UdpTracking::Changed => ListenerValue::TRACK_CHANGED,
@@ -287,6 +364,40 @@ impl Reconciler {
             },
             flags: flags(listener, groups, protocol) | self.policy_flag(load_balancer, listener, protocol),
         }
+    }
+
+    fn groups_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a TargetGroup> + Clone {
+        listener.forward.0.iter().map(|part| &*self.desired.target_groups[&part.target_group])
+    }
+
+    /// How long a flow of the listener lives without a packet, of this transport protocol.
+    fn idle_of(&self, listener: &Listener, protocol: u8) -> Duration {
+        let of_groups =
+            |idle: fn(&TargetGroup) -> Duration| self.groups_of(listener).map(idle).max().unwrap_or_default();
+        match listener.idle_timeout {
+            _ if protocol != TCP => of_groups(|group| group.udp_idle_timeout),
+            Some(own) => own,
+            None => of_groups(|group| group.idle_timeout),
+        }
+    }
+
+    /// How long a flow lives without a packet, by forward action: the longest of its listeners'.
+    fn idles(&self) -> BTreeMap<&ForwardAction, Duration> {
+        let mut idles: BTreeMap<&ForwardAction, Duration> = BTreeMap::new();
+        for (_, _, listener) in self.listeners() {
+            let protocols = protocol_numbers(listener.protocol).iter();
+            let idle = protocols.map(|protocol| self.idle_of(listener, *protocol)).max().unwrap_or_default();
+            let longest = idles.entry(&listener.forward).or_default();
+            *longest = idle.max(*longest);
+        }
+        idles
+    }
+
+    /// How long a flow to a target of the group lives without a packet: the longest of the listeners' that forward to
+    /// it.
+    pub fn longest_idle(&self, target_group: &str) -> Duration {
+        let actions = self.actions.iter().filter(|(forward, _)| forward.has(target_group));
+        actions.map(|(_, action)| action.idle).max().unwrap_or_default()
     }
 
     fn policy_flag(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> u32 {
@@ -326,28 +437,32 @@ impl Reconciler {
         !record.is_dead() || self.fails_open(&key.target_group)
     }
 
-    /// Whether no target of the group is healthy, so that all are used.
+    /// Whether too few targets of the group are healthy, so that all are used.
     pub fn fails_open(&self, target_group: &str) -> bool {
+        let Some(group) = self.desired.target_groups.get(target_group) else { return false };
         let mut used = self.used_targets(target_group).peekable();
-        used.peek().is_some() && usable(self.used_targets(target_group)) == Usable::All
+        used.peek().is_some()
+            && usable(self.used_targets(target_group), group.minimum_healthy.routing) == Usable::All
     }
 
     /// The targets of the group that this node uses.
-    fn used_targets<'a>(&'a self, target_group: &'a str) -> impl Iterator<Item = &'a Record> + Clone {
+    pub(super) fn used_targets<'a>(
+        &'a self,
+        target_group: &'a str,
+    ) -> impl Iterator<Item = &'a Record> + Clone {
         let group = self.desired.target_groups.get(target_group);
-        let cross_zone = group.is_none_or(|group| group.cross_zone);
-        let records: Vec<&Record> = self
-            .registry
-            .group(target_group)
-            .map(|(_, record)| record)
-            .filter(|record| cross_zone || record.zone == self.desired.node.zone)
-            .collect();
+        let is_used =
+            |record: &&Record| group.is_none_or(|group| is_in_scope(group, record, &self.desired.node.zone));
+        let records: Vec<&Record> =
+            self.registry.group(target_group).map(|(_, record)| record).filter(is_used).collect();
         records.into_iter()
     }
 
     /// The targets to check, each with its check: those of groups that a listener forwards to.
     pub fn health_checks(&self) -> BTreeMap<TargetKey, TargetCheck> {
-        let used = self.registry.iter().filter(|(key, _)| self.is_in_use(&key.target_group));
+        let named = self.actions.keys().flat_map(|forward| &forward.0);
+        let in_use: BTreeSet<&str> = named.map(|part| part.target_group.as_str()).collect();
+        let used = self.registry.iter().filter(|(key, _)| in_use.contains(key.target_group.as_str()));
         used.filter_map(|(key, record)| {
             let health_check = &self.desired.target_groups.get(&key.target_group)?.health_check;
             let port = health_check.port.of(record.port);
@@ -358,7 +473,7 @@ impl Reconciler {
 
     /// Whether a listener forwards to the group.
     pub fn is_in_use(&self, target_group: &str) -> bool {
-        self.actions.keys().any(|forward| forward.0.iter().any(|part| part.target_group == target_group))
+        self.actions.keys().any(|forward| forward.has(target_group))
     }
 
     /// The addresses whose next hops are needed.
@@ -401,6 +516,14 @@ impl Reconciler {
         let number = self.counters.get(&listener_name(load_balancer, listener))?;
         u16::try_from(number).ok()
     }
+}
+
+/// The names of the target groups that are not in both, or not the same.
+fn changed_groups(old: &Desired, new: &Desired) -> BTreeSet<String> {
+    let changed =
+        new.target_groups.iter().filter(|(name, group)| old.target_groups.get(*name) != Some(group));
+    let gone = old.target_groups.keys().filter(|name| !new.target_groups.contains_key(*name));
+    changed.map(|(name, _)| name).chain(gone).cloned().collect()
 }
 
 fn policies_of(desired: &Desired) -> BTreeMap<ListenerName, Policy> {

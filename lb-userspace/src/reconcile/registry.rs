@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::TargetId;
 
 use crate::health::{HealthState, HealthStatus, Reason};
-use crate::model::{Desired, Encapsulation, QuicServerId, TargetKey};
+use crate::model::{
+    Desired, Encapsulation, Protocol, QuicServerId, Target, TargetGroup, TargetKey, UnhealthyFlows,
+};
 
 /// What is known of one target.
 #[derive(Debug, Clone)]
@@ -24,10 +26,18 @@ pub struct Record {
     pub encapsulation: Encapsulation,
     /// By what QUIC packets name it; a draining target keeps its own.
     pub quic_server_id: Option<QuicServerId>,
-    /// Since when it drains, if it does: it keeps its flows until then.
+    /// Until when it drains, if it does: it keeps its flows until then.
     pub draining_until: Option<Instant>,
-    /// What its health checks say.
+    /// Whether the flows that it then still has are cut.
+    pub terminates: bool,
+    /// Its draining time is over, and it may have flows that live on: when that is looked at again.
+    pub lingers_until: Option<Instant>,
+    /// What its health checks say; `unhealthy.draining` is the registry's word.
     pub health: HealthStatus,
+    /// What becomes of its flows when its checks fail.
+    pub unhealthy_flows: UnhealthyFlows,
+    /// Its checks fail, and it keeps its flows until then.
+    pub unhealthy_until: Option<Instant>,
     /// Whether it was there when the controller started: such a target gets flows until its first check has
     /// ended, or a restart would look like all targets but the first checked one being down.
     pub assumed: bool,
@@ -45,6 +55,11 @@ impl Record {
         }
     }
 
+    /// Whether nothing is known of its health, so that it gets no flows yet.
+    pub fn is_unknown(&self) -> bool {
+        self.health.state == HealthState::Initial && !self.assumed
+    }
+
     /// Whether its checks took it out: its flows are lost.
     pub fn is_dead(&self) -> bool {
         self.health.state == HealthState::Unhealthy
@@ -53,6 +68,59 @@ impl Record {
     /// Whether it is leaving.
     pub fn is_draining(&self) -> bool {
         self.draining_until.is_some()
+    }
+
+    /// Whether it has left, and only flows that it had live on.
+    pub fn is_lingering(&self) -> bool {
+        self.lingers_until.is_some()
+    }
+
+    /// Takes over what is wanted of it.
+    fn serve(&mut self, target: &Target, group: &TargetGroup) {
+        self.weight = target.weight;
+        self.zone.clone_from(&target.zone);
+        self.port = target.port;
+        self.encapsulation = group.encapsulation;
+        self.quic_server_id = target.quic_server_id;
+        self.draining_until = None;
+        self.lingers_until = None;
+        self.follow(group);
+    }
+
+    /// Takes over what its group says of flows. Those of QUIC find the target by its server id, whatever the slots
+    /// say, so nobody could tell when the last has ended: they end with the draining time.
+    fn follow(&mut self, group: &TargetGroup) {
+        self.terminates = group.terminates_on_deregistration || group.protocol == Protocol::Quic;
+        self.unhealthy_flows = group.unhealthy_flows;
+        if self.unhealthy_flows == UnhealthyFlows::Terminate {
+            self.end_unhealthy_draining();
+        }
+    }
+
+    /// Takes over what a check found at `now`.
+    fn observe(&mut self, health: HealthStatus, now: Instant) {
+        let may_have_flows = self.is_healthy();
+        self.assumed &= health.state == HealthState::Initial;
+        self.health = health;
+        if self.health.state != HealthState::Unhealthy {
+            self.unhealthy_until = None;
+            return;
+        }
+        if let UnhealthyFlows::Drain(time) = self.unhealthy_flows
+            && may_have_flows
+            && !time.is_zero()
+        {
+            self.unhealthy_until.get_or_insert(now + time);
+        }
+        if self.unhealthy_until.is_some() {
+            self.health.state = HealthState::UnhealthyDraining;
+        }
+    }
+
+    fn end_unhealthy_draining(&mut self) {
+        if self.unhealthy_until.take().is_some() {
+            self.health.state = HealthState::Unhealthy;
+        }
     }
 }
 
@@ -64,6 +132,8 @@ pub struct Registry {
     /// Ids that packets or the flow table may still name.
     leaving: BTreeSet<TargetId>,
     limit: u32,
+    /// No id below is free.
+    lowest_free: u32,
     started: bool,
     membership: u64,
 }
@@ -76,50 +146,62 @@ impl Registry {
             by_id: BTreeMap::new(),
             leaving: BTreeSet::new(),
             limit: limit.min(u32::from(u16::MAX) + 1),
+            lowest_free: 1,
             started: false,
             membership: 0,
         }
     }
 
-    /// Takes over the targets of `desired`: new ones are `initial`, missing ones drain or go.
+    /// Takes over the targets of `desired`: new ones are `initial`, missing ones drain or go. Only the target groups
+    /// `changed`, which has those that are gone too, are looked at.
     ///
     /// # Errors
     /// If there are more targets than ids; nothing is changed then.
-    pub fn register(&mut self, desired: &Desired, now: Instant) -> Result<(), TooManyTargets> {
-        self.check_room(desired)?;
-        self.take_leave(desired, now);
-        for (group_name, group) in &desired.target_groups {
-            for (address, target) in &group.targets {
-                let key = TargetKey { target_group: group_name.clone(), address: *address };
-                let record = self.record_or_new(key);
-                record.weight = target.weight;
-                record.zone.clone_from(&target.zone);
-                record.port = target.port;
-                record.encapsulation = group.encapsulation;
-                record.quic_server_id = target.quic_server_id;
-                record.draining_until = None;
+    pub fn register(
+        &mut self,
+        desired: &Desired,
+        changed: &BTreeSet<String>,
+        now: Instant,
+    ) -> Result<(), TooManyTargets> {
+        self.check_room(desired, changed)?;
+        for name in changed {
+            let group = desired.target_groups.get(name);
+            self.take_leave(name, group.map(|group| &**group), now);
+            for (address, target) in group.iter().flat_map(|group| &group.targets) {
+                let key = TargetKey { target_group: name.clone(), address: *address };
+                let group = group.expect("it has this target");
+                self.record_or_new(key).serve(target, group);
             }
         }
         self.started = true;
         Ok(())
     }
 
-    fn check_room(&self, desired: &Desired) -> Result<(), TooManyTargets> {
+    fn check_room(&self, desired: &Desired, changed: &BTreeSet<String>) -> Result<(), TooManyTargets> {
         let wanted: usize = desired.target_groups.values().map(|group| group.targets.len()).sum();
-        let kept = self.records.keys().filter(|key| !is_wanted(desired, key)).count();
+        let is_kept = |(key, record): &(&TargetKey, &Record)| {
+            if changed.contains(&key.target_group) { !is_wanted(desired, key) } else { record.is_draining() }
+        };
+        let kept = self.records.iter().filter(is_kept).count();
         let needed = wanted + kept + self.leaving.len();
         let room = self.limit as usize - 1;
         if needed > room { Err(TooManyTargets { needed, room }) } else { Ok(()) }
     }
 
-    fn take_leave(&mut self, desired: &Desired, now: Instant) {
-        let missing: Vec<TargetKey> =
-            self.records.keys().filter(|key| !is_wanted(desired, key)).cloned().collect();
-        for key in missing {
-            let draining = desired.target_groups.get(&key.target_group).map(|group| group.draining);
+    /// Lets the targets drain or go that the group `name` has no longer; it has gone itself if it is none.
+    fn take_leave(&mut self, name: &str, group: Option<&TargetGroup>, now: Instant) {
+        let has = |address: &IpAddr| group.is_some_and(|group| group.targets.contains_key(address));
+        let missing: Vec<IpAddr> =
+            self.group(name).map(|(address, _)| address).filter(|address| !has(address)).collect();
+        for address in missing {
+            let key = TargetKey { target_group: name.to_owned(), address };
             let record = self.records.get_mut(&key).expect("the key was just seen");
+            let draining = group.map(|group| {
+                record.follow(group);
+                group.draining
+            });
             match draining {
-                Some(time) if !time.is_zero() && !record.is_dead() => {
+                Some(time) if !record.is_dead() && (!time.is_zero() || !record.terminates) => {
                     record.draining_until.get_or_insert(now + time);
                 }
                 _ => self.remove(&key),
@@ -140,7 +222,11 @@ impl Registry {
                 encapsulation: Encapsulation::Ipip,
                 quic_server_id: None,
                 draining_until: None,
+                terminates: true,
+                lingers_until: None,
                 health: HealthStatus::because(HealthState::Initial, Reason::InitialHealthChecking),
+                unhealthy_flows: UnhealthyFlows::Terminate,
+                unhealthy_until: None,
                 assumed: !self.started,
                 is_newcomer: self.started,
             };
@@ -149,10 +235,12 @@ impl Registry {
         self.records.get_mut(&key).expect("it is there now")
     }
 
-    fn free_id(&self) -> Option<TargetId> {
-        (1..self.limit)
+    fn free_id(&mut self) -> Option<TargetId> {
+        let free = (self.lowest_free..self.limit)
             .map(|id| TargetId(id as u16))
-            .find(|id| !self.by_id.contains_key(id) && !self.leaving.contains(id))
+            .find(|id| !self.by_id.contains_key(id) && !self.leaving.contains(id))?;
+        self.lowest_free = u32::from(free.0);
+        Some(free)
     }
 
     fn remove(&mut self, key: &TargetKey) {
@@ -163,16 +251,51 @@ impl Registry {
         }
     }
 
-    /// Removes targets whose draining has ended, or that died while draining; their groups.
+    /// Ends what time has ended: targets whose draining is over, or that died while draining, go or linger, and
+    /// unhealthy ones lose their flows. The groups of all of them.
     pub fn end_draining(&mut self, now: Instant) -> BTreeSet<String> {
-        let over: Vec<TargetKey> = self
-            .records
-            .iter()
-            .filter(|(_, record)| record.draining_until.is_some_and(|until| until <= now || record.is_dead()))
-            .map(|(key, _)| key.clone())
-            .collect();
-        over.iter().for_each(|key| self.remove(key));
-        over.into_iter().map(|key| key.target_group).collect()
+        let (mut concerned, mut gone) = (BTreeSet::new(), Vec::new());
+        for (key, record) in &mut self.records {
+            let unhealthy_is_over = record.unhealthy_until.is_some_and(|until| until <= now);
+            if unhealthy_is_over {
+                record.end_unhealthy_draining();
+            }
+            let is_over = record.draining_until.is_some_and(|until| until <= now || record.is_dead());
+            let goes = is_over && (record.is_dead() || record.terminates);
+            let begins_to_linger = is_over && !goes && !record.is_lingering();
+            if begins_to_linger {
+                record.lingers_until = Some(now);
+            }
+            if goes {
+                gone.push(key.clone());
+            }
+            if goes || begins_to_linger || unhealthy_is_over {
+                concerned.insert(key.target_group.clone());
+            }
+        }
+        gone.iter().for_each(|key| self.remove(key));
+        concerned
+    }
+
+    /// Removes the lingering targets that `has_flows` denies, and looks at the others again after `pause`. No slot
+    /// names those that go.
+    pub fn end_lingering(
+        &mut self,
+        now: Instant,
+        pause: Duration,
+        has_flows: impl Fn(&TargetKey, &Record) -> bool,
+    ) {
+        let mut gone = Vec::new();
+        for (key, record) in &mut self.records {
+            if record.lingers_until.is_some_and(|until| until <= now) {
+                if has_flows(key, record) {
+                    record.lingers_until = Some(now + pause);
+                } else {
+                    gone.push(key.clone());
+                }
+            }
+        }
+        gone.iter().for_each(|key| self.remove(key));
     }
 
     /// The ids that no slot names any more: what the data plane must forget before they are used again.
@@ -183,18 +306,14 @@ impl Registry {
     /// These ids are named by nothing any more.
     pub fn released(&mut self, ids: &BTreeSet<TargetId>) {
         self.leaving.retain(|id| !ids.contains(id));
+        let lowest = ids.first().map_or(self.limit, |id| u32::from(id.0));
+        self.lowest_free = self.lowest_free.min(lowest);
     }
 
     /// Takes over what a check found; whether that target is known.
-    pub fn observe(&mut self, key: &TargetKey, health: HealthStatus) -> bool {
-        match self.records.get_mut(key) {
-            Some(record) => {
-                record.assumed &= health.state == HealthState::Initial;
-                record.health = health;
-                true
-            }
-            None => false,
-        }
+    pub fn observe(&mut self, key: &TargetKey, health: HealthStatus, now: Instant) -> bool {
+        let record = self.records.get_mut(key);
+        record.map(|record| record.observe(health, now)).is_some()
     }
 
     /// A number that grows whenever a target comes or goes.
@@ -226,9 +345,11 @@ impl Registry {
         self.records.get_key_value(key)
     }
 
-    /// When the next draining ends.
+    /// When the next draining ends, or a lingering target is looked at.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.records.values().filter_map(|record| record.draining_until).min()
+        let deadlines =
+            |record: &Record| [record.lingers_until.or(record.draining_until), record.unhealthy_until];
+        self.records.values().flat_map(deadlines).flatten().min()
     }
 }
 

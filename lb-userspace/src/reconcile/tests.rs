@@ -15,6 +15,9 @@ use crate::health::{HealthState, HealthStatus, Reason};
 use crate::model::{Desired, TargetKey};
 use crate::next_hop::{NextHop, Resolutions};
 
+mod attributes;
+mod scale;
+
 const DRAINING: Duration = Duration::from_secs(100);
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -33,7 +36,8 @@ fn desired_with(targets: &[(&str, u16, &str)], cross_zone: bool) -> Desired {
         "load_balancers": [ { "name": "web", "vips": ["10.200.1.1", "fc00:1::1"],
             "listeners": [ { "protocol": "TCP", "port": 80, "forward": [ { "target_group": "web" } ] } ] } ],
         "target_groups": [ { "name": "web", "protocol": "TCP", "port": 80, "draining_seconds": DRAINING.as_secs(),
-            "idle_timeout_seconds": IDLE.as_secs(), "cross_zone": cross_zone, "targets": targets } ]
+            "terminate_on_deregistration": true, "idle_timeout_seconds": IDLE.as_secs(), "cross_zone": cross_zone,
+            "targets": targets } ]
     });
     config::parse("test.json", &text.to_string()).expect("the test's configuration is good")
 }
@@ -57,7 +61,7 @@ impl Bench {
     }
 
     fn observe(&mut self, id: &str, health: HealthStatus) {
-        self.reconciler.observe(&key(id), health);
+        self.reconciler.observe(&key(id), health, self.now);
         self.reconciler.settle(self.now);
     }
 

@@ -164,7 +164,7 @@ fn target_group(page: &mut Page, name: &str, group: &TargetGroupReport) {
         group.protocol, group.port, group.encapsulation
     ));
     if group.fail_open {
-        page.line(Tone::Bad, "  FAIL OPEN: no target is healthy, so all are used");
+        page.line(Tone::Bad, "  FAIL OPEN: too few targets are healthy, so all are used");
     }
     if let Some(line) = kept_by(group) {
         page.line(Tone::Plain, &line);

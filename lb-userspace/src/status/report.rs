@@ -144,7 +144,7 @@ pub struct TargetGroupReport {
     /// Why it is the flow table, if it is: `10.0.0.3 has no agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_second_chance: Option<String>,
-    /// True while no target is healthy and all are used.
+    /// True while fewer targets are healthy than `minimum_healthy` asks for, so that all are used.
     pub fail_open: bool,
     /// Its targets in the order of their addresses, draining ones included.
     pub targets: Vec<TargetReport>,
@@ -163,6 +163,8 @@ fn no_stickiness() -> String {
 pub struct TargetReport {
     /// Its address.
     pub id: IpAddr,
+    /// The port that it serves.
+    pub port: u16,
     /// Its zone.
     pub zone: String,
     /// Its weight.

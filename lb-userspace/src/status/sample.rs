@@ -98,6 +98,7 @@ fn target_group() -> TargetGroupReport {
 fn healthy() -> TargetReport {
     TargetReport {
         id: "10.0.0.1".parse().unwrap(),
+        port: 80,
         zone: "a".into(),
         weight: 1,
         quic_server_id: None,

@@ -270,6 +270,7 @@ fn configuration_of(lab: &Lab, members: &[Member], layout: Layout) -> Value {
     let mut group = configuration::target_group(NAME, "TCP", echo::PORT, &[]);
     group["encapsulation"] = layout.encapsulation.into();
     group["draining_seconds"] = DRAINING.as_secs().into();
+    group["terminate_on_deregistration"] = true.into();
     // Longer than a crowd waits for an echo: TCP's retransmissions back off to many seconds where a flood fills the
     // wire, and a flow that is silent for the idle time-out is forgotten.
     group["idle_timeout_seconds"] = 240.into();

@@ -131,7 +131,6 @@ const BAD_ATTRIBUTES: &[BadFile] = &[
         r#"{ "target_group": "q3" }"#,
         &[
             r#"load_balancers[0].listeners[2].forward[0].target_group: the target group "q3" is QUIC, this listener is TCP_UDP; make them the same"#,
-            r#"load_balancers[0].listeners[2].forward[0].target_group: the target group "q3" has port 443, this listener has port 53; direct server return keeps the destination port, so make them equal"#,
         ],
     ),
     bad(
@@ -192,6 +191,14 @@ const BAD_ATTRIBUTES: &[BadFile] = &[
         r#""udp_idle_timeout_seconds": 9,"#,
         &[
             "target_groups[4].udp_idle_timeout_seconds: expected a whole number of seconds from 10 to 6000, found the number 9",
+        ],
+    ),
+    bad(
+        "QUIC flows that outlive their target",
+        r#""udp_tracking": "always""#,
+        r#""terminate_on_deregistration": false"#,
+        &[
+            "target_groups[0].terminate_on_deregistration: this target group is QUIC, whose packets find their target by its server id for as long as it drains; expected true, with the draining_seconds that the connections need",
         ],
     ),
 ];

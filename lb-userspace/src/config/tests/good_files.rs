@@ -7,7 +7,7 @@ use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
     CheckPort, Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer,
     MinimumHealthy, NewFlowLimits, Node, Oversized, Probe, Protocol, QuicServerId, SecondChance, StatusCodes,
-    Stickiness, Target, TargetGroup, UdpTracking, UnhealthyFlows, WeightedTargetGroup,
+    Stickiness, Target, TargetGroup, Threshold, UdpTracking, UnhealthyFlows, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -302,4 +302,70 @@ fn a_file_is_loaded_and_a_missing_one_is_named() {
         "/nowhere/sluice.json: can't be read: No such file or directory (os error 2); expected a JSON file \
          that this user may read"
     );
+}
+
+#[test]
+fn thresholds_and_the_flows_of_bad_and_removed_targets_are_read() {
+    let web = group(
+        r#""protocol": "TCP", "port": 80, "minimum_healthy": { "routing": { "percent": 20 },
+             "failover": { "count": 2, "percent": 50 } },
+           "unhealthy_draining_seconds": 60, "terminate_on_deregistration": true,
+           "targets": [ { "id": "10.0.0.1", "port": 8080 }, { "id": "10.0.0.2" } ]"#,
+    );
+    let threshold = |count, percent| Threshold { count, percent: Some(percent) };
+    let expected = MinimumHealthy { routing: threshold(1, 20), failover: Some(threshold(2, 50)) };
+    assert_eq!((web.minimum_healthy, web.terminates_on_deregistration), (expected, true));
+    assert_eq!(web.unhealthy_flows, UnhealthyFlows::Drain(seconds(60)));
+    assert_eq!(web.targets.values().map(|target| target.port).collect::<Vec<_>>(), [8080, 80]);
+}
+
+#[test]
+fn each_kind_of_probe_is_read() {
+    let probe = |check: &str| {
+        let given = r#""protocol": "UDP", "port": 53, "targets": []"#;
+        group(&format!(r#"{given}, "health_check": {{ {check} }}"#)).health_check.probe.clone()
+    };
+    let matcher = StatusCodes(vec![(200, 399)]);
+    assert_eq!(probe(r#""protocol": "HTTPS", "path": "/up""#), Probe::Https { path: "/up".into(), matcher });
+    assert_eq!(probe(r#""protocol": "GRPC", "service": "a.B""#), Probe::Grpc { service: "a.B".into() });
+    assert_eq!(probe(r#""protocol": "GRPC""#), Probe::Grpc { service: String::new() });
+    assert_eq!(probe(r#""protocol": "UDP""#), Probe::Udp);
+}
+
+#[test]
+fn zones_of_vips_and_idle_time_outs_of_listeners_are_read() {
+    let text = PROMISED.replace(r#""fc00:1::1""#, r#"{ "address": "fc00:1::1", "zone": "b" }"#).replace(
+        r#""TCP", "port": 80, "forward""#,
+        r#""TCP", "port": 443, "idle_timeout_seconds": 60, "forward""#,
+    );
+    let desired = parse("f", &text).map_err(|error| error.to_string()).unwrap();
+    let web = &desired.load_balancers["web"];
+    assert_eq!(web.vips, [address("10.200.1.1"), address("fc00:1::1")]);
+    assert_eq!(web.vip_zones, BTreeMap::from([(address("fc00:1::1"), "b".to_owned())]));
+    assert_eq!(web.listeners[0].idle_timeout, Some(seconds(60)));
+    assert_eq!(web.listeners[0].port, ListenerPort::Port(443), "the agents translate to port 80");
+}
+
+#[test]
+fn tcp_and_udp_listeners_may_forward_to_a_tcp_udp_group() {
+    for (listener, group, fits) in [
+        ("TCP", "TCP_UDP", true),
+        ("UDP", "TCP_UDP", true),
+        ("TCP_UDP", "TCP_UDP", true),
+        ("TCP_UDP", "TCP", false),
+        ("QUIC", "TCP_UDP", false),
+        ("QUIC", "UDP", false),
+        ("UDP", "TCP", false),
+    ] {
+        let text = PROMISED
+            .replace(
+                r#""protocol": "TCP", "port": 80, "forward""#,
+                &format!(r#""protocol": "{listener}", "port": 80, "forward""#),
+            )
+            .replace(
+                r#""protocol": "TCP", "port": 80, "encapsulation""#,
+                &format!(r#""protocol": "{group}", "port": 80, "encapsulation""#),
+            );
+        assert_eq!(parse("f", &text).is_ok(), fits, "{listener} to {group}");
+    }
 }

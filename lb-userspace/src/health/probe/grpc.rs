@@ -188,3 +188,97 @@ fn failure(error: &h2::Error) -> Failure {
         None => Failure::Connection(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+
+    /// A server that answers one check with these bytes and this status, and the bytes that it was asked with.
+    async fn serve(
+        answer: &'static [u8],
+        status: &'static str,
+    ) -> (SocketAddr, tokio::task::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+            assert_eq!(request.headers()[TE], "trailers");
+            let mut body = request.into_body();
+            let asked = async {
+                let mut asked = Vec::new();
+                while let Some(data) = body.data().await {
+                    asked.extend_from_slice(&data.unwrap());
+                }
+                asked
+            };
+            let asked = match select(pin!(asked), pin!(std::future::poll_fn(|cx| connection.poll_closed(cx))))
+                .await
+            {
+                Either::Left((asked, _)) => asked,
+                Either::Right(_) => panic!("closed early"),
+            };
+            let response = Response::builder().header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
+            let mut stream = respond.send_response(response, false).unwrap();
+            stream.send_data(Bytes::from_static(answer), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static(status));
+            stream.send_trailers(trailers).unwrap();
+            let _ = std::future::poll_fn(|cx| connection.poll_closed(cx)).await;
+            asked
+        });
+        (address, server)
+    }
+
+    async fn check(answer: &'static [u8], status: &'static str) -> (Result<Instant, Failure>, Vec<u8>) {
+        let (target, server) = serve(answer, status).await;
+        let stream = TcpStream::connect(target).await.unwrap();
+        let timeout = Duration::from_secs(20);
+        let result = ask(stream, target, "a.B", Limit { timeout, deadline: Instant::now() + timeout }).await;
+        (result, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn serving_passes_and_the_service_is_named() {
+        let (result, asked) = check(&[0, 0, 0, 0, 2, 8, 1], "0").await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(asked, [&[0, 0, 0, 0, 5, 0x0a, 3][..], b"a.B"].concat());
+    }
+
+    #[tokio::test]
+    async fn everything_else_fails_in_words() {
+        for (answer, status, words) in [
+            (&[0, 0, 0, 0, 2, 8, 2][..], "0", "gRPC: it says NOT_SERVING"),
+            (&[0, 0, 0, 0, 0], "0", "gRPC: it says UNKNOWN"),
+            (&[], "12", "gRPC: grpc-status 12"),
+            (&[0, 0, 0, 0, 2, 8], "0", "gRPC: the answer is no HealthCheckResponse"),
+        ] {
+            assert_eq!(check(answer, status).await.0.unwrap_err().to_string(), words);
+        }
+    }
+
+    #[test]
+    fn every_truncation_of_an_answer_is_refused_and_unknown_fields_are_skipped() {
+        let answer = [0, 0, 0, 0, 11, 0x12, 2, 1, 2, 0x1d, 1, 2, 3, 4, 8, 1];
+        assert_eq!(serving_status(&answer), Some(1));
+        for length in 0..answer.len() {
+            assert_eq!(serving_status(&answer[..length]), None, "{length}");
+            let mut framed = answer[..length].to_vec();
+            if let Some(prefix) = framed.get_mut(4) {
+                *prefix = length.saturating_sub(PREFIX) as u8;
+                let _ = serving_status(&framed);
+            }
+        }
+        assert_eq!(
+            serving_status(&[0, 0, 0, 0, 11, 8, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]),
+            None
+        );
+        assert_eq!(question(""), &[0, 0, 0, 0, 0][..]);
+    }
+}

@@ -29,3 +29,36 @@ pub(super) async fn ask(target: SocketAddr, limit: Limit) -> Result<Instant, Out
         Ok(Ok(_)) | Err(_) => Ok(Instant::now()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::state::Failure;
+    use std::time::Duration;
+
+    fn limit(timeout: Duration) -> Limit {
+        Limit { timeout, deadline: Instant::now() + timeout }
+    }
+
+    #[tokio::test]
+    async fn an_answer_and_silence_pass_and_a_closed_port_does_not() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = server.local_addr().unwrap();
+        let started = Instant::now();
+        assert!(ask(target, limit(Duration::from_millis(50))).await.is_ok());
+        assert!(started.elapsed() >= Duration::from_millis(50), "silence is waited out");
+        let answering = tokio::spawn(async move {
+            loop {
+                let (_, client) = server.recv_from(&mut [0; 8]).await.unwrap();
+                server.send_to(b"here", client).await.unwrap();
+            }
+        });
+        assert!(ask(target, limit(Duration::from_secs(20))).await.is_ok());
+        assert!(started.elapsed() < Duration::from_secs(10));
+        answering.abort();
+        let _ = answering.await;
+        let refused = ask(target, limit(Duration::from_secs(20))).await;
+        let expected = Outcome::Failed(Failure::Connection("connection refused".to_owned()));
+        assert_eq!(refused.unwrap_err(), expected);
+    }
+}

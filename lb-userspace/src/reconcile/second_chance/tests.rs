@@ -59,7 +59,7 @@ impl Bench {
 
     fn heal(&mut self, id: &str) {
         let key = TargetKey { target_group: "web".into(), address: id.parse().unwrap() };
-        self.reconciler.observe(&key, HealthStatus::healthy());
+        self.reconciler.observe(&key, HealthStatus::healthy(), self.now);
         self.reconciler.settle(self.now);
     }
 
@@ -166,7 +166,7 @@ fn dead_targets_need_no_agent() {
     bench.agent("10.0.0.3", AgentState::Absent);
     let key = TargetKey { target_group: "web".into(), address: "10.0.0.3".parse().unwrap() };
     let status = HealthStatus::because(HealthState::Unhealthy, crate::health::Reason::Timeout);
-    bench.reconciler.observe(&key, status);
+    bench.reconciler.observe(&key, status, bench.now);
     bench.reconciler.settle(bench.now);
     assert_eq!((bench.why(), bench.share("10.0.0.3")), (None, 0));
 }

@@ -87,7 +87,7 @@ fn a_rejected_file_is_loud() {
 fn fail_open_is_loud() {
     let mut report = sample::report();
     report.target_groups.get_mut("web").unwrap().fail_open = true;
-    assert!(plain(&report).contains("  FAIL OPEN: no target is healthy, so all are used\n"));
+    assert!(plain(&report).contains("  FAIL OPEN: too few targets are healthy, so all are used\n"));
 }
 
 #[test]

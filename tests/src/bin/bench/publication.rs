@@ -52,7 +52,7 @@ fn publications(tables: u16) -> Result<(Vec<Duration>, usize)> {
     let mut plane = DataPlane::load(capacity, HashKey { k0: 1, k1: 2 })?;
     let mut reconciler = Reconciler::new(desired(tables)?, capacity, Instant::now())?;
     let keys: Vec<TargetKey> = reconciler.registry().iter().map(|(key, _)| key.clone()).collect();
-    keys.iter().for_each(|key| reconciler.observe(key, HealthStatus::healthy()));
+    keys.iter().for_each(|key| reconciler.observe(key, HealthStatus::healthy(), Instant::now()));
     reconciler.settle(Instant::now());
     let mut writer = Writer::default();
     let contents = reconciler.contents();
@@ -67,7 +67,7 @@ fn publications(tables: u16) -> Result<(Vec<Duration>, usize)> {
             _ => HealthStatus::healthy(),
         };
         let begun = Instant::now();
-        reconciler.observe(key, health);
+        reconciler.observe(key, health, begun);
         reconciler.settle(begun);
         let written = writer.write(&mut plane.maps, &reconciler.contents(), reconciler.leaving())?;
         ensure!(

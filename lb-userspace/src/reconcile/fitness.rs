@@ -1,0 +1,77 @@
+//! Whether the node is fit to announce a VIP: what the target groups' failover thresholds say.
+//!
+//! Pure, and of this node alone. What the other nodes see is not known here: that all stay where all are unfit is the
+//! announcer's to see to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::action::{Census, census};
+use super::reconciler::Reconciler;
+use crate::model::{ForwardAction, LoadBalancer, Threshold};
+
+/// Whether a node is to announce a VIP, as far as health goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fitness {
+    /// It is.
+    Fit,
+    /// The VIP is another zone's, which is named.
+    OtherZone(String),
+    /// Too few targets are healthy: one sentence for each target group of which that is so.
+    Unfit(Vec<String>),
+}
+
+impl std::fmt::Display for Fitness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fitness::Fit => f.write_str("fit"),
+            Fitness::OtherZone(zone) => write!(f, "the VIP is zone {zone}'s"),
+            Fitness::Unfit(why) => f.write_str(&why.join("; ")),
+        }
+    }
+}
+
+impl Reconciler {
+    /// Whether this node is to announce each VIP of a load balancer; nothing if there is no such load balancer.
+    ///
+    /// One target group whose failover threshold is breached is enough, as clients of its listener are not served
+    /// here; groups of weight 0 have no say.
+    pub fn fitness(&self, load_balancer: &str) -> BTreeMap<IpAddr, Fitness> {
+        let Some(load_balancer) = self.desired().load_balancers.get(load_balancer) else {
+            return BTreeMap::new();
+        };
+        let health = match self.breaches(load_balancer) {
+            breaches if breaches.is_empty() => Fitness::Fit,
+            breaches => Fitness::Unfit(breaches),
+        };
+        let of = |vip: &IpAddr| match load_balancer.vip_zones.get(vip) {
+            Some(zone) if *zone != self.desired().node.zone => Fitness::OtherZone(zone.clone()),
+            _ => health.clone(),
+        };
+        load_balancer.vips.iter().map(|vip| (*vip, of(vip))).collect()
+    }
+
+    fn breaches(&self, load_balancer: &LoadBalancer) -> Vec<String> {
+        let forwards = load_balancer.listeners.iter().map(|listener| &listener.forward);
+        let groups: BTreeSet<&str> = forwards.flat_map(ForwardAction::used_groups).collect();
+        groups.into_iter().filter_map(|name| self.breach(name)).collect()
+    }
+
+    fn breach(&self, name: &str) -> Option<String> {
+        let group = self.desired().target_groups.get(name)?;
+        let wanted = group.minimum_healthy.failover?;
+        let Census { healthy, all } = census(self.used_targets(name));
+        let scope =
+            if group.cross_zone { String::new() } else { format!(" in zone {}", self.desired().node.zone) };
+        wanted.is_breached(healthy, all).then(|| {
+            format!("target group {name}: {healthy} of {all} targets{scope} are healthy, {}", words(wanted))
+        })
+    }
+}
+
+fn words(Threshold { count, percent }: Threshold) -> String {
+    match percent {
+        None => format!("fewer than {count}"),
+        Some(percent) => format!("fewer than {count} or than {percent} %"),
+    }
+}
