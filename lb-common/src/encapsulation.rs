@@ -1,21 +1,13 @@
-//! A target's entry with its outer header ready-made, and how a packet gets it.
-//!
-//! ```text
-//!   before   | Ethernet (14, 18 or 22) | IP | TCP/UDP … |
-//!   after    | Ethernet (14) | outer IP | [UDP | GUE] | IP | TCP/UDP … |
-//!             \______ from the template ____________/
-//! ```
-//!
-//! The template is copied in 8-byte stores; then only what depends on the packet is written: lengths, traffic
-//! class, inner protocol, the flow's entropy, and the folded checksum.
+//! A target's entry with its outer header ready-made. How a packet gets it is in [`write()`] and its siblings.
+
+mod write;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::checksum::{fold, sum};
-use crate::flow::FlowHash;
-use crate::gue::{Carrier, Chain};
-use crate::memory::{View, ViewMut};
-use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Version};
+pub use write::{Inner, Outer, write, write_chain, write_gue};
+
+use crate::checksum::sum;
+use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// UDP destination port of GUE (IANA: gue, 6080).
 pub const GUE_PORT: u16 = 6080;
@@ -26,19 +18,20 @@ pub const ETHERNET: usize = 14;
 pub const IPV4_TEMPLATE: usize = ETHERNET + 20;
 /// Bytes of a template with an outer IPv6 header.
 pub const IPV6_TEMPLATE: usize = ETHERNET + 40;
-/// Bytes that GUE adds: UDP (8) and GUE (4).
-pub const GUE: usize = 12;
+/// Bytes that GUE adds to IP in IP: UDP, behind which the inner packet follows (version 1). What a chain needs comes
+/// on top of them ([`Carrier::HEADER_AND_CHAIN`](crate::gue::Carrier::HEADER_AND_CHAIN)).
+pub const GUE: usize = 8;
 
-/// Which outer header a target's template holds.
+/// Which headers a target's packets get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Outer IPv4, the inner packet follows.
     Ipv4,
     /// Outer IPv6, the inner packet follows.
     Ipv6,
-    /// Outer IPv4, UDP, GUE.
+    /// Outer IPv4 and UDP: GUE.
     Ipv4Gue,
-    /// Outer IPv6, UDP, GUE.
+    /// Outer IPv6 and UDP: GUE.
     Ipv6Gue,
 }
 
@@ -60,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Bytes of the template, Ethernet included: 34, 54, 46 or 66.
+    /// Bytes before the inner packet if it has no chain, Ethernet included: 34, 54, 42 or 62.
     #[inline(always)]
     pub const fn length(self) -> usize {
         match self {
@@ -85,7 +78,8 @@ pub struct Target {
     pub checksum: u32,
     /// Bits of the outer source address (its last four bytes, as on the wire) that take the flow's entropy.
     pub entropy: u32,
-    /// Ethernet and outer headers as on the wire; what depends on the packet is zero.
+    /// The template: Ethernet and outer IP header as on the wire; what depends on the packet is zero, and so is the
+    /// rest.
     pub header: [u8; 72],
     /// The tunnel's end, bytes as on the wire, IPv4 mapped into IPv6: how packets of other targets name this one in
     /// their chains, whether it has a next hop or not.
@@ -158,7 +152,8 @@ impl Way {
         (self.0 >> 32) as u16
     }
 
-    /// Bytes of an IP packet that fit with their encapsulation; zero without a next hop.
+    /// Bytes of an IP packet that fit with their encapsulation; zero without a next hop. Where a packet may get a
+    /// chain, the way's MTU leaves room for it, whether it has one or not.
     #[inline(always)]
     pub const fn inner_mtu(self) -> u16 {
         match self.kind() {
@@ -174,216 +169,6 @@ impl Way {
     }
 }
 
-/// What of a packet goes into its outer header.
-#[derive(Clone, Copy)]
-pub struct Inner {
-    /// Bytes of the inner packet, from its IP header on.
-    pub length: u16,
-    /// Its type of service or traffic class.
-    pub traffic_class: u8,
-    /// The flow's hash.
-    pub hash: FlowHash,
-}
-
-/// Writes the outer header of an IPv4 template over `frame`, whose inner packet is of version `V`.
-#[inline(always)]
-pub fn write_ipv4<V: Version>(target: &Target, inner: Inner, frame: &mut ViewMut<'_, IPV4_TEMPLATE>) {
-    copy_ipv4(target, frame);
-    finish_ipv4(target, inner, V::PROTOCOL, inner.length + 20, frame);
-}
-
-/// As [`write_ipv4`], with UDP and GUE.
-#[inline(always)]
-pub fn write_ipv4_gue<V: Version>(
-    target: &Target,
-    inner: Inner,
-    frame: &mut ViewMut<'_, { IPV4_TEMPLATE + GUE }>,
-) {
-    frame.set_raw64::<0>(template_word::<0>(target));
-    frame.set_raw64::<8>(template_word::<8>(target));
-    frame.set_raw64::<16>(template_word::<16>(target));
-    frame.set_raw64::<24>(template_word::<24>(target));
-    frame.set_raw64::<32>(template_word::<32>(target));
-    frame.set_raw16::<40>(0);
-    frame.set_be16::<34>(source_port(inner.hash));
-    frame.set_be16::<38>(inner.length + GUE as u16);
-    frame.set_raw32::<42>(V::GUE);
-    let length = inner.length + 20 + GUE as u16;
-    finish_ipv4(target, inner, crate::flow::UDP, length, &mut frame.first());
-}
-
-/// Writes the outer header of an IPv6 template over `frame`.
-#[inline(always)]
-pub fn write_ipv6<V: Version>(target: &Target, inner: Inner, frame: &mut ViewMut<'_, IPV6_TEMPLATE>) {
-    copy_ipv6(target, frame);
-    finish_ipv6(target, inner, V::PROTOCOL, inner.length, frame);
-}
-
-/// As [`write_ipv6`], with UDP and GUE. The UDP checksum is zero, as RFC 6935 allows for tunnels: the inner
-/// packet has one of its own.
-#[inline(always)]
-pub fn write_ipv6_gue<V: Version>(
-    target: &Target,
-    inner: Inner,
-    frame: &mut ViewMut<'_, { IPV6_TEMPLATE + GUE }>,
-) {
-    copy_ipv6(target, &mut frame.first());
-    frame.set_raw64::<54>(template_word::<54>(target));
-    frame.set_be16::<54>(source_port(inner.hash));
-    frame.set_be16::<58>(inner.length + GUE as u16);
-    frame.set_raw32::<62>(V::GUE);
-    let length = inner.length + GUE as u16;
-    finish_ipv6(target, inner, crate::flow::UDP, length, &mut frame.first());
-}
-
-/// As [`write_ipv4_gue`], with a chain of the targets at `former`, the newest first; zero is none.
-#[inline(always)]
-pub fn write_ipv4_chain<V: Version>(
-    target: &Target,
-    former: [[u32; 4]; 2],
-    inner: Inner,
-    frame: &mut ViewMut<'_, { IPV4_TEMPLATE + GUE + Ipv4::CHAIN }>,
-) {
-    const ADDED: u16 = (GUE + Ipv4::CHAIN) as u16;
-    let [next, last] = former.map(ipv4_end);
-    let targets = if next == Ipv4::NONE { [last, Ipv4::NONE] } else { [next, last] };
-    let [opening, targets] = Chain::new::<Ipv4>(targets).words::<Ipv4, V>();
-    frame.set_raw64::<0>(template_word::<0>(target));
-    frame.set_raw64::<8>(template_word::<8>(target));
-    frame.set_raw64::<16>(template_word::<16>(target));
-    frame.set_raw64::<24>(template_word::<24>(target));
-    frame.set_raw64::<32>(template_word::<32>(target));
-    frame.set_raw16::<40>(0);
-    frame.set_be16::<34>(source_port(inner.hash));
-    frame.set_be16::<38>(inner.length + ADDED);
-    frame.set_raw64::<42>(opening);
-    frame.set_raw64::<50>(targets);
-    finish_ipv4(target, inner, crate::flow::UDP, inner.length + 20 + ADDED, &mut frame.first());
-}
-
-/// As [`write_ipv6_gue`], with a chain of the targets at `former`, the newest first; zero is none.
-#[inline(always)]
-pub fn write_ipv6_chain<V: Version>(
-    target: &Target,
-    former: [[u32; 4]; 2],
-    inner: Inner,
-    frame: &mut ViewMut<'_, { IPV6_TEMPLATE + GUE + Ipv6::CHAIN }>,
-) {
-    const ADDED: u16 = (GUE + Ipv6::CHAIN) as u16;
-    let [next, last] = former.map(ipv6_end);
-    let targets = if next == Ipv6::NONE { [last, Ipv6::NONE] } else { [next, last] };
-    let [opening, a, b, c, d] = Chain::new::<Ipv6>(targets).words::<Ipv6, V>();
-    copy_ipv6(target, &mut frame.first());
-    frame.set_raw64::<54>(template_word::<54>(target));
-    frame.set_be16::<54>(source_port(inner.hash));
-    frame.set_be16::<58>(inner.length + ADDED);
-    frame.set_raw64::<62>(opening);
-    frame.set_raw64::<70>(a);
-    frame.set_raw64::<78>(b);
-    frame.set_raw64::<86>(c);
-    frame.set_raw64::<94>(d);
-    finish_ipv6(target, inner, crate::flow::UDP, inner.length + ADDED, &mut frame.first());
-}
-
-/// The address of an IPv4 tunnel's end; none of an IPv6 one.
-#[inline(always)]
-fn ipv4_end(address: [u32; 4]) -> u32 {
-    if is_ipv4(address) { address[3] } else { Ipv4::NONE }
-}
-
-/// The address of an IPv6 tunnel's end; none of an IPv4 one.
-#[inline(always)]
-fn ipv6_end(address: [u32; 4]) -> [u64; 2] {
-    if is_ipv4(address) {
-        return Ipv6::NONE;
-    }
-    let pair = |first: u32, second: u32| {
-        if cfg!(target_endian = "little") {
-            first as u64 | (second as u64) << 32
-        } else {
-            second as u64 | (first as u64) << 32
-        }
-    };
-    [pair(address[0], address[1]), pair(address[2], address[3])]
-}
-
-#[inline(always)]
-fn is_ipv4(address: [u32; 4]) -> bool {
-    address[0] | address[1] == 0 && address[2] == 0xffff_u32.to_be()
-}
-
-#[inline(always)]
-fn copy_ipv4(target: &Target, frame: &mut ViewMut<'_, IPV4_TEMPLATE>) {
-    frame.set_raw64::<0>(template_word::<0>(target));
-    frame.set_raw64::<8>(template_word::<8>(target));
-    frame.set_raw64::<16>(template_word::<16>(target));
-    frame.set_raw64::<24>(template_word::<24>(target));
-    frame.set_raw16::<32>(View::new(&target.header).raw16::<32>());
-}
-
-#[inline(always)]
-fn copy_ipv6(target: &Target, frame: &mut ViewMut<'_, IPV6_TEMPLATE>) {
-    frame.set_raw64::<0>(template_word::<0>(target));
-    frame.set_raw64::<8>(template_word::<8>(target));
-    frame.set_raw64::<16>(template_word::<16>(target));
-    frame.set_raw64::<24>(template_word::<24>(target));
-    frame.set_raw64::<32>(template_word::<32>(target));
-    frame.set_raw64::<40>(template_word::<40>(target));
-    frame.set_raw64::<46>(template_word::<46>(target));
-}
-
-#[inline(always)]
-fn finish_ipv4(
-    target: &Target,
-    inner: Inner,
-    protocol: u8,
-    length: u16,
-    frame: &mut ViewMut<'_, IPV4_TEMPLATE>,
-) {
-    let entropy = inner.hash.0 as u32 & target.entropy;
-    frame.set_u8::<15>(inner.traffic_class);
-    frame.set_be16::<16>(length);
-    frame.set_u8::<23>(protocol);
-    frame.set_raw32::<26>(frame.read().raw32::<26>() | entropy);
-    let entropy = u32::from_be(entropy);
-    let sum = target.checksum
-        + u32::from(inner.traffic_class)
-        + u32::from(length)
-        + u32::from(protocol)
-        + (entropy >> 16)
-        + (entropy & 0xffff);
-    frame.set_be16::<24>(!fold(sum));
-}
-
-#[inline(always)]
-fn finish_ipv6(
-    target: &Target,
-    inner: Inner,
-    next_header: u8,
-    length: u16,
-    frame: &mut ViewMut<'_, IPV6_TEMPLATE>,
-) {
-    // Version 6, the inner traffic class, and a flow label made of the flow's hash (RFC 6438).
-    let label = inner.hash.0 as u32 & 0xf_ffff;
-    let word = 6 << 28 | u32::from(inner.traffic_class) << 20 | label;
-    frame.set_raw32::<14>(word.to_be());
-    frame.set_be16::<18>(length);
-    frame.set_u8::<20>(next_header);
-    let entropy = inner.hash.0 as u32 & target.entropy;
-    frame.set_raw32::<34>(frame.read().raw32::<34>() | entropy);
-}
-
-/// A source port of the dynamic range (RFC 6335: 49152 to 65535), the same for all packets of a flow.
-#[inline(always)]
-fn source_port(hash: FlowHash) -> u16 {
-    0xc000 | hash.0 as u16
-}
-
-#[inline(always)]
-fn template_word<const AT: usize>(target: &Target) -> u64 {
-    View::new(&target.header).raw64::<AT>()
-}
-
 /// A tunnel's ends, from which a target's entry is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
@@ -395,7 +180,7 @@ pub struct Tunnel {
     pub destination_mac: [u8; 6],
     /// The outer addresses; both of one IP version.
     pub ends: Ends,
-    /// Whether UDP and GUE stand between the outer and the inner IP header.
+    /// Whether packets travel in GUE, not as IP in IP.
     pub gue: bool,
     /// Bytes of an IP packet, encapsulation included, that fit the way.
     pub mtu: u16,
@@ -431,10 +216,6 @@ impl Tunnel {
         match self.ends {
             Ends::V4(source, destination) => ipv4_template(&mut target, source, destination),
             Ends::V6(source, destination) => ipv6_template(&mut target, source, destination),
-        }
-        if self.gue {
-            let destination_port = kind.length() - GUE + 2;
-            target.header[destination_port..][..2].copy_from_slice(&GUE_PORT.to_be_bytes());
         }
         target.way = Way::new(self.interface, self.mtu, kind);
         target.at(match self.ends {

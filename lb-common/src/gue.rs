@@ -30,6 +30,8 @@ pub trait Carrier: Version {
     const NONE: Self::Target;
     /// Bytes of a chain.
     const CHAIN: usize;
+    /// Bytes that a packet with a chain has more than one of version 1: 16 behind outer IPv4, 40 behind outer IPv6.
+    const HEADER_AND_CHAIN: usize = HEADER + Self::CHAIN;
 
     /// The chain's targets at `offset`, if the frame has them.
     fn targets(frame: Frame<'_>, offset: usize) -> Option<[Self::Target; CHAIN_TARGETS]>;
@@ -190,7 +192,7 @@ pub fn read<Outer: Carrier>(frame: Frame<'_>, offset: usize) -> Parsed<Gue<Outer
         return Err(Reason::AgentMalformedChain);
     }
     let chain = chain::<Outer>(frame, offset + HEADER)?;
-    Ok(packet(protocol, HEADER + Outer::CHAIN, chain))
+    Ok(packet(protocol, Outer::HEADER_AND_CHAIN, chain))
 }
 
 #[inline(always)]

@@ -181,8 +181,14 @@ impl<'a, const N: usize> ViewMut<'a, N> {
     /// The first `M` of the bytes.
     #[inline(always)]
     pub fn first<const M: usize>(&mut self) -> ViewMut<'_, M> {
-        const { assert!(M <= N, "the part is longer than the whole") };
-        ViewMut { at: self.at, memory: PhantomData }
+        self.part::<0, M>()
+    }
+
+    /// The `M` bytes from `AT` on.
+    #[inline(always)]
+    pub fn part<const AT: usize, const M: usize>(&mut self) -> ViewMut<'_, M> {
+        const { assert!(AT + M <= N, "the part ends outside the view") };
+        ViewMut { at: self.at + AT, memory: PhantomData }
     }
 
     /// The same bytes, to read.
@@ -291,7 +297,7 @@ mod tests {
         let mut bytes = [0; 8];
         let mut view = ViewMut::new(&mut bytes);
         view.set_be16::<1>(0x1234);
-        view.set_u8::<7>(9);
+        view.part::<6, 2>().set_u8::<1>(9);
         assert_eq!(view.read().be16::<1>(), 0x1234);
         assert_eq!(bytes, [0, 0x12, 0x34, 0, 0, 0, 0, 9]);
     }

@@ -6,7 +6,7 @@
 
 use lb_common::{
     encapsulation::{
-        ETHERNET, Inner, Kind, Target, write_ipv4, write_ipv4_chain, write_ipv6, write_ipv6_chain,
+        ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_chain,
     },
     flow::{Flow, FlowHash},
     gue::Carrier,
@@ -22,8 +22,17 @@ use lb_common::{
 use lb_ebpf::packet_memory::XdpPacket;
 
 use crate::{
-    Exit, Stage, attributes, counters, encapsulate, fragment, listener, maps, mode::Mode, target, too_big,
+    Exit, Stage, attributes, counters,
+    encapsulate::{leave, room},
+    fragment, listener, maps,
+    mode::Mode,
+    target, too_big,
 };
+
+/// Bytes before the inner packet, from the Ethernet header to the chain.
+const IPV4_CHAIN: usize = IPV4_TEMPLATE + GUE + Ipv4::HEADER_AND_CHAIN;
+/// The same over IPv6.
+const IPV6_CHAIN: usize = IPV6_TEMPLATE + GUE + Ipv6::HEADER_AND_CHAIN;
 
 /// Sends a packet of a slot with a chain.
 #[inline(always)]
@@ -115,18 +124,18 @@ fn send<V: Version>(
     }
     let chain = match kind {
         Kind::Ipv4 | Kind::Ipv6 => 0,
-        Kind::Ipv4Gue => Ipv4::CHAIN,
-        Kind::Ipv6Gue => Ipv6::CHAIN,
+        Kind::Ipv4Gue => Ipv4::HEADER_AND_CHAIN,
+        Kind::Ipv6Gue => Ipv6::HEADER_AND_CHAIN,
     };
     let inner = Inner { length: datagram.length, traffic_class: datagram.traffic_class, hash };
     if !packet.move_start(datagram.offset as i32 - (kind.length() + chain) as i32) {
         return Err(Reason::NoHeadroom);
     }
     match kind {
-        Kind::Ipv4 => write_ipv4::<V>(target, inner, &mut encapsulate::room(packet)?),
-        Kind::Ipv6 => write_ipv6::<V>(target, inner, &mut encapsulate::room(packet)?),
-        Kind::Ipv4Gue => write_ipv4_chain::<V>(target, former, inner, &mut encapsulate::room(packet)?),
-        Kind::Ipv6Gue => write_ipv6_chain::<V>(target, former, inner, &mut encapsulate::room(packet)?),
+        Kind::Ipv4 => write::<Ipv4, V, IPV4_TEMPLATE>(target, inner, &mut room(packet)?),
+        Kind::Ipv6 => write::<Ipv6, V, IPV6_TEMPLATE>(target, inner, &mut room(packet)?),
+        Kind::Ipv4Gue => write_chain::<Ipv4, V, IPV4_CHAIN>(target, former, inner, &mut room(packet)?),
+        Kind::Ipv6Gue => write_chain::<Ipv6, V, IPV6_CHAIN>(target, former, inner, &mut room(packet)?),
     }
-    Ok(encapsulate::leave(packet, way.interface()))
+    Ok(leave(packet, way.interface()))
 }

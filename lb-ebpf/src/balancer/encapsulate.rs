@@ -2,9 +2,11 @@
 
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
 use lb_common::{
-    encapsulation::{ETHERNET, Inner, Kind, Target, write_ipv4, write_ipv4_gue, write_ipv6, write_ipv6_gue},
+    encapsulation::{
+        ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_gue,
+    },
     flow::FlowHash,
-    packet::{Datagram, Version},
+    packet::{Datagram, Ipv4, Ipv6, Version},
     reason::Reason,
 };
 use lb_ebpf::packet_memory::XdpPacket;
@@ -31,10 +33,10 @@ pub fn send<V: Version>(
         return Err(Reason::NoHeadroom);
     }
     match kind {
-        Kind::Ipv4 => write_ipv4::<V>(target, inner, &mut room(packet)?),
-        Kind::Ipv6 => write_ipv6::<V>(target, inner, &mut room(packet)?),
-        Kind::Ipv4Gue => write_ipv4_gue::<V>(target, inner, &mut room(packet)?),
-        Kind::Ipv6Gue => write_ipv6_gue::<V>(target, inner, &mut room(packet)?),
+        Kind::Ipv4 => write::<Ipv4, V, IPV4_TEMPLATE>(target, inner, &mut room(packet)?),
+        Kind::Ipv6 => write::<Ipv6, V, IPV6_TEMPLATE>(target, inner, &mut room(packet)?),
+        Kind::Ipv4Gue => write_gue::<Ipv4, { IPV4_TEMPLATE + GUE }>(target, inner, &mut room(packet)?),
+        Kind::Ipv6Gue => write_gue::<Ipv6, { IPV6_TEMPLATE + GUE }>(target, inner, &mut room(packet)?),
     }
     Ok(leave(packet, way.interface()))
 }

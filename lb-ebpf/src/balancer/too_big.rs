@@ -24,15 +24,6 @@ pub trait IcmpVersion: TooBigVersion + FragmentVersion {
     fn wants_answer(packet: &XdpPacket, offset: usize) -> bool;
     /// The sum of the `length` quoted bytes at `offset`.
     fn sum(packet: &XdpPacket, offset: usize, length: usize) -> Option<u16>;
-    /// Writes the answer's headers at `offset`.
-    fn write(
-        packet: &mut XdpPacket,
-        offset: usize,
-        addresses: Self::Addresses,
-        fits: u16,
-        quoted: u16,
-        sum: u16,
-    ) -> Option<()>;
 }
 
 /// The longest link-layer header: two tags.
@@ -89,7 +80,8 @@ fn try_answer<M: Mode, V: IcmpVersion>(
     }
     write_link(packet, link).ok_or(Reason::TooBig)?;
     let sum = V::sum(packet, offset + V::HEADERS, quoted).ok_or(Reason::TooBig)?;
-    V::write(packet, offset, addresses, fits, quoted as u16, sum).ok_or(Reason::TooBig)?;
+    let mut headers = packet.view_mut(offset).ok_or(Reason::TooBig)?;
+    too_big::write::<V>(&mut headers, addresses, fits, quoted as u16, sum);
     Err(Reason::TooBigAnswered)
 }
 
@@ -127,19 +119,6 @@ impl IcmpVersion for Ipv4 {
         }
         Some(fold_memory_words(sum as u64))
     }
-
-    #[inline(always)]
-    fn write(
-        packet: &mut XdpPacket,
-        offset: usize,
-        addresses: Self::Addresses,
-        fits: u16,
-        quoted: u16,
-        sum: u16,
-    ) -> Option<()> {
-        too_big::write_ipv4(&mut packet.view_mut(offset)?, addresses, fits, quoted, sum);
-        Some(())
-    }
 }
 
 impl IcmpVersion for Ipv6 {
@@ -154,18 +133,5 @@ impl IcmpVersion for Ipv6 {
         let sum = packet.add_words::<512>(offset + 512, sum)?;
         let sum = packet.add_words::<{ Ipv6::QUOTE - 1024 }>(offset + 1024, sum)?;
         Some(fold_memory_words(sum as u64))
-    }
-
-    #[inline(always)]
-    fn write(
-        packet: &mut XdpPacket,
-        offset: usize,
-        addresses: Self::Addresses,
-        fits: u16,
-        quoted: u16,
-        sum: u16,
-    ) -> Option<()> {
-        too_big::write_ipv6(&mut packet.view_mut(offset)?, addresses, fits, quoted, sum);
-        Some(())
     }
 }

@@ -26,6 +26,9 @@ pub struct Outer {
     /// GUE: the UDP source port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
+    /// GUE: 1, or 0 if the packet has a chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gue_version: Option<u8>,
     /// Bytes of the outer packet, from its IP header on.
     pub length: usize,
 }
@@ -49,6 +52,10 @@ pub fn outer(frame: &[u8]) -> Option<Outer> {
         UDP if number(payload + 2)? == usize::from(GUE_PORT) => Some(number(payload)? as u16),
         _ => return None,
     };
+    let gue_version = match source_port {
+        Some(_) => Some(packet.get(payload + 8)? >> 6),
+        None => None,
+    };
     let is_v4 = payload == 20;
     Some(Outer {
         source_mac: mac(frame.get(6..12)?),
@@ -59,6 +66,7 @@ pub fn outer(frame: &[u8]) -> Option<Outer> {
         ttl: *packet.get(if is_v4 { 8 } else { 7 })?,
         encapsulation: if source_port.is_some() { "gue" } else { "ipip" }.to_owned(),
         source_port,
+        gue_version,
         length: if is_v4 { number(2)? } else { 40 + number(4)? },
     })
 }
@@ -99,13 +107,19 @@ mod tests {
         assert_eq!((ipip.destination.to_string().as_str(), ipip.length, ipip.ttl), ("10.0.0.3", 60, 64));
         let gue = outer(&ipv4(17)).unwrap();
         assert_eq!((gue.encapsulation.as_str(), gue.source_port), ("gue", Some(0xc123)));
+        assert_eq!((gue.gue_version, ipip.gue_version), (Some(0), None));
+        let mut direct = ipv4(17);
+        for first in [0x45, 0x60] {
+            direct[42] = first;
+            assert_eq!(outer(&direct).unwrap().gue_version, Some(1));
+        }
     }
 
     #[test]
     fn a_packet_without_one_has_none() {
         assert_eq!(outer(&ipv4(6)), None);
         let frame = ipv4(17);
-        assert!((0..40).all(|length| length > 37 || outer(&frame[..length]).is_none()));
+        assert!((0..43).all(|length| outer(&frame[..length]).is_none()));
     }
 
     #[test]

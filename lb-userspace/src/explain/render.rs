@@ -48,10 +48,11 @@ pub fn render(explanation: &Explanation, detail: Detail) -> String {
     line("verdict", verdict(explanation));
     if let Some(outer) = &explanation.outer {
         let port = outer.source_port.map_or(String::new(), |port| format!(", UDP {port} → 6080"));
+        let version = outer.gue_version.map_or(String::new(), |version| format!(" {version}"));
         line(
             "outer",
             format!(
-                "{} {} → {}{port}, {} bytes, traffic class {:#04x}, TTL {}",
+                "{}{version} {} → {}{port}, {} bytes, traffic class {:#04x}, TTL {}",
                 outer.encapsulation,
                 outer.source,
                 outer.destination,

@@ -421,14 +421,14 @@ impl Reconciler {
         target
     }
 
-    /// Bytes that packets for the target must leave free: those of a chain wherever one may come, so that what fits
-    /// does not change with the slots.
+    /// Bytes that packets for the target must leave free: those of a chain (with the GUE header that only such packets
+    /// have) wherever one may come, so that what fits does not change with the slots.
     fn room_for_chains(&self, key: &TargetKey) -> u16 {
         let group = self.desired.target_groups.get(&key.target_group);
         match key.address {
             _ if !group.is_some_and(|group| second_chance::may_have_chains(group)) => 0,
-            IpAddr::V4(_) => Ipv4::CHAIN as u16,
-            IpAddr::V6(_) => Ipv6::CHAIN as u16,
+            IpAddr::V4(_) => Ipv4::HEADER_AND_CHAIN as u16,
+            IpAddr::V6(_) => Ipv6::HEADER_AND_CHAIN as u16,
         }
     }
 

@@ -23,8 +23,8 @@ pub(super) fn encapsulate(
 ) -> Vec<u8> {
     // RFC 2003 and RFC 2473: the numbers of IPv4 and of IPv6 inside IP.
     let inner = if packet.source.is_ipv4() { 4 } else { 41 };
-    let chain = former.map(|former| chain(target.ends, former)).unwrap_or_default();
-    let tunnel = if target.gue { gue(packet.length, hash, inner, &chain) } else { Vec::new() };
+    let header = former.map(|former| gue(inner, &chain(target.ends, former))).unwrap_or_default();
+    let tunnel = if target.gue { udp(packet.length, hash, &header) } else { Vec::new() };
     let outer = Outer {
         protocol: if target.gue { UDP } else { inner },
         payload: (tunnel.len() + packet.length) as u16,
@@ -54,17 +54,19 @@ fn chain(outer: Ends, former: [Option<Ends>; 2]) -> Vec<u8> {
     chain
 }
 
-/// UDP without a checksum, its source port from the flow, and GUE (version 0, data, no options) with private data.
-fn gue(inner_length: usize, hash: u64, inner: u8, private: &[u8]) -> Vec<u8> {
+/// GUE of version 0: data, no options, private data.
+fn gue(inner: u8, private: &[u8]) -> Vec<u8> {
+    let words = (private.len() / 4) as u8;
+    [&[words, inner, 0, 0], private].concat()
+}
+
+/// UDP without a checksum, its source port from the flow, before a GUE header. GUE of version 1 has none: IP follows,
+/// which is told by the first bits 01 of both its versions' numbers.
+fn udp(inner_length: usize, hash: u64, gue: &[u8]) -> Vec<u8> {
     let source_port = 0xc000 | hash as u16;
-    let length = (8 + 4 + private.len() + inner_length) as u16;
-    let header_length = (private.len() / 4) as u16;
-    let mut header = Vec::with_capacity(12 + private.len());
-    for word in [source_port, GUE, length, 0, header_length << 8 | u16::from(inner), 0] {
-        header.extend(word.to_be_bytes());
-    }
-    header.extend(private);
-    header
+    let length = (8 + gue.len() + inner_length) as u16;
+    let header = [source_port, GUE, length, 0].map(u16::to_be_bytes);
+    [header.as_flattened(), gue].concat()
 }
 
 /// What of the packet the outer header tells.

@@ -40,9 +40,9 @@ pub struct NextHop {
 }
 
 impl Target {
-    /// Bytes that its encapsulation adds to an IP packet.
+    /// Bytes that its encapsulation adds to an IP packet. For a chain the way's MTU leaves room.
     pub fn overhead(&self) -> usize {
         let outer = if matches!(self.ends, Ends::V4(..)) { 20 } else { 40 };
-        outer + if self.gue { 8 + 4 } else { 0 }
+        outer + if self.gue { 8 } else { 0 }
     }
 }

@@ -55,7 +55,7 @@ fn a_vip_is_served_through_every_tunnel_and_answers_go_straight_to_the_client() 
     assert_eq!(lab.status().unwrap()["interfaces"][0]["mode"], "native");
     lab.exchange_through_every_tunnel();
     let packets = lab.status().unwrap()["packets"].clone();
-    assert_eq!(packets["decapsulated"], 8, "{packets}");
+    assert_eq!(packets["decapsulated"], 12, "{packets}");
     assert_eq!(packets.get("malformed_tunnel"), None, "{packets}");
     running.stop().unwrap();
 }
@@ -203,7 +203,7 @@ fn a_pinned_agent_is_killed_and_replaced_while_packets_flow() {
     assert_eq!(status["interfaces"][0]["mode"], "native");
     lab.exchange_through_every_tunnel();
     // The killed agent's program has counted on, and the next one's goes on from there.
-    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 16);
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 24);
     next.tell(Command::HandOver);
     next.join().unwrap();
     lab.exchange_through_every_tunnel();
@@ -325,7 +325,7 @@ fn metrics_are_served_where_they_are_asked_for() {
         answer
     });
     assert!(
-        text.contains("sluice_agent_packets_total{reason=\"decapsulated\",verdict=\"passed\"} 8"),
+        text.contains("sluice_agent_packets_total{reason=\"decapsulated\",verdict=\"passed\"} 12"),
         "{text}"
     );
     running.stop().unwrap();
@@ -564,7 +564,7 @@ impl Lab {
         socket
     }
 
-    /// A datagram and its answer by IPIP and GUE, all four combinations of versions.
+    /// A datagram and its answer by IPIP and both versions of GUE, all four combinations of versions of IP.
     fn exchange_through_every_tunnel(&self) {
         for (version, vip, client) in
             [(4, IpAddr::from(VIP), IpAddr::from(CLIENT)), (6, VIP_6.into(), CLIENT_6.into())]
@@ -577,7 +577,8 @@ impl Lab {
             {
                 self.send_by_ipip(node, target, version);
                 self.send_by_gue(node, target, &datagram(version, b"by GUE"));
-                for expected in [&b"by IPIP"[..], b"by GUE"] {
+                self.send_by_udp(node, target, &datagram(version, b"by GUE 1"));
+                for expected in [&b"by IPIP"[..], b"by GUE", b"by GUE 1"] {
                     let (question, from) = received(&server);
                     assert_eq!((&question[..], from), (expected, SocketAddr::new(client, 1234)));
                     server.send_to(b"answer", from).unwrap();
@@ -597,10 +598,16 @@ impl Lab {
         sendto(&socket, &packet, SendFlags::empty(), &SocketAddr::new(target, 0)).unwrap();
     }
 
+    /// GUE of version 0.
     fn send_by_gue(&self, node: IpAddr, target: IpAddr, packet: &[u8]) {
-        let socket = self.node.enter(|| UdpSocket::bind((node, 0)).unwrap());
         let protocol = if packet[0] >> 4 == 4 { 4 } else { 41 };
-        socket.send_to(&[&[0, protocol, 0, 0], packet].concat(), (target, 6080)).unwrap();
+        self.send_by_udp(node, target, &[&[0, protocol, 0, 0], packet].concat());
+    }
+
+    /// To GUE's port: a packet without a header before it is GUE of version 1.
+    fn send_by_udp(&self, node: IpAddr, target: IpAddr, bytes: &[u8]) {
+        let socket = self.node.enter(|| UdpSocket::bind((node, 0)).unwrap());
+        socket.send_to(bytes, (target, 6080)).unwrap();
     }
 }
 

@@ -250,11 +250,17 @@ pub(crate) fn ip(version: u8, protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A UDP datagram with a GUE header in it.
+/// A UDP datagram with a GUE header of version 0 in it.
 pub(crate) fn gue(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() + 12) as u16;
     let [high, low] = length.to_be_bytes();
     [&[0xc0, 1, 0x17, 0xc0, high, low, 0, 0, 0, protocol, 0, 0], payload].concat()
+}
+
+/// A UDP datagram that is GUE of version 1: the packet follows as it is.
+pub(crate) fn gue_direct(payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (payload.len() as u16 + 8).to_be_bytes();
+    [&[0xc0, 1, 0x17, 0xc0, high, low, 0, 0], payload].concat()
 }
 
 /// A client's datagram for the VIP.

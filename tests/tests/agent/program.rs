@@ -4,7 +4,7 @@ use etherparse::PacketBuilder;
 use lb_common::reason::Reason;
 
 use crate::loaded::Fate::{Dropped as DROP, Passed as PASS};
-use crate::loaded::{Agent, Fate, Kind, VIP, VIP_6, datagram, ethernet, gue, ip, set_congestion};
+use crate::loaded::{Agent, Fate, Kind, VIP, VIP_6, datagram, ethernet, gue, gue_direct, ip, set_congestion};
 
 #[test]
 fn all_kinds_of_tunnel_packets_are_decapsulated_byte_for_byte() {
@@ -16,7 +16,8 @@ fn all_kinds_of_tunnel_packets_are_decapsulated_byte_for_byte() {
                 let expected = [&ethernet(0, inner)[..], &packet].concat();
                 let ipip = [ethernet(tags, outer), ip(outer, protocol, &packet)].concat();
                 let gue = [ethernet(tags, outer), ip(outer, 17, &gue(protocol, &packet))].concat();
-                for (name, frame) in [("ipip", ipip), ("gue", gue)] {
+                let direct = [ethernet(tags, outer), ip(outer, 17, &gue_direct(&packet))].concat();
+                for (name, frame) in [("ipip", ipip), ("gue", gue), ("gue of version 1", direct)] {
                     let (fate, out, reason) = agent.run(&frame);
                     let name = format!("{inner} in {outer} by {name}, {tags} tags");
                     assert_eq!((fate, reason), (PASS, Reason::AgentDecapsulated), "{name}");
@@ -47,6 +48,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Reason, Fate)> {
     };
     let ipip = || v4(4, &datagram(4));
     let by_gue = || v4(17, &gue(4, &datagram(4)));
+    let directly = || v4(17, &gue_direct(&datagram(4)));
     let arp = [&ethernet(0, 4)[..12], &[0x08, 0x06], &[0; 46]].concat();
     vec![
         ("ARP", arp, Reason::NotIp, PASS),
@@ -81,6 +83,44 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Reason, Fate)> {
         ("GUE of version 2", edited(by_gue(), &[(42, 0x80)]), Reason::AgentUnknownGue, DROP),
         ("GUE of version 1 without IP in it", edited(by_gue(), &[(42, 0x50)]), Reason::AgentMalformed, DROP),
         ("GUE of version 1, cut", edited(by_gue(), &[(42, 0x45)]), Reason::AgentMalformed, DROP),
+        (
+            "an unknown node by GUE of version 1",
+            edited(directly(), &[(29, 3)]),
+            Reason::AgentUnknownNode,
+            DROP,
+        ),
+        ("IPv5 in GUE of version 1", edited(directly(), &[(42, 0x55)]), Reason::AgentMalformed, DROP),
+        (
+            "a header too short in GUE of version 1",
+            edited(directly(), &[(42, 0x44)]),
+            Reason::AgentMalformed,
+            DROP,
+        ),
+        (
+            "IPv4 as IPv6 in GUE of version 1",
+            edited(directly(), &[(42, 0x60)]),
+            Reason::AgentUnknownVip,
+            DROP,
+        ),
+        (
+            "a UDP length of nothing in GUE of version 1",
+            edited(directly(), &[(38, 0), (39, 8)]),
+            Reason::AgentMalformed,
+            DROP,
+        ),
+        ("an unknown VIP in GUE of version 1", edited(directly(), &[(61, 8)]), Reason::AgentUnknownVip, DROP),
+        (
+            "a client that is many in GUE of version 1",
+            edited(directly(), &[(54, 224)]),
+            Reason::AgentMartian,
+            DROP,
+        ),
+        (
+            "a tunnel in GUE of version 1",
+            v6(17, &gue_direct(&ip(6, 41, &datagram(6)))),
+            Reason::AgentNested,
+            DROP,
+        ),
         ("a GUE control message", edited(by_gue(), &[(42, 0x20)]), Reason::AgentUnknownGue, DROP),
         (
             "GUE with private data that is no chain",
@@ -181,7 +221,9 @@ fn every_truncation_is_passed_as_it_is_or_dropped() {
     for tags in [0, 2] {
         for (outer, protocol, inner) in [(4, 4, 4), (4, 41, 6), (6, 4, 4), (6, 41, 6)] {
             let packet = datagram(inner);
-            for payload in [ip(outer, protocol, &packet), ip(outer, 17, &gue(protocol, &packet))] {
+            let tunnels =
+                [(protocol, packet.clone()), (17, gue(protocol, &packet)), (17, gue_direct(&packet))];
+            for payload in tunnels.map(|(protocol, payload)| ip(outer, protocol, &payload)) {
                 let frame = [ethernet(tags, outer), payload].concat();
                 for length in 14..frame.len() {
                     agent.survives(&frame[..length]);

@@ -87,8 +87,18 @@ fn fields(frame: &[u8]) -> Vec<Field> {
             }
             17 if part(frame, at + 2, 2) == 6080u16.to_be_bytes() => {
                 at = take(&mut fields, at, UDP);
-                at = take(&mut fields, at, GUE);
-                part(frame, at - 3, 1).first().copied().unwrap_or(0)
+                // The first half byte is the inner version of IP in GUE's version 1.
+                match part(frame, at, 2) {
+                    [first, _] if first >> 4 == 4 => 4,
+                    [first, _] if first >> 4 == 6 => 41,
+                    [words, protocol] => {
+                        let private = 4 * usize::from(words & 0x1f);
+                        at = take(&mut fields, at, GUE) + private;
+                        fields.push((at - private, private, "GUE private data".into()));
+                        *protocol
+                    }
+                    _ => 0,
+                }
             }
             _ => {
                 fields.push((at, frame.len() - at, "the rest".into()));

@@ -105,7 +105,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn targets() -> Vec<Remote> {
     let mut targets = table::distinct_targets();
     targets[5] = Remote::new(Outer::ALL[1], Role::Unreachable);
-    targets[9].mtu = 99;
+    targets[9].mtu = 95;
     targets
 }
 

@@ -28,10 +28,10 @@ impl Outer {
         Outer { family: Family::V6, gue: true },
     ];
 
-    /// Bytes that the encapsulation adds to an IP packet.
+    /// Bytes that the encapsulation adds to an IP packet, without a chain.
     pub fn overhead(self) -> usize {
         let ip = if self.family == Family::V4 { 20 } else { 40 };
-        ip + if self.gue { 12 } else { 0 }
+        ip + if self.gue { 8 } else { 0 }
     }
 
     /// The same with outer addresses of the other family.
@@ -170,9 +170,9 @@ impl Remote {
         })
     }
 
-    /// The frame that the target is owed for an inner packet.
+    /// The frame that the target is owed for an inner packet: in GUE, of version 1.
     pub fn frame(self, inner: &Inner<'_>) -> Vec<u8> {
-        let tunnel = if self.outer.gue { self.udp_and_gue(inner, &[]) } else { Vec::new() };
+        let tunnel = if self.outer.gue { self.udp(inner, &[]) } else { Vec::new() };
         self.frame_in(inner, &tunnel)
     }
 
@@ -185,7 +185,10 @@ impl Remote {
         let mut chain = vec![1, 0, former.len() as u8, 0];
         chain.extend(former.iter().flat_map(address));
         chain.resize(if self.outer.family == Family::V4 { 12 } else { 36 }, 0);
-        self.frame_in(inner, &self.udp_and_gue(inner, &chain))
+        // GUE of version 0 (draft-ietf-intarea-gue, 3.1), with private data.
+        let words = (chain.len() / 4) as u8;
+        let gue = [&[words, inner.family.protocol(), 0, 0], &chain[..]].concat();
+        self.frame_in(inner, &self.udp(inner, &gue))
     }
 
     fn frame_in(self, inner: &Inner<'_>, tunnel: &[u8]) -> Vec<u8> {
@@ -234,16 +237,16 @@ impl Remote {
         }
     }
 
-    /// UDP without a checksum and GUE version 0 (draft-ietf-intarea-gue, 3.1) with this private data.
-    fn udp_and_gue(self, inner: &Inner<'_>, private: &[u8]) -> Vec<u8> {
+    /// UDP without a checksum, and GUE: of version 1, which is IP as it is (draft-ietf-intarea-gue, 4), if it has no
+    /// header.
+    fn udp(self, inner: &Inner<'_>, gue: &[u8]) -> Vec<u8> {
         let udp = UdpHeader {
             source_port: 0xc000 | inner.hash as u16,
             destination_port: 6080,
-            length: (8 + 4 + private.len() + inner.length) as u16,
+            length: (8 + gue.len() + inner.length) as u16,
             checksum: 0,
         };
-        let words = (private.len() / 4) as u8;
-        [&udp.to_bytes()[..], &[words, inner.family.protocol(), 0, 0], private].concat()
+        [&udp.to_bytes()[..], gue].concat()
     }
 }
 

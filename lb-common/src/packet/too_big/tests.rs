@@ -15,11 +15,13 @@ fn quote(length: usize) -> Vec<u8> {
 fn fragmentation_needed_is_what_others_read() {
     for (length, fits) in [(548, 1480u16), (68, 68), (548, 65_535)] {
         let quote = quote(length);
-        let mut headers = [0xee; IPV4_HEADERS];
+        let mut headers = [0xee; IPV6_HEADERS];
         let both = u64::from_ne_bytes([198, 51, 100, 7, 203, 0, 113, 1]);
         let sum = checksum::fold(checksum::sum(&quote));
-        write_ipv4(&mut ViewMut::new(&mut headers), Ipv4Addresses { both }, fits, length as u16, sum);
-        let ip = Ipv4HeaderSlice::from_slice(&headers).unwrap();
+        write::<Ipv4>(&mut ViewMut::new(&mut headers), Ipv4Addresses { both }, fits, length as u16, sum);
+        let (headers, behind) = headers.split_at(IPV4_HEADERS);
+        assert_eq!(behind, [0xee; IPV6_HEADERS - IPV4_HEADERS], "the quote stays");
+        let ip = Ipv4HeaderSlice::from_slice(headers).unwrap();
         assert_eq!((ip.source(), ip.destination()), ([203, 0, 113, 1], [198, 51, 100, 7]));
         assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
         assert_eq!((ip.total_len() as usize, ip.dont_fragment(), ip.ttl()), (28 + length, true, 64));
@@ -39,7 +41,7 @@ fn packet_too_big_is_what_others_read() {
     let both = [word(client, 0), word(client, 8), word(vip, 0), word(vip, 8)];
     let mut headers = [0xee; IPV6_HEADERS];
     let sum = checksum::fold(checksum::sum(&quote));
-    write_ipv6(&mut ViewMut::new(&mut headers), Ipv6Addresses { both }, 1448, 1232, sum);
+    write::<Ipv6>(&mut ViewMut::new(&mut headers), Ipv6Addresses { both }, 1448, 1232, sum);
     let ip = Ipv6HeaderSlice::from_slice(&headers).unwrap();
     assert_eq!((ip.source(), ip.destination(), ip.next_header().0), (vip, client, 58));
     assert_eq!((ip.payload_length(), ip.hop_limit(), ip.version()), (1240, 64, 6));

@@ -130,8 +130,6 @@ impl Reserved {
 struct Sender {
     socket: OwnedFd,
     to: SocketAddr,
-    /// GUE version 0: the inner packet's protocol number, and no options.
-    gue: Option<[u8; 4]>,
 }
 
 impl Sender {
@@ -143,12 +141,9 @@ impl Sender {
     fn try_open(probe: &Probe) -> rustix::io::Result<Sender> {
         let family = if probe.target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let inner = if probe.service.vip.is_ipv4() { ipproto::IPIP } else { ipproto::IPV6 };
-        let (kind, protocol, port, gue) = match probe.encapsulation {
-            Encapsulation::Ipip => (SocketType::RAW, Some(inner), 0, None),
-            Encapsulation::Gue => {
-                let number = if probe.service.vip.is_ipv4() { 4 } else { 41 };
-                (SocketType::DGRAM, None, GUE_PORT, Some([0, number, 0, 0]))
-            }
+        let (kind, protocol, port) = match probe.encapsulation {
+            Encapsulation::Ipip => (SocketType::RAW, Some(inner), 0),
+            Encapsulation::Gue => (SocketType::DGRAM, None, GUE_PORT),
         };
         let socket = socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol)?;
         // Never in fragments, whatever is known of the way: nodes send none either.
@@ -157,12 +152,11 @@ impl Sender {
             IpAddr::V6(_) => set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::PROBE)?,
         }
         bind(&socket, &SocketAddr::new(probe.source, 0))?;
-        Ok(Sender { socket, to: SocketAddr::new(probe.target, port), gue })
+        Ok(Sender { socket, to: SocketAddr::new(probe.target, port) })
     }
 
+    /// GUE is of version 1, as a node's packet has it without a chain: nothing stands between UDP and `packet`.
     fn send(&self, packet: &[u8]) -> rustix::io::Result<()> {
-        let gue = self.gue.as_ref().map_or(&[][..], |header| header);
-        let bytes = [gue, packet].concat();
-        sendto(&self.socket, &bytes, SendFlags::empty(), &self.to).map(drop)
+        sendto(&self.socket, packet, SendFlags::empty(), &self.to).map(drop)
     }
 }

@@ -220,6 +220,6 @@ fn what_fits_leaves_room_for_a_chain_whatever_the_slots_do() {
         bench.reconciler.contents().targets.values().next().unwrap().way.inner_mtu()
     };
     assert_eq!(mtu(json!({})), 1500 - 44);
-    assert_eq!(mtu(json!({ "second_chance": "never" })), 1500 - 32);
+    assert_eq!(mtu(json!({ "second_chance": "never" })), 1500 - 28);
     assert_eq!(mtu(json!({ "encapsulation": "ipip" })), 1500 - 20);
 }

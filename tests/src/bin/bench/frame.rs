@@ -4,10 +4,11 @@ use anyhow::{Context, ensure};
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use lb_common::Reason;
 use lb_common::bench::{LISTENER_PORT, NODE_MAC, ROUTER_MAC, SyntheticFlow, Workload};
-use lb_common::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use lb_common::gue::Carrier;
+use lb_common::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6};
 
 use crate::node;
-use crate::scenario::{Family, Kind, Scenario};
+use crate::scenario::{Family, Kind, Scenario, Slots};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -97,7 +98,12 @@ fn check_outer<'a>(scenario: &Scenario, flow: SyntheticFlow, left: &'a [u8]) -> 
         matches!(outer.transport, Some(TransportSlice::Udp(ref udp)) if udp.destination_port() == 6080);
     ensure!(is_udp == scenario.gue, "GUE where there should be none, or none where it should be");
     ensure!(left[..6] == ROUTER_MAC && left[6..12] == NODE_MAC, "the outer MAC addresses are wrong");
-    left.get(kind.length()..).context("the packet ends in its outer header")
+    let chain = match (scenario.slots, scenario.outer.unwrap_or(scenario.family)) {
+        (Slots::Stable | Slots::Changing, _) => 0,
+        (Slots::Chained, Family::Ipv4) => Ipv4::HEADER_AND_CHAIN,
+        (Slots::Chained, Family::Ipv6) => Ipv6::HEADER_AND_CHAIN,
+    };
+    left.get(kind.length() + chain..).context("the packet ends in its outer header")
 }
 
 /// All bytes but the checksums, which the wrapper does not write.

@@ -11,7 +11,7 @@ use lb_common::flow_table::Tick;
 use lb_common::hash::HashKey;
 use lb_common::listener::{Listener, ListenerKey};
 use lb_common::packet::MacAddress;
-use lb_common::{Reason, Slot, Target, TargetId};
+use lb_common::{ChainWord, Reason, Slot, Target, TargetId};
 use lb_userspace::data_plane::{Capacity, DataPlane, Maps};
 use lb_userspace::model::{AllowedSources, NewFlowLimits, Policy, Prefix};
 
@@ -36,7 +36,7 @@ pub(crate) fn load(scenario: &Scenario) -> anyhow::Result<DataPlane> {
         if scenario.ends != Some(Reason::NoTable) {
             let slots: Vec<Slot> =
                 (0..1 << scenario.slots_log2).map(|_| slot(scenario, group, &mut random)).collect();
-            maps.publish(forward(group), scenario.slots_log2, &slots)?;
+            maps.publish_chains(forward(group), scenario.slots_log2, &slots, &chains(scenario, &slots))?;
         }
     }
     Ok(plane)
@@ -156,7 +156,19 @@ fn slot(scenario: &Scenario, group: u32, random: &mut fastrand::Rng) -> Slot {
     let other = (current + random.u16(1..scenario.targets)) % scenario.targets;
     match scenario.slots {
         Slots::Stable => Slot::stable(TargetId(first + current)),
-        Slots::Changing => Slot::changing(TargetId(first + current), TargetId(first + other)),
+        Slots::Changing | Slots::Chained => {
+            Slot::changing(TargetId(first + current), TargetId(first + other))
+        }
+    }
+}
+
+/// The slots' owners before their last two: the targets before the current ones in the list of all.
+fn chains(scenario: &Scenario, slots: &[Slot]) -> Vec<ChainWord> {
+    let oldest =
+        |slot: &Slot| TargetId((slot.current().0 + scenario.all_targets() - 2) % scenario.all_targets() + 1);
+    match scenario.slots {
+        Slots::Stable | Slots::Changing => Vec::new(),
+        Slots::Chained => slots.iter().map(|slot| ChainWord::before(oldest(slot))).collect(),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Slots {
     Stable,
     /// Two targets each.
     Changing,
+    /// Three targets each, of which packets name two in a chain.
+    Chained,
 }
 
 /// The largest cost that is aimed at.
@@ -65,7 +67,7 @@ pub(crate) struct Scenario {
     pub(crate) family: Family,
     /// The family of the outer header; the packet's own if none.
     pub(crate) outer: Option<Family>,
-    /// Whether UDP and GUE stand between the two headers.
+    /// Whether packets travel in GUE.
     pub(crate) gue: bool,
     pub(crate) kind: Kind,
     /// How many flows the packets belong to: a power of two.
@@ -254,6 +256,8 @@ fn encapsulations() -> Vec<Scenario> {
         way("IPv6 in IPv6", Ipv6, Ipv6, false),
         way("IPv4 in GUE over IPv4", Ipv4, Ipv4, true),
         way("IPv6 in GUE over IPv6", Ipv6, Ipv6, true),
+        Scenario { slots: Slots::Chained, ..way("IPv4 in GUE with a chain over IPv4", Ipv4, Ipv4, true) },
+        Scenario { slots: Slots::Chained, ..way("IPv6 in GUE with a chain over IPv6", Ipv6, Ipv6, true) },
     ]
 }
 
