@@ -145,6 +145,23 @@ impl Action {
         self.publish_if(changed > 0);
     }
 
+    /// Takes over which slots a target had connections in when it was asked at `asked`, just after the node started.
+    pub fn learn(
+        &mut self,
+        registry: &Registry,
+        target: TargetId,
+        used: &UsedSlots,
+        asked: Instant,
+        now: Instant,
+    ) {
+        let idle = self.idle;
+        let Some(slots) = &mut self.slots else { return };
+        let fate = |id| fate(registry, id, idle, now);
+        let log2 = slots.size().log2();
+        let changed = slots.learn(target, &|slot| used.contain(slot, log2), asked, &fate);
+        self.publish_if(changed > 0);
+    }
+
     /// When [`Action::tick`] may change something.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.slots.as_ref()?.next_deadline(self.idle)

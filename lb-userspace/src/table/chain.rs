@@ -191,6 +191,28 @@ impl Chain {
         }
     }
 
+    /// Takes over that `target` has connections in the slot, on a node that has just started: it knows of no former
+    /// owners and of no connections, and others have packets name at most three.
+    ///
+    /// Of three that are not the current one, the third takes its place until there is room: as the others name no
+    /// fourth, nothing is on the current one yet.
+    pub(super) fn learn(&mut self, target: TargetId, asked: Moment, fate: &dyn Fn(TargetId) -> Fate) {
+        if self.names(target) {
+            return;
+        }
+        let (window, leaves) = match fate(target) {
+            Fate::Dead => return,
+            Fate::Leaves { window } => (window, true),
+            Fate::Stays { .. } => (IN_USE, false),
+        };
+        let learnt = Former { target, since: asked, until: asked.after(window), leaves };
+        if let Some(place) = self.former.iter_mut().find(|place| place.is_none()) {
+            *place = Some(learnt);
+        } else if self.deferred.is_none() {
+            self.deferred = Some(std::mem::replace(&mut self.current, target));
+        }
+    }
+
     /// Lets time pass; a change that was deferred is tried again. `reached` is now, rounded down.
     pub(super) fn tick(&mut self, reached: Moment, fate: &dyn Fn(TargetId) -> Fate) {
         for former in &mut self.former {

@@ -133,6 +133,25 @@ impl SlotTable {
         })
     }
 
+    /// Takes over in which slots `target` had connections when it was asked at `asked`, on a node that has just started
+    /// and so knows no former owners. The number of slots that the data plane is told something else of than before.
+    pub fn learn(
+        &mut self,
+        target: TargetId,
+        has_connections: &dyn Fn(usize) -> bool,
+        asked: Instant,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> usize {
+        let asked = Moment::reached(self.epoch, asked);
+        self.change(|slot, life| {
+            if let SlotLife::Chained(chain) = life
+                && has_connections(slot)
+            {
+                chain.learn(target, asked, fate);
+            }
+        })
+    }
+
     /// The former owners who should be asked for their connections now: their window is about to end, or the place
     /// that they take is needed.
     pub fn questions(&self, now: Instant) -> BTreeSet<TargetId> {

@@ -77,6 +77,27 @@ fn a_change_that_waits_is_forgotten_when_it_is_not_wanted_any_more() {
 }
 
 #[test]
+fn a_node_that_starts_learns_former_owners_that_have_connections() {
+    let mut chain = Chain::of(A);
+    [A, B, B, C].into_iter().for_each(|target| chain.learn(target, NOW, &stays));
+    assert_eq!((owners(&chain), chain.is_deferred()), (vec![A, B, C], false));
+    chain.told(C, false, Moment(1300));
+    assert_eq!(owners(&chain), [A, B], "they leave as others do");
+    chain.learn(C, NOW, &dead(C));
+    assert_eq!(owners(&chain), [A, B]);
+}
+
+#[test]
+fn the_third_that_has_connections_takes_the_place_of_one_that_can_have_none() {
+    let mut chain = Chain::of(D);
+    [A, B, C].into_iter().for_each(|target| chain.learn(target, NOW, &stays));
+    assert_eq!((owners(&chain), chain.deferred()), (vec![C, A, B], Some(D)));
+    chain.told(A, false, Moment(1300));
+    chain.tick(Moment(1300), &stays);
+    assert_eq!((owners(&chain), chain.is_deferred()), (vec![D, C, B], false));
+}
+
+#[test]
 fn an_owner_that_drains_keeps_a_slot_whose_chain_is_full() {
     let mut chain = chain_of(&[A, B, C]);
     chain.reassign(D, NOW, &leaves);
