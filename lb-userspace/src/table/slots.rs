@@ -127,6 +127,9 @@ impl SlotTable {
                 && chain.had(target)
             {
                 chain.told(target, has_connections(slot), asked);
+                if regime == Regime::SecondChance && has_connections(slot) {
+                    chain.seat(target, now.not_before, fate);
+                }
                 life.retry(regime, now, fate);
                 life.enter(regime);
             }
