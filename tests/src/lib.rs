@@ -17,6 +17,7 @@ pub mod configuration;
 pub mod crowd;
 pub mod echo;
 pub mod evidence;
+pub mod fault;
 pub mod flood;
 pub mod host;
 pub mod http;
