@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{Lab, Lease};
+use lb_userspace::status::report::Report;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -14,6 +15,9 @@ const SOCKET: &str = "control";
 
 /// How long one who connected may take to ask.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a node may take until it is ready.
+const READY: Duration = Duration::from_secs(30);
 
 /// What an answer to a refused request begins with.
 const REFUSED: &str = "error: ";
@@ -52,9 +56,51 @@ fn obey(request: &str, lab: &mut Lab) -> Result<String> {
             target.start_server(&vips)?;
             Ok(format!("the server of {name} runs"))
         }
-        ("status", _) => lab.nodes[0].status_json(),
-        _ => bail!("the lab does not know {request:?}; it knows stop TARGET, start TARGET, status"),
+        ("status", name) => lab.nodes[node(lab, name)?].status_json(),
+        ("kill", name) => {
+            lab.lose_node(node(lab, name)?)?;
+            lab.route_vips(&lab.living_nodes())?;
+            Ok(format!(
+                "{name} is dead: its controller is killed, its cable cut, and the router leaves it out"
+            ))
+        }
+        ("revive", name) => {
+            revive(lab, node(lab, name)?)?;
+            Ok(format!("{name} is back, and the router uses it"))
+        }
+        _ => bail!(
+            "the lab does not know {request:?}; it knows stop TARGET, start TARGET, kill NODE, revive NODE, status NODE"
+        ),
     }
+}
+
+/// The number of the node with that name.
+fn node(lab: &Lab, name: &str) -> Result<usize> {
+    let names: Vec<&str> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
+    let found = names.iter().position(|other| *other == name);
+    found.with_context(|| format!("there is no node {name}; there are {}", names.join(", ")))
+}
+
+/// Starts a node anew with its own file, and lets the router use it when it knows the targets and their connections.
+fn revive(lab: &mut Lab, node: usize) -> Result<()> {
+    let file = lab.nodes[node].configuration_file();
+    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let configuration = serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+    lab.bring_back_node(node, &configuration)?;
+    lab.wait_for(node, "the node to be ready", READY, is_ready)?;
+    lab.route_vips(&lab.living_nodes())
+}
+
+fn is_ready(report: &Report) -> Result<()> {
+    for group in report.target_groups.values() {
+        ensure!(group.untold.is_empty(), "{:?} have not told their connections", group.untold);
+        for target in &group.targets {
+            ensure!(target.state != "initial", "{} was not checked", target.id);
+            let is_unknown = target.agent.as_ref().is_some_and(|agent| agent.state == "unknown");
+            ensure!(!is_unknown, "it is not known whether {} has an agent", target.id);
+        }
+    }
+    Ok(())
 }
 
 /// Sends one request to the running lab and prints the answer.

@@ -80,6 +80,15 @@ pub struct Tally {
     pub unopened: Vec<String>,
     /// How often one was tried again that [`Crowd::open`] was asked for.
     pub tried_again: usize,
+    /// The longest time from a message to its echo.
+    pub longest_pause: Duration,
+}
+
+impl Tally {
+    fn count_echo(&mut self, pause: Duration) {
+        self.echoes += 1;
+        self.longest_pause = self.longest_pause.max(pause);
+    }
 }
 
 /// The connections; they end with this.
@@ -277,8 +286,9 @@ impl Shared {
                 () = sleep(pause) => false,
                 _ = over.wait_for(|over| *over) => true,
             };
+            let sent = Instant::now();
             match connection.exchange(self.patience.echo).await {
-                Ok(Echo::Right) => self.tally().echoes += 1,
+                Ok(Echo::Right) => self.tally().count_echo(sent.elapsed()),
                 Ok(Echo::Wrong(what)) => note(&mut self.tally().misdelivered, what),
                 Err(why) => return self.lose(connection, format!("{why:#}")),
             }
@@ -349,7 +359,9 @@ impl Connection {
             anyhow::Ok(())
         };
         timeout(patience, round).await.with_context(|| format!("no echo within {patience:?}"))??;
-        if answer == message.as_bytes() {
+        // Of a byte too many the first is enough to know.
+        let is_duplicated = matches!(self.stream.try_read(&mut [0]), Ok(length) if length > 0);
+        if answer == message.as_bytes() && !is_duplicated {
             return Ok(Echo::Right);
         }
         let answer = String::from_utf8_lossy(&answer);

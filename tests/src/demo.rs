@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +12,8 @@ use lab::sluice::targets_of;
 use lab::topology::{CLIENT4, CLIENT6};
 use lab::traffic::{Tally, Traffic};
 use lab::{Lab, VIP4, VIP6};
+
+use crate::interrupt::unless_interrupted;
 
 /// New connections of one check, for each target: that one of three is missed by chance happens once in 10^20.
 const REQUESTS: usize = 40;
@@ -26,9 +27,6 @@ const HEALTH: Duration = Duration::from_secs(20);
 /// How long a changed file may take to be in force.
 const APPLIED: Duration = Duration::from_secs(10);
 
-/// The number of the story's lab.
-static LAB: OnceLock<u32> = OnceLock::new();
-
 /// The target whose server stops and comes back, and the one that is taken out of the configuration.
 const STOPPED: usize = 1;
 const DRAINED: usize = 2;
@@ -36,33 +34,7 @@ const DRAINED: usize = 2;
 /// Plays the story; success means that every step was as it must be.
 pub(crate) async fn run(targets: u8) -> Result<ExitCode> {
     ensure!(usize::from(targets) > DRAINED, "the story needs at least {} targets", DRAINED + 1);
-    let played = tokio::task::spawn_blocking(move || play(targets));
-    let interrupted = async {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-        }
-    };
-    tokio::select! {
-        result = played => result.context("the story panicked")?,
-        result = interrupted => {
-            result.context("watching for signals")?;
-            abandon();
-            std::process::exit(130)
-        }
-    }
-}
-
-/// The story's thread can't be stopped half-way, but its lab can be taken away. If it is not whole yet, the
-/// next lab clears it.
-fn abandon() {
-    eprintln!("interrupted; removing the lab");
-    if let Some(number) = LAB.get()
-        && let Err(error) = lab::lease::clear(*number)
-    {
-        eprintln!("{error:#}");
-    }
+    unless_interrupted(move || play(targets)).await
 }
 
 fn play(targets: u8) -> Result<ExitCode> {
@@ -125,7 +97,7 @@ impl Story {
     fn make(&mut self) -> Result<String> {
         let mut lab = Lab::builder().targets(self.targets).build()?;
         let configuration = lab.configuration();
-        let number = *LAB.get_or_init(|| lab.lease.number());
+        let number = lab.lease.number();
         let started = lab.start(&configuration);
         self.lab = Some(lab);
         started.map(|()| format!("lab {number}"))

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +15,13 @@ const DIRECTORY: &str = "/run/sluice-lab";
 
 /// The most labs at one time; a bound for the search of a free number.
 const MAX_LABS: u32 = 1000;
+
+/// The labs of this process.
+static OWN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn own() -> MutexGuard<'static, Vec<u32>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A number that no other living lab has, and a directory for the lab's files.
 #[derive(Debug)]
@@ -46,6 +53,7 @@ impl Lease {
             fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
             let lock = open_lock(&directory)?;
             lock.lock().with_context(|| format!("locking {}", directory.display()))?;
+            own().push(number);
             return Ok(Lease { number, directory, _lock: lock });
         }
         bail!("{MAX_LABS} labs live in {DIRECTORY}: end some of them")
@@ -85,6 +93,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // Another lease must not find half of the directory and take this lab for a dead one.
         let _everybody = lock_everybody();
+        own().retain(|number| *number != self.number);
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("lab: removing {}: {error}", self.directory.display());
         }
@@ -145,8 +154,14 @@ fn clear_if_dead(number: u32) -> Result<()> {
     if is_locked(&directory_of(number))? { Ok(()) } else { clear(number) }
 }
 
-/// Ends all processes of a lab and removes all of it, for an owner that has to end at once.
-pub fn clear(number: u32) -> Result<()> {
+/// Ends all processes of this process's labs and removes them, for one that has to end at once.
+pub fn clear_own() -> Result<()> {
+    let numbers = own().clone();
+    numbers.into_iter().try_for_each(clear)
+}
+
+/// Ends all processes of a lab and removes all of it.
+fn clear(number: u32) -> Result<()> {
     let directory = directory_of(number);
     for namespace in namespaces_of(number)? {
         end_processes_in(&namespace);

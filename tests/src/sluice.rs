@@ -15,6 +15,9 @@ use crate::process::{binary, output_of};
 use crate::topology::{Lab, Node, Target};
 use crate::{configuration, http, wait};
 
+/// The options by which agents hand packets on to each other: where the lab's targets are.
+pub const PEERS: [&str; 4] = ["--peer", "10.203.0.0/24", "--peer", "fd03::/64"];
+
 /// How long programs have until they serve.
 const START: Duration = Duration::from_secs(10);
 
@@ -45,9 +48,14 @@ impl Lab {
 
     /// Starts the agent on every target.
     pub fn start_agents(&mut self) -> Result<()> {
+        self.start_agents_with(&[])
+    }
+
+    /// The same with more options.
+    pub fn start_agents_with(&mut self, options: &[&str]) -> Result<()> {
         let nodes = self.tunnel_sources();
         for target in &mut self.targets {
-            target.start_agent(&nodes, &self.vips)?;
+            target.start_agent_with(&nodes, &self.vips, options)?;
         }
         Ok(())
     }

@@ -18,6 +18,10 @@ pub const VIP4: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 1);
 /// The IPv6 VIP that the lab uses unless told otherwise.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfc00, 1, 0, 0, 0, 0, 0, 1);
 
+/// Where VIPs are, as the router routes them.
+pub(crate) const VIPS4: &str = "10.200.0.0/16";
+pub(crate) const VIPS6: &str = "fc00::/16";
+
 /// The client's addresses.
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 2);
 /// The client's IPv6 address.
@@ -107,6 +111,8 @@ pub struct Target {
     pub agent: Option<Process>,
     /// The machine itself.
     pub host: Host,
+    /// The program at the far end of its cable, if its agent hands packets on.
+    peer: Option<Peer>,
 }
 
 impl Target {
@@ -143,6 +149,7 @@ pub struct Builder {
     far_targets: u8,
     client_mtu: u16,
     is_sieved: bool,
+    hands_on: bool,
     vips: Vec<IpAddr>,
 }
 
@@ -150,7 +157,8 @@ impl Lab {
     /// One node, three targets, one VIP of each family.
     pub fn builder() -> Builder {
         let vips = vec![VIP4.into(), VIP6.into()];
-        Builder { nodes: 1, targets: 3, far_targets: 0, client_mtu: CLIENT_MTU, is_sieved: false, vips }
+        let (client_mtu, is_sieved, hands_on) = (CLIENT_MTU, false, false);
+        Builder { nodes: 1, targets: 3, far_targets: 0, client_mtu, is_sieved, hands_on, vips }
     }
 }
 
@@ -182,6 +190,13 @@ impl Builder {
     /// What nodes send of a flood ([`crate::flood`]) ends at the router.
     pub fn sieved(mut self) -> Builder {
         self.is_sieved = true;
+        self
+    }
+
+    /// The targets' agents hand packets on: their cables are fit for what an XDP program sends, see
+    /// [`crate::peer`]. On others such packets wait, and 256 of them stop the cable for good.
+    pub fn handing_on(mut self) -> Builder {
+        self.hands_on = true;
         self
     }
 
@@ -231,7 +246,10 @@ impl Builder {
         let far = (0..self.far_targets).map(|number| (number, self.targets + number, "far", FAR));
         for (on_network, number, bridge, network) in near.chain(far) {
             let name = format!("t{}", u16::from(number) + 1);
-            let target = target(lab, name, FIRST_HOST + on_network, bridge, network)?;
+            let mut target = target(lab, name, FIRST_HOST + on_network, bridge, network)?;
+            if self.hands_on {
+                target.peer = Some(Peer::attach(&lab.router, &target.name)?);
+            }
             lab.targets.push(target);
         }
         Ok(())
@@ -291,7 +309,8 @@ fn target(lab: &Lab, name: String, address: u8, bridge: &str, network: Network) 
     attach(lab, &host, &name, "eth0", bridge, network.both(address))?;
     default_routes(&host, network)?;
     accept_any_source(&host)?;
-    Ok(Target { name, v4: network.v4(address), v6: network.v6(address), server: None, agent: None, host })
+    let (v4, v6) = (network.v4(address), network.v6(address));
+    Ok(Target { name, v4, v6, server: None, agent: None, host, peer: None })
 }
 
 /// Plugs a host's interface into a bridge of the router, where the port is called `port`.
@@ -319,14 +338,10 @@ fn default_routes(host: &Host, network: Network) -> Result<()> {
 
 /// The VIPs' networks go to all nodes alike, by the flow's hash.
 fn route_vips(lab: &Lab) -> Result<()> {
-    let via = |address: IpAddr| format!(" nexthop via {address} dev nodes");
-    let v4: String = lab.nodes.iter().map(|node| via(node.v4.into())).collect();
-    let v6: String = lab.nodes.iter().map(|node| via(node.v6.into())).collect();
     // By ports too, so that one client's flows spread over the nodes.
     lab.router.set_sysctl("net/ipv4/fib_multipath_hash_policy", "1")?;
     lab.router.set_sysctl("net/ipv6/fib_multipath_hash_policy", "1")?;
-    lab.router.ip(&format!("-4 route add 10.200.0.0/16{v4}"))?;
-    lab.router.ip(&format!("-6 route add fc00::/16{v6}")).map(drop)
+    lab.route_vips(&(0..lab.nodes.len()).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -30,8 +30,22 @@ enum LabCommand {
         /// The target's name: t1, t2, …
         target: String,
     },
-    /// Print the controller's status as JSON
-    Status,
+    /// Kill a node, as a machine dies: its controller and its port; the router leaves it out
+    Kill {
+        /// The node's name: lb1, lb2, …
+        node: String,
+    },
+    /// Bring a killed node back; the router uses it when it is ready
+    Revive {
+        /// The node's name: lb1, lb2, …
+        node: String,
+    },
+    /// Print a controller's status as JSON
+    Status {
+        /// The node's name: lb1, lb2, …
+        #[arg(default_value = "lb1")]
+        node: String,
+    },
 }
 
 impl Lab {
@@ -41,7 +55,9 @@ impl Lab {
         match &self.command {
             LabCommand::Stop { target } => command.args(["stop", target]),
             LabCommand::Start { target } => command.args(["start", target]),
-            LabCommand::Status => command.arg("status"),
+            LabCommand::Kill { node } => command.args(["kill", node]),
+            LabCommand::Revive { node } => command.args(["revive", node]),
+            LabCommand::Status { node } => command.args(["status", node]),
         };
         become_command(&mut command)
     }

@@ -11,6 +11,7 @@ mod kernel;
 mod lab;
 mod privilege;
 mod run;
+mod scenario;
 mod test;
 mod toolchain;
 mod verify;
@@ -43,6 +44,8 @@ enum Command {
     Verify(verify::Verify),
     /// Play mutated packets through the loaded balancer and its model until they differ
     Fuzz(fuzz::Fuzz),
+    /// Play a story of many connections, measure and check it; without a name, list all
+    Scenario(scenario::Scenario),
     /// Talk to the lab that `run` made
     Lab(lab::Lab),
 }
@@ -66,6 +69,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(test) => test.run(&workspace),
         Command::Verify(verify) => verify.run(&workspace),
         Command::Fuzz(fuzz) => fuzz.run(&workspace),
+        Command::Scenario(scenario) => scenario.run(&workspace),
         Command::Lab(lab) => lab.run(&workspace),
     }
 }

@@ -22,8 +22,11 @@ pub(crate) struct Run {
     /// Play the lab's story, check each step, and exit with 0 or 1
     #[arg(long)]
     demo: bool,
+    /// How many nodes the lab has, behind a router that shares packets out to them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8), conflicts_with = "demo")]
+    nodes: u8,
     /// How many targets the lab has
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     targets: u8,
     /// Build user space with optimizations
     #[arg(long)]
@@ -50,21 +53,19 @@ impl Run {
             command.arg("run").args(&self.controller);
             return command;
         }
-        let story = if self.demo { "demo" } else { "run" };
-        lab(workspace, profile, privilege, story, self.targets)
+        if self.demo {
+            return demo(workspace, profile, privilege, self.targets);
+        }
+        let mut command = privilege.command(workspace.binary(profile.directory(), LAB_BINARY));
+        command.args(["run", "--nodes", &self.nodes.to_string(), "--targets", &self.targets.to_string()]);
+        command
     }
 }
 
-/// The lab's command for a story.
-pub(crate) fn lab(
-    workspace: &Workspace,
-    profile: Profile,
-    privilege: Privilege,
-    story: &str,
-    targets: u8,
-) -> Command {
+/// The lab's command that plays its story.
+pub(crate) fn demo(workspace: &Workspace, profile: Profile, privilege: Privilege, targets: u8) -> Command {
     let mut command = privilege.command(workspace.binary(profile.directory(), LAB_BINARY));
-    command.args([story, "--targets", &targets.to_string()]);
+    command.args(["demo", "--targets", &targets.to_string()]);
     command
 }
 

@@ -187,14 +187,17 @@ impl Node {
     /// Takes over what an agent told of its connections.
     pub(super) fn take_connections(&mut self, told: &Told) {
         self.observers.asker.answered(told);
-        if let Ok(used) = &told.used {
-            self.reconciler.told(told.address, used, told.asked, Instant::now());
+        // What was learnt may let the next one be asked.
+        self.questions = None;
+        match &told.used {
+            Ok(used) => self.reconciler.told(told.address, used, told.asked, Instant::now()),
+            Err(_) => self.reconciler.not_told(told.address),
         }
     }
 
     /// Asks agents for their connections where former owners of slots wait for that.
     fn ask_agents(&mut self, now: Instant) {
-        if !self.reconciler.has_chains() {
+        if !self.reconciler.may_have_questions() {
             self.questions = None;
         } else if self.questions.is_none_or(|at| at <= now) {
             let key = self.data_plane.maps.hash_key();

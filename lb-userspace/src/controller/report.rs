@@ -130,6 +130,7 @@ impl Node {
             },
             flows_kept_by: if no_second_chance.is_some() { "flow_table" } else { "targets" }.to_owned(),
             no_second_chance,
+            untold: self.reconciler.untold(name).into_iter().collect(),
             fail_open: self.reconciler.is_in_use(name) && self.reconciler.fails_open(name),
             targets: targets.collect::<anyhow::Result<_>>()?,
         })

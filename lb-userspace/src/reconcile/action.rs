@@ -145,6 +145,23 @@ impl Action {
         self.publish_if(changed > 0);
     }
 
+    /// Takes over which slots a target had connections in when it was asked at `asked`, just after the node started.
+    pub fn learn(
+        &mut self,
+        registry: &Registry,
+        target: TargetId,
+        used: &UsedSlots,
+        asked: Instant,
+        now: Instant,
+    ) {
+        let idle = self.idle;
+        let Some(slots) = &mut self.slots else { return };
+        let fate = |id| fate(registry, id, idle, now);
+        let log2 = slots.size().log2();
+        let changed = slots.learn(target, &|slot| used.contain(slot, log2), asked, &fate);
+        self.publish_if(changed > 0);
+    }
+
     /// Whether a flow may live that began on `target`: a slot still names it, or has exceptions, whosever they are.
     /// Flows that the data plane remembers without a change are exceptions too once the target has lost their slot.
     pub fn may_have_flows_of(&self, target: TargetId) -> bool {

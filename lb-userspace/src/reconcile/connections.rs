@@ -7,10 +7,12 @@ use std::time::Instant;
 use lb_common::TargetId;
 
 use super::reconciler::Reconciler;
-use super::second_chance;
+use super::{Action, second_chance};
 use crate::model::{ForwardAction, ListenerPort, Protocol, Stickiness};
+use crate::presence::AgentState;
 use crate::presence::asker::Tables;
 use crate::presence::slots::{ActionListener, Affinity, UsedSlots};
+use crate::table::Regime;
 
 impl Reconciler {
     /// The addresses whose agents are to be known: the targets of groups that could leave flows to them.
@@ -23,23 +25,37 @@ impl Reconciler {
             .collect()
     }
 
-    /// Whether a slot has a chain, so that there may be something to ask.
-    pub fn has_chains(&self) -> bool {
-        self.actions().values().any(|action| action.table().is_some_and(|table| !table.chains.is_empty()))
+    /// Whether a slot has a chain or may get one by what is learnt, so that there may be something to ask.
+    pub fn may_have_questions(&self) -> bool {
+        let has_chains = |action: &Action| action.table().is_some_and(|table| !table.chains.is_empty());
+        self.actions().values().any(has_chains) || !self.untold.is_empty()
+    }
+
+    /// The targets of a group that were there at the start, and have not told their connections yet: until they have,
+    /// packets of connections on former owners do not find them.
+    pub fn untold(&self, target_group: &str) -> BTreeSet<IpAddr> {
+        let hands_on =
+            |at: &IpAddr| matches!(self.agent(*at), AgentState::Present(agent) if agent.hands_on());
+        let members = self.registry().group(target_group).filter(|(_, record)| !record.is_dead());
+        members.map(|(at, _)| at).filter(|at| self.untold.has(*at) && hands_on(at)).collect()
     }
 
     /// The agents to ask now, and for the connections of which listeners: those of former owners whose window is
-    /// about to end, or whose place is needed.
+    /// about to end, or whose place is needed; after the start, those of all.
     pub fn questions(&self, now: Instant) -> BTreeMap<IpAddr, Tables> {
         let mut questions: BTreeMap<IpAddr, Tables> = BTreeMap::new();
         for (forward, action) in self.actions() {
-            let targets = action.slots().map(|slots| slots.questions(now)).unwrap_or_default();
-            if targets.is_empty() {
+            let Some(slots) = action.slots() else { continue };
+            let former = slots.questions(now);
+            let records = former.iter().filter_map(|id| self.registry().by_id(*id));
+            let mut addresses: BTreeSet<IpAddr> = records.map(|(key, _)| key.address).collect();
+            if slots.regime() == Regime::SecondChance {
+                addresses.extend(forward.0.iter().flat_map(|part| self.untold(&part.target_group)));
+            }
+            if addresses.is_empty() {
                 continue;
             }
             let behind = self.listeners_of(forward);
-            let records = targets.iter().filter_map(|id| self.registry().by_id(*id));
-            let addresses: BTreeSet<IpAddr> = records.map(|(key, _)| key.address).collect();
             for address in addresses {
                 questions.entry(address).or_default().push(behind.clone());
             }
@@ -66,11 +82,28 @@ impl Reconciler {
         for forward in forwards {
             let behind = self.listeners_of(&forward);
             let Some((_, used)) = used.iter().find(|(listeners, _)| *listeners == behind) else { continue };
-            let slots = self.actions()[&forward].slots();
-            if slots.is_some_and(|slots| ids.iter().any(|id| slots.names(*id))) {
-                ids.iter().for_each(|id| self.tell_action(&forward, *id, used, asked, now));
+            let is_first = self.untold.has(address);
+            for id in ids.iter().copied().filter(|id| self.is_of(&forward, *id)).collect::<Vec<_>>() {
+                if is_first {
+                    self.teach_action(&forward, id, used, asked, now);
+                }
+                if self.actions()[&forward].slots().is_some_and(|slots| slots.names(id)) {
+                    self.tell_action(&forward, id, used, asked, now);
+                }
             }
         }
+        self.untold.told(address);
+    }
+
+    /// Takes note that a target did not tell its connections.
+    pub fn not_told(&mut self, address: IpAddr) {
+        self.untold.failed(address);
+    }
+
+    /// Whether the target is one of the action's.
+    fn is_of(&self, forward: &ForwardAction, target: TargetId) -> bool {
+        let key = self.registry().by_id(target).map(|(key, _)| key);
+        key.is_some_and(|key| forward.0.iter().any(|part| part.target_group == key.target_group))
     }
 
     /// The TCP listeners behind which the action's table is.

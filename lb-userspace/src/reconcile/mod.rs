@@ -20,6 +20,7 @@ mod quic_servers;
 mod reconciler;
 mod registry;
 mod second_chance;
+mod untold;
 
 pub use action::Action;
 pub use contents::{Contents, Table};

@@ -20,6 +20,7 @@ use super::policies;
 use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use super::second_chance::{self, Agents, Keeper};
+use super::untold::Untold;
 use crate::data_plane::Capacity;
 use crate::health::{HealthStatus, TargetCheck};
 use crate::model::{
@@ -44,6 +45,8 @@ pub struct Reconciler {
     next_hops: Resolutions,
     /// What is known of the targets' agents.
     agents: Agents,
+    /// Targets that were there at the start and have not told their connections yet.
+    pub(super) untold: Untold,
     /// Target groups of which something was observed since their tables were computed.
     unsettled: BTreeSet<String>,
     actions: BTreeMap<ForwardAction, Action>,
@@ -103,6 +106,7 @@ impl Reconciler {
             registry: Registry::new(capacity.targets),
             next_hops: Resolutions::new(),
             agents: Agents::new(),
+            untold: Untold::default(),
             unsettled: BTreeSet::new(),
             actions: BTreeMap::new(),
             forwards: Numbers::below(capacity.forwards),
@@ -113,6 +117,7 @@ impl Reconciler {
             capacity,
         };
         reconciler.apply(desired, now)?;
+        reconciler.untold = Untold::of(reconciler.agent_addresses());
         Ok(reconciler)
     }
 
@@ -312,6 +317,20 @@ impl Reconciler {
     ) {
         if let Some(action) = self.actions.get_mut(forward) {
             action.told(&self.registry, target, used, asked, now);
+        }
+    }
+
+    /// The same for a target that tells for the first time since the node started.
+    pub(super) fn teach_action(
+        &mut self,
+        forward: &ForwardAction,
+        target: TargetId,
+        used: &UsedSlots,
+        asked: Instant,
+        now: Instant,
+    ) {
+        if let Some(action) = self.actions.get_mut(forward) {
+            action.learn(&self.registry, target, used, asked, now);
         }
     }
 

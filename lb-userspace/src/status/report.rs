@@ -144,6 +144,10 @@ pub struct TargetGroupReport {
     /// Why it is the flow table, if it is: `10.0.0.3 has no agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_second_chance: Option<String>,
+    /// Targets that were there when the controller started and have not told their connections yet. Until they have,
+    /// the node should get no packets: it does not know in which slots they were the owners before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<IpAddr>,
     /// True while fewer targets are healthy than `minimum_healthy` asks for, so that all are used.
     pub fail_open: bool,
     /// Its targets in the order of their addresses, draining ones included.

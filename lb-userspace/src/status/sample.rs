@@ -90,6 +90,7 @@ fn target_group() -> TargetGroupReport {
         stickiness: "none".into(),
         flows_kept_by: "flow_table".into(),
         no_second_chance: None,
+        untold: Vec::new(),
         fail_open: false,
         targets: vec![healthy(), unhealthy(), unreachable()],
     }

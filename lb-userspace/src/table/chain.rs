@@ -47,6 +47,8 @@ pub(super) struct Chain {
     former: [Option<Former>; DEPTH],
     /// Who is to get the slot when there is room.
     deferred: Option<TargetId>,
+    /// Whether the current one is known to have connections, while another waits for room.
+    is_used: bool,
 }
 
 /// One that had the slot, and lives.
@@ -64,7 +66,7 @@ struct Former {
 impl Chain {
     /// All flows on `target`.
     pub(super) const fn of(target: TargetId) -> Chain {
-        Chain { current: target, former: [None; DEPTH], deferred: None }
+        Chain { current: target, former: [None; DEPTH], deferred: None, is_used: false }
     }
 
     /// What the data plane is told.
@@ -98,6 +100,7 @@ impl Chain {
     /// Keeps the slot where it is, although `owner` is to have it.
     pub(super) fn defer(&mut self, owner: TargetId) {
         self.deferred = (owner != self.current).then_some(owner);
+        self.is_used = false;
     }
 
     /// Gives the slot back to its newest former owner, if there is one.
@@ -105,6 +108,7 @@ impl Chain {
         let [newest, oldest] = self.former;
         self.current = newest.map_or(self.current, |former| former.target);
         self.former = [oldest, None];
+        self.is_used = false;
     }
 
     /// Takes the dead out of the former owners.
@@ -135,7 +139,7 @@ impl Chain {
         }
         let Some(loser) = self.loser(now, fate) else {
             self.retain(|former| former.target != owner);
-            self.current = owner;
+            (self.current, self.is_used) = (owner, false);
             return;
         };
         if !self.had(owner) && !self.make_room(now) {
@@ -144,7 +148,22 @@ impl Chain {
         }
         self.retain(|former| former.target != owner);
         self.former = [Some(loser), self.former[0]];
-        self.current = owner;
+        (self.current, self.is_used) = (owner, false);
+    }
+
+    /// Gives a slot for which another waits to a former owner that has told connections. The current one, of which
+    /// nothing is known, is a former one then: it is asked, and makes room if it has none. As the current one it
+    /// would keep its place for ever; and a node that has just started knows only owners with connections, so it
+    /// would send new flows to the one that waits here.
+    pub(super) fn seat(&mut self, target: TargetId, now: Moment, fate: &dyn Fn(TargetId) -> Fate) {
+        let stays = |former: &Former| former.target == target && !former.leaves;
+        if !self.is_deferred() || self.is_used || !self.former_owners().any(stays) {
+            return;
+        }
+        let Some(loser) = self.loser(now, fate) else { return };
+        self.retain(|former| former.target != target);
+        self.former = [Some(loser), self.former[0]];
+        (self.current, self.is_used) = (target, true);
     }
 
     /// The current owner as a former one, if there is anything to keep on it.
@@ -188,6 +207,29 @@ impl Chain {
             }
         } else {
             self.retain(|former| former.target != target || former.since.after(SETTLE) > asked);
+        }
+    }
+
+    /// Takes over that `target` has connections in the slot, on a node that has just started: it knows of no former
+    /// owners and of no connections, and others have packets name at most three.
+    ///
+    /// Of three that are not the current one, the third takes its place until there is room: as the others name no
+    /// fourth, nothing is on the current one yet.
+    pub(super) fn learn(&mut self, target: TargetId, asked: Moment, fate: &dyn Fn(TargetId) -> Fate) {
+        if self.names(target) {
+            return;
+        }
+        let (window, leaves) = match fate(target) {
+            Fate::Dead => return,
+            Fate::Leaves { window } => (window, true),
+            Fate::Stays { .. } => (IN_USE, false),
+        };
+        let learnt = Former { target, since: asked, until: asked.after(window), leaves };
+        if let Some(place) = self.former.iter_mut().find(|place| place.is_none()) {
+            *place = Some(learnt);
+        } else if self.deferred.is_none() {
+            self.deferred = Some(std::mem::replace(&mut self.current, target));
+            self.is_used = true;
         }
     }
 

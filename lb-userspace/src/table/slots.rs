@@ -127,8 +127,30 @@ impl SlotTable {
                 && chain.had(target)
             {
                 chain.told(target, has_connections(slot), asked);
+                if regime == Regime::SecondChance && has_connections(slot) {
+                    chain.seat(target, now.not_before, fate);
+                }
                 life.retry(regime, now, fate);
                 life.enter(regime);
+            }
+        })
+    }
+
+    /// Takes over in which slots `target` had connections when it was asked at `asked`, on a node that has just started
+    /// and so knows no former owners. The number of slots that the data plane is told something else of than before.
+    pub fn learn(
+        &mut self,
+        target: TargetId,
+        has_connections: &dyn Fn(usize) -> bool,
+        asked: Instant,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> usize {
+        let asked = Moment::reached(self.epoch, asked);
+        self.change(|slot, life| {
+            if let SlotLife::Chained(chain) = life
+                && has_connections(slot)
+            {
+                chain.learn(target, asked, fate);
             }
         })
     }

@@ -9,15 +9,14 @@ use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use fastrand::Rng;
 use lab::crowd::{Crowd, Patience};
-use lab::peer::Peer;
+use lab::scenario::cluster::{Agents, Cluster, Standing};
 use lab::topology::{Target, VIP4};
 use lab::{echo, wait};
 use lb_common::bench::FLOOD_SOURCES;
 use lb_common::encapsulation::GUE_PORT;
 use serde_json::Value;
 
-use crate::cluster::{Agents, Cluster};
-use crate::{CONNECTIONS, Whole, alone};
+use crate::{CONNECTIONS, alone};
 
 /// Different flows.
 const FLOWS: usize = 30_000;
@@ -152,14 +151,13 @@ fn settled(target: &Target) -> Result<Size> {
 }
 
 fn strays_at_a_chained_target() -> Result<()> {
-    let cluster = Cluster::start(Agents::HandOn, &[0])?;
-    let (router, targets) = (&cluster.lab.router, &cluster.lab.targets);
-    let _fit_for_xdp = [Peer::attach(router, &targets[0].name)?, Peer::attach(router, &targets[1].name)?];
+    let mut cluster = Cluster::start(2, Agents::HandOn, &[Standing::Serving, Standing::Out])?;
     let mut crowd = Crowd::start(&cluster.lab, Patience::CALM)?;
     crowd.open(CONNECTIONS / 2)?;
     // From now on all slots are the second target's, with the first in their chains.
-    cluster.serve(&[1])?;
+    cluster.change(&[Standing::Out, Standing::Serving])?;
     crowd.open(CONNECTIONS / 2)?;
+    let targets = &cluster.lab.targets;
     let (former, current) = (&targets[0], &targets[1]);
     let before = [Size::of(former)?, Size::of(current)?];
     let (sent, time) = pour(&cluster, current.v4, former.v4)?;
@@ -195,7 +193,7 @@ fn strays_at_a_chained_target() -> Result<()> {
         ensure!(grown(one, |size| size.not_tunnelled) < few, "{one:?}");
         one.1.is_no_larger_than(&one.0)?;
     }
-    tally.is_whole()
+    tally.is_whole(CONNECTIONS)
 }
 
 #[test]

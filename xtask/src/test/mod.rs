@@ -101,7 +101,7 @@ fn guest(workspace: &Workspace, kernel: Kernel, summary: &mut Summary) -> Result
 
 fn demo(workspace: &Workspace, privilege: Privilege, summary: &mut Summary) -> Result<()> {
     say("the lab's story (cargo xtask run --demo)");
-    let status = status_of(&mut run::lab(workspace, Profile::Debug, privilege, "demo", 3))?;
+    let status = status_of(&mut run::demo(workspace, Profile::Debug, privilege, 3))?;
     summary.add_demo(status.success());
     Ok(())
 }

@@ -54,7 +54,21 @@ impl Bench {
         let mut bench = Bench::new(targets, json!({}));
         targets.iter().for_each(|id| bench.heal(id));
         targets.iter().for_each(|id| bench.agent(id, present(Capabilities::SECOND_CHANCE)));
+        targets.iter().for_each(|id| bench.tell(id, 0));
         bench
+    }
+
+    /// A target tells as many connections when it is asked.
+    fn tell(&mut self, id: &str, connections: u16) {
+        let address = id.parse().unwrap();
+        // Who can't have chains is not asked.
+        let Some(tables) = self.reconciler.questions(self.now).remove(&address) else { return };
+        let used = |behind: Vec<_>| {
+            let used = UsedSlots::of(&connections_of(connections), &behind, KEY);
+            (behind, used)
+        };
+        let told: Vec<_> = tables.into_iter().map(used).collect();
+        self.reconciler.told(address, &told, self.now, self.now);
     }
 
     fn heal(&mut self, id: &str) {
@@ -185,14 +199,8 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
     let listeners: Vec<_> = behind.iter().flat_map(ActionListener::asked).collect();
     assert_eq!(listeners, [("10.200.1.1".parse().unwrap(), 80)]);
     let (before, _) = bench.chained_and_changing();
-    let connections: Vec<Connection> = (1..=20)
-        .map(|port| Connection {
-            client: SocketAddr::new("10.201.0.2".parse().unwrap(), port),
-            local: SocketAddr::new("10.200.1.1".parse().unwrap(), 80),
-        })
-        .collect();
     for address in questions.keys() {
-        let used = UsedSlots::of(&connections, behind, KEY);
+        let used = UsedSlots::of(&connections_of(20), behind, KEY);
         let told = [(vec![], UsedSlots::of(&[], &[], KEY)), (behind.clone(), used)];
         bench.reconciler.told(*address, &told, bench.now, bench.now);
     }
@@ -200,6 +208,40 @@ fn a_former_owner_is_asked_and_leaves_when_it_has_no_connections() {
     assert!(after > 0 && after < 20 && before > 64, "{before} chains, then {after}");
     bench.pass(100);
     assert_eq!(bench.chained_and_changing().0, after, "what has connections stays");
+}
+
+#[test]
+fn a_node_that_starts_asks_all_agents_and_learns_who_had_slots_before() {
+    let mut bench = Bench::new(&THREE[..2], json!({}));
+    THREE[..2].iter().for_each(|id| bench.heal(id));
+    assert!(bench.reconciler.questions(bench.now).is_empty(), "nothing is known of agents");
+    THREE[..2].iter().for_each(|id| bench.agent(id, present(Capabilities::SECOND_CHANCE)));
+    assert_eq!(bench.reconciler.untold("web").len(), 2);
+    bench.tell("10.0.0.1", 20);
+    let (chained, _) = bench.chained_and_changing();
+    assert!((1..20).contains(&chained), "{chained} of its connections are in the other's slots");
+    bench.reconciler.not_told("10.0.0.2".parse().unwrap());
+    assert_eq!(bench.reconciler.untold("web").len(), 1);
+    bench.tell("10.0.0.2", 0);
+    assert!(bench.reconciler.untold("web").is_empty());
+    assert!(bench.reconciler.questions(bench.now).is_empty());
+    assert_eq!(bench.chained_and_changing().0, chained);
+}
+
+#[test]
+fn a_target_that_comes_later_has_nothing_to_tell() {
+    let mut bench = Bench::with_agents(&THREE[..2]);
+    bench.apply(&THREE);
+    bench.agent("10.0.0.3", present(Capabilities::SECOND_CHANCE));
+    assert!(bench.reconciler.untold("web").is_empty());
+}
+
+fn connections_of(count: u16) -> Vec<Connection> {
+    let to = |port| Connection {
+        client: SocketAddr::new("10.201.0.2".parse().unwrap(), port),
+        local: SocketAddr::new("10.200.1.1".parse().unwrap(), 80),
+    };
+    (1..=count).map(to).collect()
 }
 
 #[test]

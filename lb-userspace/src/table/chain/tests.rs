@@ -77,6 +77,40 @@ fn a_change_that_waits_is_forgotten_when_it_is_not_wanted_any_more() {
 }
 
 #[test]
+fn a_node_that_starts_learns_former_owners_that_have_connections() {
+    let mut chain = Chain::of(A);
+    [A, B, B, C].into_iter().for_each(|target| chain.learn(target, NOW, &stays));
+    assert_eq!((owners(&chain), chain.is_deferred()), (vec![A, B, C], false));
+    chain.told(C, false, Moment(1300));
+    assert_eq!(owners(&chain), [A, B], "they leave as others do");
+    chain.learn(C, NOW, &dead(C));
+    assert_eq!(owners(&chain), [A, B]);
+}
+
+#[test]
+fn the_third_that_has_connections_takes_the_place_of_one_that_can_have_none() {
+    let mut chain = Chain::of(D);
+    [A, B, C].into_iter().for_each(|target| chain.learn(target, NOW, &stays));
+    assert_eq!((owners(&chain), chain.deferred()), (vec![C, A, B], Some(D)));
+    chain.told(A, false, Moment(1300));
+    chain.tick(Moment(1300), &stays);
+    assert_eq!((owners(&chain), chain.is_deferred()), (vec![D, C, B], false));
+}
+
+#[test]
+fn an_owner_without_connections_does_not_keep_a_slot_for_which_another_waits() {
+    let mut chain = chain_of(&[A, B, C, D]);
+    for former in [A, B] {
+        chain.told(former, true, Moment(1300));
+        chain.seat(former, Moment(1300), &stays);
+    }
+    assert_eq!((owners(&chain), chain.deferred()), (vec![A, C, B], Some(D)), "the first that told stays");
+    chain.told(C, false, Moment(1300).after(SETTLE));
+    chain.tick(Moment(1500), &stays);
+    assert_eq!((owners(&chain), chain.is_deferred()), (vec![D, A, B], false));
+}
+
+#[test]
 fn an_owner_that_drains_keeps_a_slot_whose_chain_is_full() {
     let mut chain = chain_of(&[A, B, C]);
     chain.reassign(D, NOW, &leaves);
@@ -269,6 +303,9 @@ impl World {
                 let target = TargetId(*target);
                 let has = self.connections.contains(&target);
                 self.chain.told(target, has, self.now);
+                if has {
+                    self.chain.seat(target, self.now, &self.fate());
+                }
                 if has && self.chain.had(target) {
                     self.guaranteed.insert(target, self.now.after(IN_USE));
                 }
