@@ -210,7 +210,7 @@ fn a_pinned_agent_is_killed_and_replaced_while_packets_flow() {
     assert_ne!(lab.target_state(), before);
     let mut last = lab.start_agent_with(pins.options("eth0"));
     lab.exchange_through_every_tunnel();
-    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 32);
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 48);
     last.tell(Command::Reload);
     lab.exchange_through_every_tunnel();
     last.stop().unwrap();
@@ -294,7 +294,7 @@ fn counters_of_another_layout_are_not_read() {
     other.map("REASON_COUNTERS").unwrap().pin(pinned).unwrap();
     let mut running = lab.start_agent_with(pins.options("eth0"));
     lab.exchange_through_every_tunnel();
-    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 8);
+    assert_eq!(lab.status().unwrap()["packets"]["decapsulated"], 12);
     running.stop().unwrap();
 }
 
