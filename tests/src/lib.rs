@@ -29,6 +29,7 @@ pub mod offload;
 pub mod oracle;
 pub mod peer;
 pub mod process;
+pub mod router;
 pub mod server;
 pub mod sluice;
 pub mod test_run;
