@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod announce;
 pub mod api;
 pub mod capture;
 pub mod config;

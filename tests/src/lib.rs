@@ -30,6 +30,7 @@ pub mod offload;
 pub mod oracle;
 pub mod peer;
 pub mod process;
+pub mod router;
 pub mod scenario;
 pub mod server;
 pub mod sluice;

@@ -1,6 +1,6 @@
 //! Array maps in this process's memory: a store is seen by the next packet, without a system call.
 //!
-//! This is the one file of the crate with unsafe code.
+//! With `announce::socket_options`, the only files of the crate with unsafe code.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;

@@ -57,6 +57,7 @@ impl Test {
             lint::run(workspace, &mut summary)?;
         }
         toolchain::python::ensure_clients(workspace)?;
+        toolchain::routers::ensure()?;
         build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;
         if self.filter.is_none() {
             say("the verifier's budgets (cargo xtask verify)");

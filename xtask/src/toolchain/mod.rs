@@ -5,6 +5,7 @@ pub(crate) mod apt;
 mod ebpf_rustc;
 mod linker;
 pub(crate) mod python;
+pub(crate) mod routers;
 
 use anyhow::Result;
 
