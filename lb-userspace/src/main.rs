@@ -68,11 +68,17 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Run(Run { api, node }) if api.api_only => api::run(api, node.map(|node| node.config)).await,
-        Command::Run(Run { node, .. }) => controller::run(node.context("--config FILE is missing")?).await,
+        Command::Run(Run { api, node }) => {
+            controller::run(node.context("--config FILE is missing")?, api).await
+        }
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
-            let desired = config::load(&file)?;
-            output::print(&format!("{}: ok: {}\n", file.display(), config::summary(&desired)))
+            let content = config::load_content(&file)?;
+            let held = match &content.owner {
+                config::Owner::File => config::summary(&content.desired),
+                config::Owner::Api(text) => api::check(text).with_context(|| file.display().to_string())?,
+            };
+            output::print(&format!("{}: ok: {held}\n", file.display()))
         }
         Command::Status(options) => status::show(options).await,
         Command::Explain(options) => explain::show(options).await,

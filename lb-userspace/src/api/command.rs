@@ -1,18 +1,14 @@
-//! `sluice run --api-only`: the API without root and without a data plane.
+//! The API in a process: `sluice run --api-only`, and the options that the API has beside a data plane.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::configuration::Configuration;
-use super::domain::Engine;
-use super::server::Server;
-use super::service::Service;
-use super::signature::{Credentials, Guard};
+use super::process::Api;
 
 /// Options of the API
 #[derive(Debug, Clone, clap::Args)]
@@ -22,11 +18,25 @@ pub struct Options {
     #[arg(long)]
     pub api_only: bool,
     /// Keep the API's state in memory; it is gone at the end, and POST /_sluice/reset forgets it at once
-    #[arg(long, requires = "api_only")]
+    #[arg(long)]
     pub ephemeral: bool,
     /// Serve the API here instead of at the configuration's address (127.0.0.1:8440 without one)
-    #[arg(long, value_name = "IP:PORT", requires = "api_only")]
+    #[arg(long, value_name = "IP:PORT")]
     pub api_address: Option<SocketAddr>,
+}
+
+impl Options {
+    /// The configuration as these options change it.
+    ///
+    /// # Errors
+    /// When it would let strangers in.
+    pub fn apply(&self, mut configuration: Configuration) -> anyhow::Result<Configuration> {
+        if let Some(address) = self.api_address {
+            configuration.address = address;
+        }
+        configuration.check_exposure()?;
+        Ok(configuration)
+    }
 }
 
 /// Serves the API until SIGINT or SIGTERM. Without a configuration file the inventory is a sample.
@@ -34,36 +44,34 @@ pub struct Options {
 /// # Errors
 /// If it can't start.
 pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> {
-    if !options.ephemeral {
-        bail!("--api-only keeps its state in memory: say so with --ephemeral");
-    }
-    let mut configuration =
+    let configuration =
         file.map_or_else(|| Ok(Configuration::sample()), |file| Configuration::load(&file))?;
-    if let Some(address) = options.api_address {
-        configuration.address = address;
-    }
-    configuration.check_exposure()?;
+    let configuration = options.apply(configuration)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let guard = guard(&configuration)?;
-    let engine = Engine::ephemeral(configuration.identity.clone(), configuration.inventory.clone());
-    let service = Arc::new(Service::ephemeral(engine, guard));
-    let server = Server::bind(configuration.address, configuration.tls.as_ref(), service).await?;
-    info!("ready: the API is served at {}; there is no data plane", server.url());
+    let api = Api::open(&configuration, &options, Api::no_ground(&configuration)).await?;
+    info!("ready: the API is served at {}; there is no data plane", api.url());
     tokio::select! {
-        () = server.serve() => {}
+        () = api.serve() => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     Ok(())
 }
 
-fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
-    match &configuration.credentials {
-        Some(file) => Credentials::load(file).map(Guard::signed),
-        None => {
-            warn!("no credentials are set: everybody on this host may do everything");
-            Ok(Guard::Open)
-        }
-    }
+/// Checks the sections of a file that are the API's; says what they hold.
+///
+/// # Errors
+/// With what is wrong, and where.
+pub fn check(text: &str) -> anyhow::Result<String> {
+    let configuration = Configuration::parse(text)?;
+    configuration.check_exposure()?;
+    let inventory = &configuration.inventory;
+    Ok(format!(
+        "the API owns the state; its inventory: {} VPCs, {} subnets, {} security groups, {} instances",
+        inventory.vpcs.len(),
+        inventory.subnets.len(),
+        inventory.security_groups.len(),
+        inventory.instances.len()
+    ))
 }

@@ -1,13 +1,16 @@
 //! The sections of the configuration file that are the API's: `api` and `inventory`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::domain::arn::Identity;
 use super::inventory::{Inventory, RawInventory};
+use crate::model::Encapsulation;
 
 /// Where the API is served if nothing else is said.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8440";
@@ -27,6 +30,8 @@ pub struct Configuration {
     pub identity: Identity,
     /// The network that it speaks of.
     pub inventory: Inventory,
+    /// How packets travel to all targets: the protocol has no word for it.
+    pub encapsulation: Encapsulation,
 }
 
 /// Files of a TLS server.
@@ -40,10 +45,12 @@ pub struct Tls {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Written {
     api: Option<WrittenApi>,
     inventory: Option<RawInventory>,
+    /// What `config` reads, if anybody does.
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,6 +65,24 @@ struct WrittenApi {
     region: Option<String>,
     account: Option<String>,
     domain: Option<String>,
+    encapsulation: Option<WrittenEncapsulation>,
+}
+
+#[derive(Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenEncapsulation {
+    #[default]
+    Ipip,
+    Gue,
+}
+
+impl From<WrittenEncapsulation> for Encapsulation {
+    fn from(written: WrittenEncapsulation) -> Encapsulation {
+        match written {
+            WrittenEncapsulation::Ipip => Encapsulation::Ipip,
+            WrittenEncapsulation::Gue => Encapsulation::Gue,
+        }
+    }
 }
 
 impl Configuration {
@@ -70,10 +95,11 @@ impl Configuration {
             credentials: None,
             identity: Identity::default(),
             inventory: Inventory::sample(),
+            encapsulation: Encapsulation::Ipip,
         }
     }
 
-    /// Reads a file.
+    /// Reads a file of the API alone; sections of a node, which [`crate::config`] reads, may be there too.
     ///
     /// # Errors
     /// When it can't be read or is not as it should be, with the path inside it.
@@ -91,6 +117,7 @@ impl Configuration {
         let written: Written =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
                 .map_err(|error| anyhow::anyhow!("{}: {}", error.path(), error.inner()))?;
+        check_others(&written.others)?;
         let sample = Configuration::sample();
         let api = written.api.unwrap_or_default();
         let inventory = match written.inventory {
@@ -112,6 +139,7 @@ impl Configuration {
             credentials: api.credentials,
             identity,
             inventory,
+            encapsulation: api.encapsulation.unwrap_or_default().into(),
         })
     }
 
@@ -137,6 +165,21 @@ impl Configuration {
             );
         }
         Ok(())
+    }
+}
+
+/// Refuses what is the other owner's, and what nobody reads: a file without a node is the API's alone.
+fn check_others(others: &BTreeMap<String, IgnoredAny>) -> anyhow::Result<()> {
+    for section in ["load_balancers", "target_groups"] {
+        if others.contains_key(section) {
+            bail!("{section}: the API owns the load balancers and target groups; remove this section");
+        }
+    }
+    match others.keys().next() {
+        Some(unknown) if !others.contains_key("node") => {
+            bail!("{unknown}: unknown field `{unknown}`, expected `api` or `inventory`")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -175,11 +218,22 @@ mod tests {
             (r#"{ "address": "localhost" }"#, "api.address: invalid socket address"),
             (r#"{ "account": "1" }"#, "api.account: \"1\" must be 12 digits"),
             (r#"{ "region": "The Hague" }"#, "api.region"),
+            (r#"{ "encapsulation": "vxlan" }"#, "api.encapsulation: unknown variant `vxlan`"),
         ] {
             let error = format!("{:#}", with_api(api).unwrap_err());
             assert!(error.contains(why), "{error}");
         }
-        assert!(Configuration::parse("{}").unwrap_err().to_string().starts_with("inventory: missing"));
+        for (text, why) in [
+            ("{}", "inventory: missing"),
+            (r#"{ "inventori": {} }"#, "inventori: unknown field"),
+            (r#"{ "inventory": {}, "node": {}, "target_groups": [] }"#, "target_groups: the API owns"),
+        ] {
+            let error = Configuration::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+        let node =
+            r#"{ "node": {}, "metrics_address": "x", "inventory": {}, "api": { "encapsulation": "gue" } }"#;
+        assert_eq!(Configuration::parse(node).unwrap().encapsulation, Encapsulation::Gue);
     }
 
     #[test]

@@ -3,20 +3,27 @@
 //! ```text
 //!   server ─► service ─► signature: who is it?   ─► protocol: a tree of parameters
 //!   (sockets)            domain: an operation, checked by its shapes, on the state ─► protocol: XML
+//!                          │ room: can it be carried?
+//!                          └─► projection: what it means for the data plane ─► controller
+//!                        health_board: what its checks say ◄───────────────────────┘
 //! ```
 //!
-//! Everything but `server` and `command` is free of sockets, files and clocks. `sluice run --api-only` serves it
-//! without root and without a data plane.
+//! Everything but `server`, `process` and `command` is free of sockets, files and clocks. `sluice run` serves it beside
+//! the data plane that it owns; `sluice run --api-only` without root and without a data plane.
 
 pub mod calendar;
 mod command;
 pub mod configuration;
 pub mod domain;
+pub mod health_board;
 pub mod inventory;
+pub mod process;
+pub mod projection;
 pub mod protocol;
+pub mod room;
 pub mod server;
 pub mod service;
 pub mod shapes;
 pub mod signature;
 
-pub use command::{Options, run};
+pub use command::{Options, check, run};

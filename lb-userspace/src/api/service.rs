@@ -1,11 +1,13 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method, Uri};
+use tokio::sync::watch;
 
 use super::calendar::Timestamp;
 use super::domain::{ELSEWHERE, Engine, Operation, State};
+use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
 use super::signature::{Caller, Guard, Signed};
 
@@ -41,7 +43,9 @@ pub struct Answer {
 /// The API of one engine.
 pub struct Service {
     engine: Mutex<Engine>,
-    guard: Guard,
+    guard: RwLock<Arc<Guard>>,
+    /// How many changes there were.
+    changes: watch::Sender<u64>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -49,7 +53,8 @@ pub struct Service {
 impl Service {
     /// The API over an engine whose state is kept.
     pub fn new(engine: Engine, guard: Guard) -> Service {
-        Service { engine: Mutex::new(engine), guard, is_ephemeral: false }
+        let guard = RwLock::new(Arc::new(guard));
+        Service { engine: Mutex::new(engine), guard, changes: watch::Sender::new(0), is_ephemeral: false }
     }
 
     /// The API over an engine whose state need not be kept.
@@ -60,6 +65,57 @@ impl Service {
     /// The state as it is now.
     pub fn state(&self) -> State {
         self.engine().state().clone()
+    }
+
+    /// The state with the inventory that it was checked with.
+    pub fn snapshot(&self) -> (State, Arc<Inventory>) {
+        let engine = self.engine();
+        (engine.state().clone(), Arc::clone(engine.inventory()))
+    }
+
+    /// How many changes there were, and when there is another.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether the state can be carried with another inventory.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
+        self.engine().check_inventory(inventory)
+    }
+
+    /// Goes on with another inventory and other credentials.
+    ///
+    /// # Errors
+    /// When the data plane can't carry the state with that inventory; nothing is taken over then.
+    pub fn reconfigure(&self, inventory: Arc<Inventory>, guard: Guard) -> Result<(), ApiError> {
+        self.engine().set_inventory(inventory)?;
+        let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+        *present = Arc::new(guard.after(&present));
+        self.changed();
+        Ok(())
+    }
+
+    /// Forgets the deregistered targets that have drained by now; when the next one has.
+    ///
+    /// # Errors
+    /// When that can't be kept; the next call tries again.
+    pub fn expire(&self, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+        let mut engine = self.engine();
+        if engine.expire(now)? {
+            self.changed();
+        }
+        Ok(engine.next_expiry())
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.guard.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Answers a request; `now` is the time.
@@ -83,18 +139,23 @@ impl Service {
 
     fn carry_out(&self, request: &Request, now: Timestamp, request_id: &str) -> Result<String, ApiError> {
         check_place(request, self.is_ephemeral)?;
-        let caller = self.guard.identify(&Signed::of(request), now)?;
+        let guard = self.guard();
+        let caller = guard.identify(&Signed::of(request), now)?;
         if request.uri.path() == RESET {
             caller.check_reset()?;
-            self.guard.check_first_use(&caller, true, now)?;
+            guard.check_first_use(&caller, true, now)?;
             self.engine().reset()?;
+            self.changed();
             return Ok(xml::answer("Reset", request_id, |_| {}));
         }
         let parameters = parameters(request)?;
         let operation = operation(&parameters)?;
         caller.check(operation)?;
-        self.guard.check_first_use(&caller, operation.access != super::domain::Access::Reads, now)?;
+        guard.check_first_use(&caller, operation.access != super::domain::Access::Reads, now)?;
         let (outcome, changes) = self.engine().call(operation, &parameters, now)?;
+        if !changes.is_empty() {
+            self.changed();
+        }
         log(operation, &caller, changes.is_empty(), request_id);
         Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))
     }

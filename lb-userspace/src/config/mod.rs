@@ -24,6 +24,7 @@ mod name;
 mod nearest;
 mod new_flows;
 mod node;
+mod owner;
 mod quic_server_id;
 mod summary;
 mod target_group;
@@ -36,6 +37,7 @@ use std::path::Path;
 
 pub use error::{ConfigError, Problem};
 pub use json::SyntaxError;
+pub use owner::{Content, Owner};
 pub use summary::summary;
 
 use crate::model::Desired;
@@ -44,13 +46,19 @@ use cursor::{At, Report};
 /// The longest file that is read, in bytes: more than ten times what the largest valid one needs.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Reads and parses the file at `path`; errors name it as `path` does.
+/// Reads and parses the file at `path`; errors name it as `path` does. Of a file that leaves the load balancers to the
+/// API this is the rest.
 ///
 /// Besides a bad content, a file that can't be opened, is not UTF-8 or is longer than 64 MiB is an error.
 pub fn load(path: &Path) -> Result<Desired, ConfigError> {
+    load_content(path).map(|content| content.desired)
+}
+
+/// The same with who owns the load balancers and target groups. The sections `api` and `inventory` are not looked into.
+pub fn load_content(path: &Path) -> Result<Content, ConfigError> {
     let file = path.display().to_string();
     match read(path) {
-        Ok(text) => parse(&file, &text),
+        Ok(text) => parse_content(&file, text),
         Err(cause) => Err(ConfigError::Unreadable { file, cause }),
     }
 }
@@ -66,31 +74,42 @@ fn read(path: &Path) -> Result<String, std::io::Error> {
 
 /// Parses the content of a configuration file; `file_name` is only for messages.
 pub fn parse(file_name: &str, text: &str) -> Result<Desired, ConfigError> {
+    parse_content(file_name, text.to_owned()).map(|content| content.desired)
+}
+
+fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> {
     let json =
-        json::parse(text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
+        json::parse(&text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
     let report = Report::default();
-    let desired = desired(&At::root(&json, &report));
+    let read = desired(&At::root(&json, &report));
     let problems = report.into_problems();
     if !problems.is_empty() {
         return Err(ConfigError::Invalid { file: file_name.to_owned(), problems });
     }
-    Ok(desired.expect("a reader that returns nothing has reported a problem"))
+    let (desired, is_api) = read.expect("a reader that returns nothing has reported a problem");
+    Ok(Content { desired, owner: if is_api { Owner::Api(text) } else { Owner::File } })
 }
 
-fn desired(root: &At) -> Option<Desired> {
-    let fields = root.fields(&["node", "metrics_address", "load_balancers", "target_groups"])?;
+/// What is wanted, and whether the API owns the rest of it.
+fn desired(root: &At) -> Option<(Desired, bool)> {
+    let fields =
+        root.fields(&["node", "metrics_address", "load_balancers", "target_groups", "api", "inventory"])?;
     let node = node::read(&fields.at("node"));
     let metrics_address =
         fields.optional("metrics_address").map_or(Some(None), |at| address::socket(&at).map(Some));
+    if owner::is_api(&fields) {
+        return Some((owner::nothing_of_its_own(node.node?, metrics_address?), true));
+    }
     let groups = target_group::read_all(&fields.at("target_groups"), node.zone.as_deref());
     let load_balancers = load_balancer::read_all(&fields.at("load_balancers"), groups.as_ref());
     if let (Some(groups), Some(load_balancers)) = (&groups, &load_balancers) {
         groups.refuse_vips(&load_balancers.vips, root);
     }
-    Some(Desired {
+    let desired = Desired {
         node: node.node?,
         metrics_address: metrics_address?,
         load_balancers: load_balancers?.complete?,
         target_groups: groups?.complete()?,
-    })
+    };
+    Some((desired, false))
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::configuration::ConfigurationFile;
 use super::node::Node;
@@ -19,12 +19,17 @@ use crate::presence::asker::Told;
 use crate::status::report::Report;
 use crate::status::server::Reports;
 
+/// How long the API's changes gather at least: one projection and one write serve all of them.
+const GATHERING: Duration = Duration::from_millis(2);
+
 /// What happened.
 pub(super) enum Event {
     /// The process is asked to end.
     Stop,
     /// The configuration should be read again.
     Reload,
+    /// The API has changed its state.
+    Changed,
     /// A target's health changed.
     Health(HealthEvent),
     /// An agent came or went.
@@ -54,6 +59,7 @@ impl Events {
     /// Listens to all sources; the other values ask for reports, explanations and captures.
     pub(super) fn listen(
         file: ConfigurationFile,
+        changes: Option<watch::Receiver<u64>>,
         node: &mut Node,
     ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>)> {
         let (sender, queue) = mpsc::channel(1024);
@@ -62,6 +68,9 @@ impl Events {
         let (captures, asks) = mpsc::channel(16);
         let (health, next_hops, interfaces, agents, told) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
+        if let Some(changes) = changes {
+            tokio::spawn(forward_changes(changes, sender.clone()));
+        }
         tokio::spawn(forward_all(health, sender.clone(), Event::Health));
         tokio::spawn(forward_all(agents, sender.clone(), Event::Agent));
         tokio::spawn(forward_all(told, sender.clone(), Event::Told));
@@ -107,6 +116,12 @@ async fn forward_file(mut file: ConfigurationFile, events: mpsc::Sender<Event>) 
     }
 }
 
+async fn forward_changes(mut changes: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+    while changes.changed().await.is_ok() && events.send(Event::Changed).await.is_ok() {
+        tokio::time::sleep(GATHERING).await;
+    }
+}
+
 async fn forward_all<T>(
     mut observations: mpsc::UnboundedReceiver<T>,
     events: mpsc::Sender<Event>,
@@ -132,7 +147,7 @@ async fn forward_requests<T>(
 }
 
 async fn forward_watch<T: Clone>(
-    mut watch: tokio::sync::watch::Receiver<T>,
+    mut watch: watch::Receiver<T>,
     events: mpsc::Sender<Event>,
     event: fn(T) -> Event,
 ) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   file, SIGHUP ─┐
+//!   the API ──────┤ (if it owns the state)
 //!   health events ┼─► events ─► node (reconciler → difference → maps) ─► status, metrics
 //!   next hops ────┤
 //!   time ─────────┘
@@ -14,23 +15,27 @@ mod configuration;
 mod events;
 mod explain;
 mod hash_key;
+mod health_board;
 pub(crate) mod names;
 mod node;
 mod observers;
 mod own_addresses;
+mod owner;
 mod preflight;
 mod report;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::config;
 use crate::status::server;
 use configuration::ConfigurationFile;
 use events::{Event, Events};
 use node::Node;
+use owner::Owner;
 pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
 
 /// Run the controller of this node
@@ -52,14 +57,17 @@ pub struct Options {
 /// # Errors
 /// If it can't start: the configuration is bad, the process lacks privileges, an interface is missing or taken.
 /// Once it runs, no error ends it.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let desired = options.load()?;
+pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<()> {
+    let content = options.load()?;
     preflight::check()?;
+    let (mut owner, desired) = Owner::open(content, &options, &api).await?;
     let hash_key = hash_key::load_or_make(&options.runtime_directory)?;
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
     let mut node = Node::start(desired, &options.config, hash_key).await?;
-    let (mut events, reports, questions, captures) = Events::listen(file, &mut node)?;
+    node.set_health_board(owner.health_board());
+    node.configuration.owner = owner.report();
+    let (mut events, reports, questions, captures) = Events::listen(file, owner.changes(), &mut node)?;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
     let routes = crate::explain::routes(questions);
     let _status =
@@ -74,14 +82,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     let interfaces = node.desired().node.interfaces.clone();
     node.attach(&interfaces).await?;
+    owner.serve();
     info!("ready: {}", config::summary(node.desired()));
     loop {
-        let first = events.next(node.next_deadline()).await;
-        let mut asked = Vec::new();
+        let first = events.next(node.next_deadline().into_iter().chain(owner.next_deadline()).min()).await;
+        let (mut asked, mut is_changed) = (Vec::new(), false);
         for event in std::iter::once(first).chain(events.pending()) {
             match event {
                 Event::Stop => return node.stop(),
-                Event::Reload => node.reload(|| options.load()).await,
+                Event::Reload => owner.reload(&mut node, &options).await,
+                Event::Changed => is_changed = true,
                 Event::Health(event) => node.observe(event),
                 Event::Agent(event) => node.observe_agent(event),
                 Event::Told(told) => node.take_connections(&told),
@@ -93,20 +103,34 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Event::Tick => {}
             }
         }
+        let begun = is_changed.then(Instant::now);
+        if is_changed {
+            owner.follow(&mut node);
+        }
+        owner.retry(&mut node);
         if let Err(error) = node.reconcile() {
             error!("the maps are not as they should be, and will be tried again: {error:#}");
         }
+        if let Some(begun) = begun {
+            debug!("the API's state is in force after {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        node.post_health();
         // Only now: what a report says of health and configuration is in force.
         asked.into_iter().for_each(|answer| node.answer(answer));
     }
 }
 
 impl Options {
-    fn load(&self) -> anyhow::Result<crate::model::Desired> {
-        let mut desired = config::load(&self.config)?;
+    fn load(&self) -> anyhow::Result<config::Content> {
+        let mut content = config::load_content(&self.config)?;
         if !self.interfaces.is_empty() {
-            desired.node.interfaces.clone_from(&self.interfaces);
+            content.desired.node.interfaces.clone_from(&self.interfaces);
         }
-        Ok(desired)
+        Ok(content)
+    }
+
+    /// The configuration file as messages name it.
+    fn file(&self) -> String {
+        self.config.display().to_string()
     }
 }

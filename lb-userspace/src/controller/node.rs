@@ -13,8 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use super::health_board::News;
 use super::observers::{Observers, Sources};
-use super::own_addresses;
+use crate::api::health_board::HealthBoard;
 use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Writer};
 use crate::health::HealthEvent;
@@ -22,8 +23,8 @@ use crate::model::Desired;
 use crate::next_hop::{Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
-use crate::reconcile::Reconciler;
-use crate::status::report::{ConfigurationReport, PublicationReport, Report};
+use crate::reconcile::{Reconciler, Refused};
+use crate::status::report::{ConfigurationReport, OwnerReport, PublicationReport, Report};
 
 /// After a failed write, the time until the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -48,12 +49,15 @@ pub(super) struct Node {
     retry: Option<Instant>,
     /// When agents are next to be asked for their connections.
     questions: Option<Instant>,
+    /// Where the API reads the targets' health, if it owns the state.
+    pub(super) health_board: Option<Arc<HealthBoard>>,
+    /// What is not told there yet.
+    pub(super) news: News,
 }
 
 impl Node {
     /// Loads the program and fills its maps; nothing is attached yet.
     pub(super) async fn start(desired: Desired, file: &Path, hash_key: HashKey) -> anyhow::Result<Node> {
-        own_addresses::refuse_as_targets(&desired).await.with_context(|| file.display().to_string())?;
         let data_plane = DataPlane::load(Capacity::default(), hash_key)?;
         let reconciler = Reconciler::new(desired, data_plane.maps.capacity(), Instant::now())
             .with_context(|| file.display().to_string())?;
@@ -67,6 +71,7 @@ impl Node {
                 file: file.display().to_string(),
                 generation: 1,
                 rejected: None,
+                owner: OwnerReport::File,
             },
             publications: PublicationReport::default(),
             started: Instant::now(),
@@ -75,6 +80,8 @@ impl Node {
             decisions: Vec::new(),
             retry: None,
             questions: None,
+            health_board: None,
+            news: News::default(),
         };
         node.observers.follow(&mut node.reconciler);
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
@@ -132,9 +139,13 @@ impl Node {
         Ok(attachment)
     }
 
-    /// Takes over the configuration that `load` reads, or keeps the present one.
-    pub(super) async fn reload(&mut self, load: impl FnOnce() -> anyhow::Result<Desired>) {
-        match self.try_reload(load).await {
+    /// Takes over what the configuration file says, or keeps the present state; whether it was taken.
+    pub(super) async fn reload(&mut self, loaded: anyhow::Result<Desired>) -> bool {
+        let taken = match loaded {
+            Ok(desired) => self.try_reload(desired).await,
+            Err(problem) => Err(problem),
+        };
+        match &taken {
             Ok(false) => {}
             Ok(true) => {
                 self.configuration.generation += 1;
@@ -146,36 +157,46 @@ impl Node {
                 self.configuration.rejected = Some(format!("{problem:#}"));
             }
         }
+        taken.is_ok()
     }
 
-    async fn try_reload(&mut self, load: impl FnOnce() -> anyhow::Result<Desired>) -> anyhow::Result<bool> {
-        let desired = load()?;
+    async fn try_reload(&mut self, desired: Desired) -> anyhow::Result<bool> {
         if desired == *self.desired() {
             self.configuration.rejected = None;
             return Ok(false);
         }
-        own_addresses::refuse_as_targets(&desired).await.with_context(|| self.configuration.file.clone())?;
         if desired.metrics_address != self.desired().metrics_address {
             warn!("metrics_address: the change takes effect at the next start");
         }
         let (old, new) = (self.desired().node.interfaces.clone(), desired.node.interfaces.clone());
         // The interfaces come first: what can fail must fail while the running state is still whole.
         let taken = match self.attach(&new).await {
-            Ok(()) => self.reconciler.apply(desired, Instant::now()).map_err(anyhow::Error::from),
+            Ok(()) => self.take_over(desired).map_err(anyhow::Error::from),
             Err(problem) => Err(problem),
         };
         if let Err(problem) = taken {
             self.detach_except(&old)?;
             return Err(problem.context(self.configuration.file.clone()));
         }
-        self.observers.follow(&mut self.reconciler);
         self.detach_except(&new)?;
         Ok(true)
+    }
+
+    /// Takes over a desired state with the interfaces that there are.
+    ///
+    /// # Errors
+    /// If it can't follow the present one, which stays then.
+    pub(super) fn take_over(&mut self, desired: Desired) -> Result<(), Refused> {
+        self.news.of_groups(self.reconciler.desired(), &desired);
+        self.reconciler.apply(desired, Instant::now())?;
+        self.observers.follow(&mut self.reconciler);
+        Ok(())
     }
 
     /// Takes over a change of a target's health.
     pub(super) fn observe(&mut self, event: HealthEvent) {
         self.reconciler.observe(&event.target, event.status, event.decided_at);
+        self.news.of_target(event.target);
         self.decisions.push(event.decided_at);
     }
 
@@ -215,6 +236,7 @@ impl Node {
             }
         }
         self.reconciler.set_next_hops(Resolutions::clone(next_hops));
+        self.news.of_ways();
     }
 
     /// Takes over new MAC addresses of the interfaces that the balancer is on.

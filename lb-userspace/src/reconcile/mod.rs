@@ -26,7 +26,7 @@ pub use action::Action;
 pub use contents::{Contents, Table};
 pub use fitness::Fitness;
 pub use quic_servers::QuicServerIdInUse;
-pub use reconciler::Reconciler;
+pub use reconciler::{Full, Reconciler, Refused, TooBig, check_room};
 pub use registry::{Record, Registry};
 pub use second_chance::{Agents, Keeper, Why, may_have_chains};
 

@@ -82,12 +82,39 @@ pub enum TooBig {
     #[error("{count} {what} are more than the {room} that the balancer was loaded for")]
     Map {
         /// What there is too much of.
-        what: &'static str,
+        what: Full,
         /// How many.
         count: usize,
         /// How many there may be.
         room: usize,
     },
+}
+
+/// What a map may have no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The prefixes of all allow-lists.
+    AllowedPrefixes,
+    /// VIPs.
+    Vips,
+    /// Listeners, on each VIP and for each transport protocol.
+    Listeners,
+    /// Different forward actions.
+    ForwardActions,
+    /// QUIC server ids of registered targets.
+    QuicServerIds,
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Full::AllowedPrefixes => "prefixes of allow-lists",
+            Full::Vips => "VIPs",
+            Full::Listeners => "listeners (on each VIP)",
+            Full::ForwardActions => "forward actions",
+            Full::QuicServerIds => "QUIC server ids (of each forward action)",
+        })
+    }
 }
 
 impl Reconciler {
@@ -589,22 +616,26 @@ fn tunnel(next_hop: &NextHop, target: IpAddr, encapsulation: Encapsulation, room
     })
 }
 
-fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
+/// Whether the maps have room for a desired state; whether there are ids for its targets is the registry's to say.
+///
+/// # Errors
+/// With the first map that has not.
+pub fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
     let load_balancers = || desired.load_balancers.values();
     let actions: BTreeSet<&ForwardAction> =
         load_balancers().flat_map(|lb| lb.listeners.iter().map(|listener| &listener.forward)).collect();
     let quic_server_ids = actions.iter().map(|action| quic_servers::count(action, desired)).sum();
     let allowed_prefixes = policies::count(desired);
     let rows = [
-        ("prefixes of allow-lists", allowed_prefixes, capacity.allowed_prefixes as usize),
-        ("VIPs", load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
+        (Full::AllowedPrefixes, allowed_prefixes, capacity.allowed_prefixes as usize),
+        (Full::Vips, load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
         (
-            "listeners (on each VIP)",
+            Full::Listeners,
             load_balancers().map(|lb| lb.vips.len() * listener_entries(lb)).sum(),
             capacity.listeners as usize - 1,
         ),
-        ("forward actions", actions.len(), capacity.forwards as usize - 1),
-        ("QUIC server ids (of each forward action)", quic_server_ids, capacity.quic_servers() as usize / 2),
+        (Full::ForwardActions, actions.len(), capacity.forwards as usize - 1),
+        (Full::QuicServerIds, quic_server_ids, capacity.quic_servers() as usize / 2),
     ];
     for (what, count, room) in rows {
         if count > room {

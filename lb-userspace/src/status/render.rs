@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::quantity::{bytes, count, duration, latency};
 use super::report::{
-    InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport, ReasonReport, Report,
+    InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport, OwnerReport, ReasonReport, Report,
     TargetGroupReport, TargetReport,
 };
 
@@ -83,6 +83,10 @@ fn header(page: &mut Page, report: &Report) {
         Tone::Plain,
         &format!("configuration {} · generation {}", configuration.file, configuration.generation),
     );
+    if let OwnerReport::Api { url, changes } = &configuration.owner {
+        let owner = format!("state owned by the API at {url} · {} changes in force", count(*changes));
+        page.line(Tone::Plain, &owner);
+    }
     page.line(Tone::Plain, &publications(report));
     if let Some(why) = &configuration.rejected {
         page.line(Tone::Bad, "REJECTED: the file's present content is not in force; an earlier one is:");

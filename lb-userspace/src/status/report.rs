@@ -43,6 +43,25 @@ pub struct ConfigurationReport {
     /// Why the file's present content is not in force, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
+    /// Who owns the load balancers and target groups.
+    #[serde(default)]
+    pub owner: OwnerReport,
+}
+
+/// The owner of the load balancers and target groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OwnerReport {
+    /// The configuration file.
+    #[default]
+    File,
+    /// The API; the file has the node, the inventory and the credentials.
+    Api {
+        /// What clients call their endpoint.
+        url: String,
+        /// How many changes it made since the start that are in force.
+        changes: u64,
+    },
 }
 
 /// How the controller's decisions reached the data plane.

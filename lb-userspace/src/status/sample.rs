@@ -16,6 +16,7 @@ pub(crate) fn report() -> Report {
             file: "/etc/sluice/sluice.json".into(),
             generation: 3,
             rejected: None,
+            owner: OwnerReport::File,
         },
         interfaces: vec![native("eth0", 2), generic("eth1", 3)],
         load_balancers: BTreeMap::from([("web".to_owned(), load_balancer())]),

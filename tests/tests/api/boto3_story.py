@@ -122,9 +122,12 @@ def listen(elb, load_balancer, first, second):
     )["Listeners"][0]
     arn = made["ListenerArn"]
     groups = [{"TargetGroupArn": first, "Weight": 90}, {"TargetGroupArn": second, "Weight": 10}]
-    changed = elb.modify_listener(
-        ListenerArn=arn, DefaultActions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
-    )["Listeners"][0]
+    both = [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+    message = refused("InvalidConfigurationRequest", elb.modify_listener, ListenerArn=arn, DefaultActions=both)
+    assert "'stickiness.enabled'" in message, message
+    sticky = attributes({"stickiness.enabled": "true"})
+    elb.modify_target_group_attributes(TargetGroupArn=second, Attributes=sticky)
+    changed = elb.modify_listener(ListenerArn=arn, DefaultActions=both)["Listeners"][0]
     assert changed["DefaultActions"][0]["ForwardConfig"]["TargetGroups"] == groups, changed
     elb.modify_listener_attributes(ListenerArn=arn, Attributes=attributes({"tcp.idle_timeout.seconds": "60"}))
     told = elb.describe_listener_attributes(ListenerArn=arn)["Attributes"]

@@ -141,12 +141,6 @@ fn check_group(
             "The target group '{arn}' has IPv6 targets, which only dualstack load balancers have"
         ));
     }
-    if group.port != listener.port {
-        return invalid(format!(
-            "The target group '{arn}' has the port {}, the listener {}: ports are not translated yet",
-            group.port, listener.port
-        ));
-    }
     Ok(())
 }
 

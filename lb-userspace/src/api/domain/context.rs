@@ -1,7 +1,8 @@
 //! What operations know beside the state and the request: the time, the network, the limits, the targets' health.
 
+use std::net::IpAddr;
+
 use super::arn::{Identity, ResourceId};
-use super::records::Target;
 use crate::api::calendar::Timestamp;
 use crate::api::inventory::Inventory;
 use crate::api::shapes::{TargetHealthReasonEnum, TargetHealthStateEnum};
@@ -24,8 +25,8 @@ pub struct Context<'a> {
 
 /// Tells the health of targets that are registered, used by a load balancer and in one of its zones.
 pub trait HealthSource: Send {
-    /// What is known of a target; nothing if nobody checks it.
-    fn health(&self, target_group: &str, target: &Target) -> Option<Health>;
+    /// What is known of a target group's target at an address; nothing if nobody checks it.
+    fn health(&self, target_group: &str, address: IpAddr) -> Option<Health>;
 }
 
 /// The health of one target.
@@ -44,7 +45,7 @@ pub struct Health {
 pub struct NoHealthChecks;
 
 impl HealthSource for NoHealthChecks {
-    fn health(&self, _: &str, _: &Target) -> Option<Health> {
+    fn health(&self, _: &str, _: IpAddr) -> Option<Health> {
         None
     }
 }

@@ -2,7 +2,7 @@
 
 use super::context::{Context, Health};
 use super::records::{LoadBalancer, Target, TargetGroup, TargetType};
-use super::targets::{ALL_ZONES, meant};
+use super::targets::{ALL_ZONES, address_of, meant, zone_of};
 use super::transaction::Transaction;
 use crate::api::protocol::ApiError;
 use crate::api::shapes::{
@@ -71,14 +71,18 @@ fn health(
     if instance.is_some_and(|instance| !instance.is_running) {
         return because(State::Unused, Reason::TargetInvalidState, "Target is in the stopped state");
     }
-    if zone(target, group, context).is_some_and(|zone| zone != ALL_ZONES && !user.zones.contains_key(zone)) {
+    if zone_of(target, group, context.inventory)
+        .is_some_and(|zone| zone != ALL_ZONES && !user.zones.contains_key(zone))
+    {
         return because(
             State::Unused,
             Reason::TargetNotInUse,
             "Target is in an Availability Zone that is not enabled for the load balancer",
         );
     }
-    context.health.health(name, target).unwrap_or_else(|| {
+    let known =
+        address_of(target, group, context.inventory).and_then(|address| context.health.health(name, address));
+    known.unwrap_or_else(|| {
         because(State::Initial, Reason::ElbRegistrationInProgress, "Target registration is in progress")
     })
 }
@@ -89,18 +93,6 @@ fn because(state: State, reason: Reason, description: &str) -> Health {
 
 fn unregistered() -> Health {
     because(State::Unused, Reason::TargetNotRegistered, "Target is not registered to the target group")
-}
-
-/// The zone that a target is in, as far as that is known.
-fn zone<'a>(target: &'a Target, group: &TargetGroup, context: &Context<'a>) -> Option<&'a str> {
-    match group.target_type {
-        TargetType::Instance => {
-            context.inventory.instances.get(&target.id).map(|instance| instance.zone.as_str())
-        }
-        TargetType::Ip => {
-            target.zone.as_deref().or_else(|| context.inventory.zone_of(&group.vpc, target.id.parse().ok()?))
-        }
-    }
 }
 
 fn target_shape(target: &Target) -> TargetDescription {

@@ -39,6 +39,34 @@ pub enum CheckProtocol {
         /// Status codes that pass: `200,202-399`.
         matcher: String,
     },
+    /// The same within TLS; whose certificate it is plays no part.
+    Https {
+        /// Begins with `/`.
+        path: String,
+        /// Status codes that pass: `200,202-399`.
+        matcher: String,
+    },
+}
+
+impl CheckProtocol {
+    /// As the API names it.
+    pub fn shape(&self) -> ProtocolEnum {
+        match self {
+            CheckProtocol::Tcp => ProtocolEnum::Tcp,
+            CheckProtocol::Http { .. } => ProtocolEnum::Http,
+            CheckProtocol::Https { .. } => ProtocolEnum::Https,
+        }
+    }
+
+    /// Path and matcher, if it has them.
+    pub fn request(&self) -> Option<(&str, &str)> {
+        match self {
+            CheckProtocol::Tcp => None,
+            CheckProtocol::Http { path, matcher } | CheckProtocol::Https { path, matcher } => {
+                Some((path, matcher))
+            }
+        }
+    }
 }
 
 /// What a request says of checks.
@@ -121,39 +149,27 @@ impl HealthCheck {
     }
 
     fn protocol_with(&self, settings: &Settings) -> Result<CheckProtocol, ApiError> {
-        let is_http = match settings.protocol {
-            Some(protocol) => is_http(protocol)?,
-            None => matches!(self.protocol, CheckProtocol::Http { .. }),
-        };
+        let wanted = settings.protocol.unwrap_or_else(|| self.protocol.shape());
         let refuse = |what: &str| {
             Err(Code::InvalidConfigurationRequest
                 .because(format!("{what} cannot be specified for health checks with the TCP protocol")))
         };
-        if !is_http {
+        if wanted == ProtocolEnum::Tcp {
             return match (settings.path, settings.matcher) {
                 (Some(_), _) => refuse("A health check path"),
                 (_, Some(_)) => refuse("A health check matcher"),
                 (None, None) => Ok(CheckProtocol::Tcp),
             };
         }
-        let (path, matcher) = match &self.protocol {
-            CheckProtocol::Tcp => ("/", ALL_CODES),
-            CheckProtocol::Http { path, matcher } => (path.as_str(), matcher.as_str()),
-        };
+        let (path, matcher) = self.protocol.request().unwrap_or(("/", ALL_CODES));
         let path = settings.path.map_or(Ok(path), checked_path)?.to_owned();
         let matcher = settings.matcher.map_or(Ok(matcher), |wanted| codes(wanted))?.to_owned();
-        Ok(CheckProtocol::Http { path, matcher })
-    }
-}
-
-fn is_http(protocol: ProtocolEnum) -> Result<bool, ApiError> {
-    match protocol {
-        ProtocolEnum::Tcp => Ok(false),
-        ProtocolEnum::Http => Ok(true),
-        ProtocolEnum::Https => Err(Code::InvalidConfigurationRequest
-            .because("Health checks with the HTTPS protocol are not supported yet; use TCP or HTTP")),
-        other => Err(Code::InvalidConfigurationRequest
-            .because(format!("Health check protocol '{other}' must be one of 'HTTP, HTTPS, TCP'"))),
+        match wanted {
+            ProtocolEnum::Http => Ok(CheckProtocol::Http { path, matcher }),
+            ProtocolEnum::Https => Ok(CheckProtocol::Https { path, matcher }),
+            other => Err(Code::InvalidConfigurationRequest
+                .because(format!("Health check protocol '{other}' must be one of 'HTTP, HTTPS, TCP'"))),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ mod capacity;
 mod certificates;
 mod context;
 mod engine;
+mod expiry;
+mod feasibility;
 mod health;
 mod health_check;
 mod limits;
@@ -31,7 +33,7 @@ mod subnets;
 mod tags;
 mod target_group_attributes;
 mod target_groups;
-mod targets;
+pub(in crate::api) mod targets;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -39,6 +41,7 @@ mod vips;
 
 pub use context::{Context, Health, HealthSource, NoHealthChecks, Quotas};
 pub use engine::Engine;
+pub use feasibility::{Anything, Feasibility};
 pub use operations::{Access, ELSEWHERE, OPERATIONS, Operation, Outcome};
 pub use store::{Ephemeral, Store};
 pub use transaction::{Changes, State, Transaction};

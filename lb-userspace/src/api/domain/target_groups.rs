@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::health_check::{CheckProtocol, HealthCheck, Settings};
+use super::health_check::{HealthCheck, Settings};
 use super::pages::page;
 use super::records::{Protocol, TargetGroup as Record, TargetType};
 use super::target_group_attributes::TargetGroupAttributes;
@@ -136,14 +136,8 @@ fn users(state: &State, context: &Context) -> Users {
 
 fn shape(name: &str, record: &Record, users: &Users, context: &Context) -> TargetGroup {
     let check = &record.health_check;
-    let (protocol, path, matcher) = match &check.protocol {
-        CheckProtocol::Tcp => (ProtocolEnum::Tcp, None, None),
-        CheckProtocol::Http { path, matcher } => (
-            ProtocolEnum::Http,
-            Some(path.into()),
-            Some(Matcher { http_code: Some(matcher.into()), grpc_code: None }),
-        ),
-    };
+    let (path, codes) = check.protocol.request().unzip();
+    let matcher = |codes: &str| Matcher { http_code: Some(codes.into()), grpc_code: None };
     let load_balancers: LoadBalancerArns = users.get(name).into_iter().map(Into::into).collect();
     TargetGroup {
         target_group_arn: Some(context.identity.target_group(name, record.id).into()),
@@ -151,15 +145,15 @@ fn shape(name: &str, record: &Record, users: &Users, context: &Context) -> Targe
         protocol: Some(record.protocol.shape()),
         port: Some(Port(record.port.into())),
         vpc_id: Some((&record.vpc).into()),
-        health_check_protocol: Some(protocol),
+        health_check_protocol: Some(check.protocol.shape()),
         health_check_port: Some(check.port.map_or("traffic-port".to_owned(), |port| port.to_string()).into()),
         health_check_enabled: Some(HealthCheckEnabled(true)),
         health_check_interval_seconds: Some(HealthCheckIntervalSeconds(check.interval.into())),
         health_check_timeout_seconds: Some(HealthCheckTimeoutSeconds(check.timeout.into())),
         healthy_threshold_count: Some(HealthCheckThresholdCount(check.healthy_threshold.into())),
         unhealthy_threshold_count: Some(HealthCheckThresholdCount(check.unhealthy_threshold.into())),
-        health_check_path: path,
-        matcher,
+        health_check_path: path.map(Into::into),
+        matcher: codes.map(matcher),
         load_balancer_arns: Some(load_balancers),
         target_type: Some(record.target_type()),
         protocol_version: None,

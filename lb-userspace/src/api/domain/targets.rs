@@ -8,7 +8,7 @@ use super::context::Context;
 use super::records::{Listener, Protocol, Target, TargetGroup, TargetType};
 use super::transaction::{State, Transaction};
 use super::vips;
-use crate::api::inventory::Network;
+use crate::api::inventory::{Inventory, Network};
 use crate::api::protocol::{ApiError, Code};
 use crate::api::shapes::{
     DeregisterTargetsInput, DeregisterTargetsOutput, RegisterTargetsInput, RegisterTargetsOutput,
@@ -16,7 +16,7 @@ use crate::api::shapes::{
 };
 
 /// The zone of a target that is in every zone.
-pub(super) const ALL_ZONES: &str = "all";
+pub(in crate::api) const ALL_ZONES: &str = "all";
 
 /// Networks that targets outside the VPC may be in: RFC 1918, RFC 6598, RFC 4193.
 const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
@@ -70,15 +70,10 @@ fn target(
     Ok(Target { id, port, zone, quic_server_id, registered: context.now, drains_until: None })
 }
 
-/// Packets are forwarded as they came, so a target serves on its listener's port.
+/// The port that a target serves on: the agent there translates it, where it is another than the listener's.
 fn port(description: &TargetDescription, group: &TargetGroup) -> Result<u16, ApiError> {
-    match description.port {
-        Some(port) if port.0 != i32::from(group.port) => Err(Code::ValidationError.because(format!(
-            "The port '{}' of the target '{}' must be that of the target group, {}: ports are not translated",
-            port.0, &*description.id, group.port
-        ))),
-        _ => Ok(group.port),
-    }
+    let Some(port) = description.port else { return Ok(group.port) };
+    u16::try_from(port.0).map_err(|_| Code::InternalFailure.because("A port passed its range check"))
 }
 
 fn instance(
@@ -200,6 +195,35 @@ fn addresses(target: &Target, context: &Context) -> Vec<IpAddr> {
     match context.inventory.instances.get(&target.id) {
         Some(instance) => instance.addresses.clone(),
         None => target.id.parse().into_iter().collect(),
+    }
+}
+
+/// Where a target of a group is reached, if its instance has an address and runs.
+pub(in crate::api) fn address_of(
+    target: &Target,
+    group: &TargetGroup,
+    inventory: &Inventory,
+) -> Option<IpAddr> {
+    match group.target_type {
+        TargetType::Ip => target.id.parse().ok(),
+        TargetType::Instance => {
+            let instance = inventory.instances.get(&target.id).filter(|instance| instance.is_running)?;
+            instance.address(group.is_ipv6)
+        }
+    }
+}
+
+/// The zone that a target is in, [`ALL_ZONES`] for one that is in every zone; none if nobody knows.
+pub(in crate::api) fn zone_of<'a>(
+    target: &'a Target,
+    group: &TargetGroup,
+    inventory: &'a Inventory,
+) -> Option<&'a str> {
+    match group.target_type {
+        TargetType::Instance => inventory.instances.get(&target.id).map(|instance| instance.zone.as_str()),
+        TargetType::Ip => {
+            target.zone.as_deref().or_else(|| inventory.zone_of(&group.vpc, target.id.parse().ok()?))
+        }
     }
 }
 

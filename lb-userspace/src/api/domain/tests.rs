@@ -1,18 +1,24 @@
 //! What takes more than one request to see: limits, time, addresses for life, changes that can't be kept.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method};
 use proptest::prelude::*;
 
 use super::arn::Identity;
-use super::{Changes, Engine, Health, HealthSource, Quotas, State, Store, records};
+use super::{Changes, Engine, Health, HealthSource, Quotas, State, Store};
 use crate::api::calendar::Timestamp;
+use crate::api::configuration::Configuration;
 use crate::api::inventory::Inventory;
+use crate::api::process::Api as Process;
 use crate::api::protocol::Code;
+use crate::api::room::Room;
 use crate::api::service::{Answer, Request, Service};
 use crate::api::shapes::TargetHealthStateEnum;
 use crate::api::signature::Guard;
+use crate::data_plane::Capacity;
 
 const START: Timestamp = Timestamp(1_795_000_000_000);
 
@@ -157,11 +163,48 @@ fn a_deregistered_target_drains_for_its_delay() {
 }
 
 #[test]
+fn a_target_that_has_drained_is_forgotten() {
+    let mut api = Api::over(engine());
+    let (load_balancer, group) = (api.load_balancer("web"), api.group("web", 80));
+    api.done(&listener(&load_balancer, 80, &[&group]));
+    api.done(&format!("RegisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    assert_eq!(api.service.expire(api.now), Ok(None));
+    api.done(&format!("DeregisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.1"));
+    let end = api.now.after(Duration::from_secs(300));
+    let targets = |api: &Api| api.service.state().target_groups["web"].targets.len();
+    assert_eq!((api.service.expire(api.now), targets(&api)), (Ok(Some(end)), 1));
+    let changes = *api.service.changes().borrow();
+    api.later(300);
+    assert_eq!((api.service.expire(api.now), targets(&api)), (Ok(None), 0));
+    assert_eq!(*api.service.changes().borrow(), changes + 1);
+}
+
+#[test]
+fn what_the_data_plane_has_no_room_for_is_refused() {
+    let capacity = Capacity { targets: 3, vips: 2, ..Capacity::default() };
+    let (engine, ground) = (engine(), Process::no_ground(&Configuration::sample()));
+    let room = Room::new(ground, Arc::clone(engine.inventory()), capacity);
+    let api = Api::over(engine.with_feasibility(Box::new(room)));
+    let group = api.group("web", 80);
+    let register =
+        |number: u8| format!("RegisterTargets&TargetGroupArn={group}&Targets.member.1.Id=10.0.1.{number}");
+    api.done(&register(1));
+    api.done(&register(2));
+    api.refused(&register(3), Code::TooManyTargets);
+    assert_eq!(api.service.state().target_groups["web"].targets.len(), 2);
+    api.load_balancer("one");
+    api.load_balancer("two");
+    let third = "CreateLoadBalancer&Type=network&Name=three&Subnets.member.1=subnet-a";
+    api.refused(third, Code::TooManyLoadBalancers);
+    assert_eq!(api.service.state().load_balancers.len(), 2);
+}
+
+#[test]
 fn health_is_told_as_who_checks_says() {
     struct Healthy;
     impl HealthSource for Healthy {
-        fn health(&self, target_group: &str, target: &records::Target) -> Option<Health> {
-            assert_eq!((target_group, target.id.as_str()), ("web", "10.0.1.1"));
+        fn health(&self, target_group: &str, address: IpAddr) -> Option<Health> {
+            assert_eq!((target_group, address), ("web", IpAddr::from([10, 0, 1, 1])));
             Some(Health { state: TargetHealthStateEnum::Healthy, reason: None, description: None })
         }
     }

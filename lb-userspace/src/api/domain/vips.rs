@@ -24,7 +24,8 @@ impl Pool<'_> {
 
     /// The VIP after the last one that it gave out that nobody has.
     pub(super) fn allot(&self, state: &mut Transaction, context: &Context) -> Result<IpAddr, ApiError> {
-        let taken = taken(state, None);
+        let mut taken = taken(state, None);
+        taken.extend(targets(state));
         let key = self.key();
         let last = state.last_vips.get(&key).and_then(|last| self.network.number(*last));
         let (hosts, first) = (self.network.hosts(), last.map_or(0, |last| last + 1));
@@ -71,6 +72,12 @@ pub(super) fn taken(state: &State, but_of: Option<&str>) -> BTreeSet<IpAddr> {
     let others = state.load_balancers.iter().filter(|(name, _)| Some(name.as_str()) != but_of);
     let seats = others.flat_map(|(_, record)| record.zones.values());
     seats.flat_map(|seat| [Some(IpAddr::V4(seat.ipv4)), seat.ipv6.map(IpAddr::V6)]).flatten().collect()
+}
+
+/// The addresses that are registered as targets: packets for a VIP that is one would go round for ever.
+fn targets(state: &State) -> impl Iterator<Item = IpAddr> {
+    let targets = state.target_groups.values().flat_map(|group| &group.targets);
+    targets.filter_map(|target| target.id.parse().ok())
 }
 
 /// An IPv4 VIP of a pool.

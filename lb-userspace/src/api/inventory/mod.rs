@@ -33,6 +33,8 @@ pub struct Inventory {
     pub security_groups: BTreeMap<String, SecurityGroup>,
     /// Instances by id.
     pub instances: BTreeMap<String, Instance>,
+    /// Their ids by their addresses.
+    instances_by_address: BTreeMap<IpAddr, String>,
 }
 
 /// Networks that targets are in.
@@ -120,17 +122,16 @@ impl Inventory {
     /// Whether a pool must never give out this address because it has an owner.
     pub fn is_named(&self, address: IpAddr) -> bool {
         self.allocations.values().any(|named| IpAddr::V4(*named) == address)
-            || self.instances.values().any(|instance| instance.addresses.contains(&address))
+            || self.instances_by_address.contains_key(&address)
     }
 
     /// The zone that an address of a VPC is in, if that is known.
     pub fn zone_of(&self, vpc: &str, address: IpAddr) -> Option<&str> {
-        let instances = self.instances.values().filter(|instance| instance.vpc == vpc);
-        let named =
-            instances.filter(|instance| instance.addresses.contains(&address)).map(|instance| &instance.zone);
+        let named = self.instances_by_address.get(&address).and_then(|id| self.instances.get(id));
+        let named = named.filter(|instance| instance.vpc == vpc).map(|instance| &instance.zone);
         let subnets = self.subnets.values().filter(|subnet| subnet.vpc == vpc);
         let inside = subnets.filter(|subnet| subnet.networks.iter().any(|network| network.contains(address)));
-        named.chain(inside.map(|subnet| &subnet.zone)).next().map(String::as_str)
+        named.into_iter().chain(inside.map(|subnet| &subnet.zone)).next().map(String::as_str)
     }
 
     /// One to try things out with: a VPC with zones a, b, c and d (which has no node), two allocation ids, two security groups and three

@@ -26,6 +26,11 @@ impl Network {
         self.contains(other.address) || other.contains(self.address)
     }
 
+    /// Its first address and the length of its prefix.
+    pub fn prefix(&self) -> (IpAddr, u8) {
+        (self.address, self.prefix)
+    }
+
     /// Whether its addresses are IPv6 ones.
     pub fn is_ipv6(&self) -> bool {
         self.address.is_ipv6()

@@ -94,7 +94,9 @@ impl RawInventory {
         let groups = self.security_groups.into_iter().map(|raw| problems.security_group(raw)).collect();
         let security_groups = problems.keyed("security_groups", groups, |group| group);
         let instances = problems.keyed("instances", self.instances, instance);
-        let inventory = Inventory { vpcs, subnets, allocations, security_groups, instances };
+        let instances_by_address = by_address(&instances);
+        let inventory =
+            Inventory { vpcs, subnets, allocations, security_groups, instances, instances_by_address };
         problems.references(&inventory);
         problems.addresses(&inventory);
         if problems.0.is_empty() { Ok(inventory) } else { Err(InventoryError(problems.0)) }
@@ -109,6 +111,14 @@ fn subnet(raw: RawSubnet) -> (String, Subnet) {
 fn instance(raw: RawInstance) -> (String, Instance) {
     let RawInstance { id, vpc, zone, addresses, running } = raw;
     (id, Instance { vpc, zone, addresses, is_running: running.unwrap_or(true) })
+}
+
+fn by_address(instances: &BTreeMap<String, Instance>) -> BTreeMap<IpAddr, String> {
+    let owned = |(id, instance)| {
+        let Instance { addresses, .. }: &Instance = instance;
+        addresses.iter().map(move |address| (*address, String::clone(id)))
+    };
+    instances.iter().flat_map(owned).collect()
 }
 
 struct Problems(Vec<String>);

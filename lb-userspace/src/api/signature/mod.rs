@@ -12,7 +12,7 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method};
@@ -48,7 +48,7 @@ pub enum Guard {
 #[derive(Debug)]
 pub struct Verifier {
     credentials: Credentials,
-    seen: Mutex<Seen>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// What a signature covers.
@@ -109,7 +109,17 @@ impl<'a> Signed<'a> {
 impl Guard {
     /// Lets in who has one of these credentials.
     pub fn signed(credentials: Credentials) -> Guard {
-        Guard::Signed(Verifier { credentials, seen: Mutex::default() })
+        Guard::Signed(Verifier { credentials, seen: Arc::default() })
+    }
+
+    /// This one in place of `earlier`, with the signatures that were used: what was good once is not good twice.
+    pub fn after(self, earlier: &Guard) -> Guard {
+        match (self, earlier) {
+            (Guard::Signed(verifier), Guard::Signed(earlier)) => {
+                Guard::Signed(Verifier { seen: Arc::clone(&earlier.seen), ..verifier })
+            }
+            (guard, _) => guard,
+        }
     }
 
     /// Who sent the request.

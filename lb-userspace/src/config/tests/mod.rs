@@ -5,3 +5,4 @@ mod bad_files;
 mod bad_policies;
 mod good_files;
 mod mutations;
+mod owners;

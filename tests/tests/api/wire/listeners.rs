@@ -10,6 +10,14 @@ use super::case::{Case, no, ok};
 
 const FORWARD: &str = "DefaultActions.member.1.Type=forward&DefaultActions.member.1.";
 
+/// Target groups with weights.
+const TWO: &str =
+    "DefaultActions.member.1.Type=forward&DefaultActions.member.1.ForwardConfig.TargetGroups.member.";
+
+const SECOND: &str = "DefaultActions.member.1.ForwardConfig.TargetGroups.member.2.TargetGroupArn";
+
+const STICKY_SPARE: &str = "Action=ModifyTargetGroupAttributes&TargetGroupArn={spare}&Attributes.member.1.Key=stickiness.enabled&Attributes.member.1.Value=true";
+
 fn listen(protocol: &str, port: u16, group: &str) -> String {
     format!(
         "Action=CreateListener&LoadBalancerArn={{lb}}&Protocol={protocol}&Port={port}&{FORWARD}TargetGroupArn={{{group}}}"
@@ -98,7 +106,11 @@ fn refused_creates() -> Vec<Case> {
             .after(&listen("UDP", 53, "udp")),
         no(&listen("TCP_UDP", 53, "both"), DuplicateListener, "already exists on this port")
             .after(&listen("UDP", 53, "udp")),
-        no(&listen("UDP", 6080, "udp"), InvalidConfigurationRequest, "ports are not translated yet"),
+        no(
+            &listen("UDP", 6080, "udp"),
+            InvalidConfigurationRequest,
+            "UDP port 6080 carries packets to targets",
+        ),
         no(
             &listen("UDP", 80, "spare"),
             IncompatibleProtocols,
@@ -108,11 +120,6 @@ fn refused_creates() -> Vec<Case> {
         no(&listen("TCP", 53, "udp"), IncompatibleProtocols, "cannot forward"),
         no(&listen("QUIC", 53, "udp"), IncompatibleProtocols, "cannot forward"),
         no(&listen("UDP", 443, "quic"), IncompatibleProtocols, "cannot forward"),
-        no(
-            &listen("TCP", 81, "spare"),
-            InvalidConfigurationRequest,
-            "has the port 80, the listener 81: ports are not translated yet",
-        ),
         no(&listen("TCP", 80, "v6"), InvalidConfigurationRequest, "which only dualstack load balancers have"),
         no(
             "Action=CreateListener&LoadBalancerArn={inside}&Protocol=TCP&Port=80&DefaultActions.member.1.Type=forward&DefaultActions.member.1.TargetGroupArn={tg}",
@@ -316,7 +323,13 @@ fn modified() -> Vec<Case> {
         ),
         ok("Action=DeleteTargetGroup&TargetGroupArn={tg}", "<DeleteTargetGroupResult>")
             .after(&modify(&format!("{FORWARD}TargetGroupArn={{spare}}"))),
-        no(&modify("Port=81"), InvalidConfigurationRequest, "ports are not translated yet"),
+        ok(&modify("Port=81"), "<Port>81</Port>"),
+        no(
+            &modify(&format!("{TWO}1.TargetGroupArn={{tg}}&{SECOND}={{spare}}")),
+            InvalidConfigurationRequest,
+            "The target groups of the listener on port 80 must all have the same value of the attribute",
+        )
+        .after(STICKY_SPARE),
         no(&modify("Protocol=UDP"), IncompatibleProtocols, "cannot forward"),
         no(&modify("Protocol=TLS"), UnsupportedProtocol, "Protocol TLS is not supported yet"),
         no(&modify("Protocol=HTTP"), ValidationError, "must be one of"),

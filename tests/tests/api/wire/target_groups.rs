@@ -183,11 +183,8 @@ fn checks() -> Vec<Case> {
             InvalidConfigurationRequest,
             "Health checks cannot be disabled",
         ),
-        no(
-            &create("HealthCheckProtocol=HTTPS"),
-            InvalidConfigurationRequest,
-            "HTTPS protocol are not supported yet",
-        ),
+        ok(&create("HealthCheckProtocol=HTTPS"), "<HealthCheckProtocol>HTTPS</HealthCheckProtocol>"),
+        ok(&create("HealthCheckProtocol=HTTPS"), "<HealthCheckPath>/</HealthCheckPath>"),
         no(
             &create("HealthCheckPath=/up"),
             InvalidConfigurationRequest,

@@ -32,6 +32,9 @@ fn registered() -> Vec<Case> {
         ok(&register("tg", "Id=10.0.1.2"), done),
         ok(&register("tg", "Id=10.0.1.1"), done),
         ok(&register("tg", "Id=10.0.1.2&Targets.member.1.Port=80"), done),
+        ok(&register("tg", "Id=10.0.1.2&Targets.member.1.Port=81"), done),
+        ok(&health("tg"), "<HealthCheckPort>81</HealthCheckPort>")
+            .after(&register("tg", "Id=10.0.1.2&Targets.member.1.Port=81")),
         ok(&register("tg", "Id=192.168.1.1&Targets.member.1.AvailabilityZone=all"), done),
         ok(&register("tg", "Id=100.64.1.1&Targets.member.1.AvailabilityZone=a"), done),
         ok(&register("v6", "Id=fd00:1::9"), done),
@@ -70,9 +73,9 @@ fn refused() -> Vec<Case> {
             "Value null at 'targets.1.member.id'",
         ),
         no(
-            &register("tg", "Id=10.0.1.2&Targets.member.1.Port=81"),
-            ValidationError,
-            "must be that of the target group, 80: ports are not translated",
+            &register("tg", "Id=10.0.1.1&Targets.member.1.Port=81"),
+            InvalidTarget,
+            "its address 10.0.1.1 is registered in this target group with the port 80",
         ),
         no(
             &register("tg", "Id=10.0.1.2&Targets.member.1.Port=65536"),

@@ -9,13 +9,18 @@
 //! | `{rule}` | the default rule of `{listener}` |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method};
+use lb_userspace::api::configuration::Configuration;
 use lb_userspace::api::domain::Engine;
 use lb_userspace::api::domain::arn::Identity;
 use lb_userspace::api::inventory::Inventory;
+use lb_userspace::api::process::Api;
+use lb_userspace::api::room::Room;
 use lb_userspace::api::service::{Answer, Request, Service};
 use lb_userspace::api::signature::Guard;
+use lb_userspace::data_plane::Capacity;
 
 use super::case::{NOW, between};
 
@@ -28,6 +33,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> World {
         let engine = Engine::ephemeral(Identity::default(), Inventory::sample());
+        let ground = Api::no_ground(&Configuration::sample());
+        let room = Room::new(ground, Arc::clone(engine.inventory()), Capacity::default());
+        let engine = engine.with_feasibility(Box::new(room));
         let mut world = World { service: Service::ephemeral(engine, Guard::Open), names: BTreeMap::new() };
         world.make("lb", "LoadBalancerArn", "Action=CreateLoadBalancer&Name=web&Type=network&Subnets.member.1=subnet-a&Subnets.member.2=subnet-b");
         world.make("inside", "LoadBalancerArn", "Action=CreateLoadBalancer&Name=inside&Type=network&Scheme=internal&IpAddressType=dualstack&Subnets.member.1=subnet-a&SecurityGroups.member.1=sg-web");

@@ -1,0 +1,130 @@
+//! The API's parts in a process, joined: the engine with its store, who is let in, the socket, the clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use tracing::{error, warn};
+
+use super::calendar::Timestamp;
+use super::command::Options;
+use super::configuration::Configuration;
+use super::domain::Engine;
+use super::health_board::HealthBoard;
+use super::projection::Ground;
+use super::room::Room;
+use super::server::Server;
+use super::service::Service;
+use super::signature::{Credentials, Guard};
+use crate::data_plane::Capacity;
+use crate::model::{Node, Oversized};
+
+/// The longest sleep until targets have drained: the clock may be set in between.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// After a change that could not be kept, the time until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The API, bound and not yet served.
+pub struct Api {
+    service: Arc<Service>,
+    health: Arc<HealthBoard>,
+    server: Server,
+}
+
+impl Api {
+    /// Binds the socket and reads the state that was kept.
+    ///
+    /// # Errors
+    /// If one of the two can't be, or the credentials can't be read.
+    pub async fn open(
+        configuration: &Configuration,
+        options: &Options,
+        ground: Ground,
+    ) -> anyhow::Result<Api> {
+        let guard = guard(configuration)?;
+        let health = Arc::new(HealthBoard::default());
+        let engine = engine(configuration, options)?;
+        let room = Room::new(ground, Arc::clone(engine.inventory()), Capacity::default());
+        let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
+        let service =
+            if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
+        let service = Arc::new(service);
+        let server =
+            Server::bind(configuration.address, configuration.tls.as_ref(), Arc::clone(&service)).await?;
+        Ok(Api { service, health, server })
+    }
+
+    /// What the API stands on where there is no data plane.
+    pub fn no_ground(configuration: &Configuration) -> Ground {
+        let node = Node {
+            name: String::new(),
+            zone: String::new(),
+            interfaces: Vec::new(),
+            oversized: Oversized::default(),
+        };
+        Ground { node, metrics_address: None, encapsulation: configuration.encapsulation }
+    }
+
+    /// What clients call their endpoint.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The API without its socket.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Where the health of targets is told.
+    pub fn health(&self) -> &Arc<HealthBoard> {
+        &self.health
+    }
+
+    /// Serves for ever. Connections end when this is dropped.
+    pub async fn serve(self) {
+        tokio::join!(self.server.serve(), expire(&self.service));
+    }
+}
+
+/// The engine with the store that keeps its state: the one place where that is chosen.
+fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<Engine> {
+    if !options.ephemeral {
+        bail!("the API keeps its state in memory: say so with --ephemeral");
+    }
+    Ok(Engine::ephemeral(configuration.identity.clone(), configuration.inventory.clone()))
+}
+
+/// Who is let in.
+///
+/// # Errors
+/// When the credentials can't be read.
+pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
+    match &configuration.credentials {
+        Some(file) => Credentials::load(file).map(Guard::signed),
+        None => {
+            warn!("no credentials are set: everybody on this host may do everything");
+            Ok(Guard::Open)
+        }
+    }
+}
+
+/// Forgets deregistered targets when they have drained.
+async fn expire(service: &Service) {
+    let mut changes = service.changes();
+    loop {
+        let now = Timestamp::now();
+        let sleep = match service.expire(now) {
+            Ok(next) => next.map_or(LONGEST_SLEEP, |end| end.distance(now).min(LONGEST_SLEEP)),
+            Err(problem) => {
+                error!("drained targets can't be removed, and will be tried again: {problem}");
+                RETRY
+            }
+        };
+        tokio::select! {
+            // The service lives, and with it the sender.
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Who owns the load balancers and target groups: the configuration file, or the API whose state the data plane follows.
+//!
+//! The API answers as soon as it keeps a change. The data plane follows level-triggered: it takes over the newest state,
+//! however many changes led there, and tries again what it could not take over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{error, info, warn};
+
+use super::node::Node;
+use super::{Options, own_addresses};
+use crate::api::configuration::Configuration;
+use crate::api::health_board::HealthBoard;
+use crate::api::process::{self, Api};
+use crate::api::projection::{Ground, Projector};
+use crate::api::service::Service;
+use crate::config::{self, Content};
+use crate::model::{Desired, TargetKey};
+use crate::reconcile::{QuicServerIdInUse, Refused};
+use crate::status::report::OwnerReport;
+
+/// After a state that could not be taken over, the time until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The owner of the load balancers and target groups.
+pub(super) enum Owner {
+    /// The configuration file.
+    File,
+    /// The API.
+    Api(Box<ApiOwner>),
+}
+
+/// The API as the owner.
+pub(super) struct ApiOwner {
+    options: crate::api::Options,
+    /// What is in force; a change of some of it takes effect at the next start.
+    configuration: Configuration,
+    service: Arc<Service>,
+    health: Arc<HealthBoard>,
+    projector: Projector,
+    url: String,
+    /// Bound, and not yet served.
+    waiting: Option<Api>,
+    serving: Option<AbortHandle>,
+    retry: Option<Instant>,
+}
+
+impl Owner {
+    /// The owner that a file names, with what it wants.
+    ///
+    /// # Errors
+    /// If the API can't be opened, or a target of the file is this host.
+    pub(super) async fn open(
+        content: Content,
+        options: &Options,
+        api: &crate::api::Options,
+    ) -> anyhow::Result<(Owner, Desired)> {
+        match content.owner {
+            config::Owner::File => {
+                if api.ephemeral || api.api_address.is_some() {
+                    bail!(
+                        "{}: the file owns the state, it has no section \"api\": leave the API's options out",
+                        options.file()
+                    );
+                }
+                own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
+                Ok((Owner::File, content.desired))
+            }
+            config::Owner::Api(text) => {
+                let configuration = configuration(&text, api).with_context(|| options.file())?;
+                let (owner, desired) = ApiOwner::open(configuration, &content.desired, api).await?;
+                Ok((Owner::Api(Box::new(owner)), desired))
+            }
+        }
+    }
+
+    /// When the API has changed its state.
+    pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => Some(api.service.changes()),
+        }
+    }
+
+    /// Where the targets' health is told.
+    pub(super) fn health_board(&self) -> Option<Arc<HealthBoard>> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => Some(Arc::clone(&api.health)),
+        }
+    }
+
+    /// As the status tells it.
+    pub(super) fn report(&self) -> OwnerReport {
+        match self {
+            Owner::File => OwnerReport::File,
+            Owner::Api(api) => {
+                OwnerReport::Api { url: api.url.clone(), changes: *api.service.changes().borrow() }
+            }
+        }
+    }
+
+    /// Begins to serve the API.
+    pub(super) fn serve(&mut self) {
+        if let Owner::Api(api) = self
+            && let Some(waiting) = api.waiting.take()
+        {
+            api.serving = Some(tokio::spawn(waiting.serve()).abort_handle());
+            info!("the API owns the state and is served at {}", api.url);
+        }
+    }
+
+    /// When [`Owner::retry`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => api.retry,
+        }
+    }
+
+    /// Tries again what could not be taken over.
+    pub(super) fn retry(&mut self, node: &mut Node) {
+        if self.next_deadline().is_some_and(|at| at <= Instant::now()) {
+            self.follow(node);
+        }
+    }
+
+    /// Takes over what the API wants now.
+    pub(super) fn follow(&mut self, node: &mut Node) {
+        let Owner::Api(api) = self else { return };
+        let (state, inventory) = api.service.snapshot();
+        let desired = api.projector.project(&state, &inventory);
+        let taken = if desired == *node.desired() { Ok(()) } else { take_over(node, desired) };
+        api.retry = match taken {
+            Ok(()) => None,
+            Err(problem) => {
+                error!("the API's state can't be taken over, and will be tried again: {problem:#}");
+                Some(Instant::now() + RETRY)
+            }
+        };
+        node.configuration.owner = self.report();
+    }
+
+    /// Reads the file anew and takes it over, whole or not at all.
+    pub(super) async fn reload(&mut self, node: &mut Node, options: &Options) {
+        match self {
+            Owner::File => drop(node.reload(load_own(options).await).await),
+            Owner::Api(api) => api.reload(node, options).await,
+        }
+    }
+}
+
+/// The desired state of a file that owns it.
+async fn load_own(options: &Options) -> anyhow::Result<Desired> {
+    let content = options.load()?;
+    if matches!(content.owner, config::Owner::Api(_)) {
+        bail!(
+            "{}: api: the file owns the state until the next start; restart to leave it to the API",
+            options.file()
+        );
+    }
+    own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
+    Ok(content.desired)
+}
+
+fn configuration(text: &str, api: &crate::api::Options) -> anyhow::Result<Configuration> {
+    api.apply(Configuration::parse(text)?)
+}
+
+fn ground(configuration: &Configuration, desired: &Desired) -> Ground {
+    Ground {
+        node: desired.node.clone(),
+        metrics_address: desired.metrics_address,
+        encapsulation: configuration.encapsulation,
+    }
+}
+
+impl ApiOwner {
+    async fn open(
+        configuration: Configuration,
+        desired: &Desired,
+        options: &crate::api::Options,
+    ) -> anyhow::Result<(ApiOwner, Desired)> {
+        let ground = ground(&configuration, desired);
+        let api = Api::open(&configuration, options, ground.clone()).await?;
+        let (service, health) = (Arc::clone(api.service()), Arc::clone(api.health()));
+        let (state, inventory) = service.snapshot();
+        let mut projector = Projector::new(ground, Arc::clone(&inventory));
+        let desired = projector.project(&state, &inventory);
+        let owner = ApiOwner {
+            options: options.clone(),
+            configuration,
+            service,
+            health,
+            projector,
+            url: api.url(),
+            waiting: Some(api),
+            serving: None,
+            retry: None,
+        };
+        Ok((owner, desired))
+    }
+
+    async fn reload(&mut self, node: &mut Node, options: &Options) {
+        let (content, configuration) = match self.read(options) {
+            Ok(read) => read,
+            Err(problem) => {
+                node.reload(Err(problem)).await;
+                return;
+            }
+        };
+        let guard = match process::guard(&configuration) {
+            Ok(guard) => guard,
+            Err(problem) => {
+                node.reload(Err(problem.context(options.file()))).await;
+                return;
+            }
+        };
+        self.warn_of_later(&configuration);
+        let (state, present) = self.service.snapshot();
+        let is_same = *present == configuration.inventory;
+        let inventory = if is_same { present } else { Arc::new(configuration.inventory.clone()) };
+        if let Err(problem) = self.service.check(&inventory) {
+            node.reload(Err(anyhow::Error::from(problem).context(options.file()))).await;
+            return;
+        }
+        let ground = ground(&configuration, &content);
+        let mut projector = Projector::new(ground, Arc::clone(&inventory));
+        if !node.reload(Ok(projector.project(&state, &inventory))).await {
+            return;
+        }
+        self.projector = projector;
+        self.configuration = configuration;
+        if let Err(problem) = self.service.reconfigure(inventory, guard) {
+            error!("the inventory is refused, the earlier one stays: {problem}");
+        }
+    }
+
+    fn read(&self, options: &Options) -> anyhow::Result<(Desired, Configuration)> {
+        let content = options.load()?;
+        let config::Owner::Api(text) = content.owner else {
+            bail!(
+                "{}: api: missing; the API owns the state until the next start, restart to leave it to the file",
+                options.file()
+            );
+        };
+        let configuration = configuration(&text, &self.options).with_context(|| options.file())?;
+        Ok((content.desired, configuration))
+    }
+
+    /// What a running API can't change.
+    fn warn_of_later(&self, wanted: &Configuration) {
+        let present = &self.configuration;
+        let later = [
+            ("address", present.address != wanted.address),
+            ("tls", present.tls != wanted.tls),
+            ("partition, region, account or domain", present.identity != wanted.identity),
+        ];
+        for (name, _) in later.iter().filter(|(_, is_other)| *is_other) {
+            warn!("api.{name}: the change takes effect at the next start");
+        }
+    }
+}
+
+impl Drop for ApiOwner {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+/// Takes over a desired state. A target that came back with another QUIC server id goes first: its old connections are
+/// nobody's any more, or the API would have refused.
+fn take_over(node: &mut Node, desired: Desired) -> Result<(), Refused> {
+    let mut without = desired.clone();
+    let mut is_whole = true;
+    loop {
+        match node.take_over(without.clone()) {
+            Ok(()) if is_whole => return Ok(()),
+            Ok(()) => return node.take_over(desired),
+            Err(Refused::QuicServerId(QuicServerIdInUse::Changed { target, .. })) => {
+                if !remove(&mut without, &target) {
+                    return node.take_over(desired);
+                }
+                is_whole = false;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+}
+
+/// Whether the target was there.
+fn remove(desired: &mut Desired, target: &TargetKey) -> bool {
+    desired
+        .target_groups
+        .get_mut(&target.target_group)
+        .is_some_and(|group| Arc::make_mut(group).targets.remove(&target.address).is_some())
+}
