@@ -129,6 +129,11 @@ impl Way {
         Way(self.0 | Way::KEEPS_FLOWS)
     }
 
+    /// The same, for a target whose known flows are not kept.
+    pub const fn losing_flows(self) -> Way {
+        Way(self.0 & !Way::KEEPS_FLOWS)
+    }
+
     /// The same target while it has no next hop: its known flows are still kept, or still not.
     pub const fn without_next_hop(self) -> Way {
         Way(self.0 & Way::KEEPS_FLOWS)

@@ -28,6 +28,18 @@ impl ListenerKey {
         }
     }
 
+    /// The key that [`ListenerKey::words`] gave.
+    pub const fn from_words([first, second, third]: [u64; 3]) -> ListenerKey {
+        ListenerKey { vip: [first, second], port_and_protocol: third }
+    }
+
+    /// The VIP, the port and the protocol, as [`ListenerKey::new`] was given them.
+    pub const fn parts(self) -> ([u32; 4], u16, u8) {
+        let [first, second] = self.vip;
+        let vip = [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32];
+        (vip, self.port_and_protocol as u16, (self.port_and_protocol >> 16) as u8)
+    }
+
     /// Whether it is the key of the listener of all other ports.
     #[inline(always)]
     pub const fn is_of_any_port(self) -> bool {

@@ -39,6 +39,10 @@ pub const INTERFACES: &str = "INTERFACES";
 pub const SETTINGS: &str = "SETTINGS";
 /// `PROG_ARRAY` by [`Continuation`]: the programs that a rare packet is left to.
 pub const CONTINUATIONS: &str = "CONTINUATIONS";
+/// `PERCPU_ARRAY<FragmentPorts>`: what a program leaves to the next about a fragment.
+pub const FRAGMENT_PORTS: &str = "FRAGMENT_PORTS";
+/// `PERCPU_ARRAY<u64>`: what a program leaves to the next about a packet that is too big.
+pub const INNER_MTU: &str = "INNER_MTU";
 /// `PERCPU_ARRAY<u64>` with one entry: the state of the limit of answers ([`crate::packet::too_big::ANSWERS`]).
 pub const ANSWER_LIMIT: &str = "ANSWER_LIMIT";
 /// `PERCPU_ARRAY<u64>` by reason.
@@ -72,6 +76,35 @@ pub const CAPTURE_FILTER: &str = "CAPTURE_FILTER";
 pub const CAPTURE_RING: &str = "CAPTURE_RING";
 /// `PERCPU_ARRAY<u64>` with one entry: packets that found the ring buffer full.
 pub const CAPTURE_LOST: &str = "CAPTURE_LOST";
+
+/// `ARRAY<[u64; 8]>`, memory-mapped, by target id, for user space alone: whose the ids are. A name is written before what
+/// it is the name of, and goes after it.
+pub const TARGET_NAMES: &str = "TARGET_NAMES";
+/// The same by the index in `FORWARDS`.
+pub const FORWARD_NAMES: &str = "FORWARD_NAMES";
+/// The same by the index in `LISTENER_COUNTERS`.
+pub const LISTENER_NAMES: &str = "LISTENER_NAMES";
+/// `ARRAY<[u64; 3]>` with one entry, for user space alone: [`LAYOUT`], and the two halves of the hash's key.
+pub const KEEPER: &str = "KEEPER";
+
+/// What the words in maps mean. Maps that outlive a controller are read by one with the same number only: it goes up with
+/// every change by which a word, a key or a tag that is there already would mean something else.
+pub const LAYOUT: u64 = 1;
+
+/// The maps that belong to one generation of programs: what one program leaves to the next, what was looked up before,
+/// what is told to people. All others outlive the programs.
+pub const OF_PROGRAMS: [&str; 10] = [
+    CONTINUATIONS,
+    VERDICTS,
+    EXPLAINED_VERDICT,
+    EXPLAINED,
+    CAPTURED,
+    CAPTURE_FILTER,
+    CAPTURE_RING,
+    CAPTURE_LOST,
+    FRAGMENT_PORTS,
+    INNER_MTU,
+];
 
 /// A variable that the loader sets, `u32`: zero where packets have one buffer only, because the kernel is older than
 /// Linux 5.18.

@@ -105,6 +105,11 @@ impl AllowedKey {
         AllowedKey { list: list.0 << 1 | !is_ipv4 as u32, address }
     }
 
+    /// The list, and whether the address is IPv4.
+    pub const fn parts(self) -> (AllowListId, bool) {
+        (AllowListId(self.list >> 1), self.list & 1 == 0)
+    }
+
     /// The prefix length of an entry for the first `bits` of an address.
     pub const fn length(bits: u8, is_ipv4: bool) -> u32 {
         bits as u32 + if is_ipv4 { AllowedKey::BEFORE_IPV4 } else { 32 }

@@ -21,6 +21,10 @@ struct Arguments {
 enum Command {
     /// Run the controller of this node
     Run(Run),
+    /// End the controller of this node; the data plane goes on forwarding
+    Stop(controller::StopOptions),
+    /// End the data plane that a controller has left
+    Detach(controller::DetachOptions),
     /// Receive balanced packets on this target
     Agent(agent::Options),
     /// Check a configuration file without touching anything
@@ -71,6 +75,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(Run { api, node }) => {
             controller::run(node.context("--config FILE is missing")?, api).await
         }
+        Command::Stop(options) => controller::stop(options).await,
+        Command::Detach(options) => controller::detach(options),
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let content = config::load_content(&file)?;

@@ -26,7 +26,7 @@ pub(crate) fn expect_free(interface: &str, occupant: Option<u32>) -> anyhow::Res
     let name = name(id);
     bail!(
         "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (if that is gone, `ip \
-         link set dev {interface} xdp off`), or name another interface"
+         link set dev {interface} xdp off`, or `sluice detach` for what a sluice has pinned), or name another interface"
     )
 }
 

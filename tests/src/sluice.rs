@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use lb_userspace::status::report::{Report, TargetReport};
 use serde_json::Value;
 
-use crate::process::{binary, output_of};
+use crate::process::{Process, binary, output_of};
 use crate::topology::{Lab, Node, Target};
 use crate::{configuration, http, wait};
 
@@ -234,12 +234,21 @@ impl Node {
 
     /// Writes its configuration file and starts the controller.
     pub fn start_controller(&mut self, configuration: &Value) -> Result<()> {
+        self.controller = Some(self.spawn_controller(configuration)?);
+        Ok(())
+    }
+
+    /// The same for a controller that the caller keeps.
+    pub fn spawn_controller(&self, configuration: &Value) -> Result<Process> {
         self.write_configuration(configuration)?;
         let mut command = Command::new(binary("sluice")?);
         command.args(["run", "--config"]).arg(self.configuration_file());
         command.arg("--runtime-directory").arg(self.runtime_directory()?);
-        self.controller = Some(self.host.spawn(&mut command, &format!("{}.log", self.name))?);
-        Ok(())
+        match &self.pins {
+            Some(pins) => command.arg("--pins").arg(pins),
+            None => command.arg("--unpinned"),
+        };
+        self.host.spawn(&mut command, &format!("{}.log", self.name))
     }
 
     /// Asks the controller to end.

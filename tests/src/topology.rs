@@ -1,6 +1,7 @@
 //! The lab's hosts and cables, see the picture at the top of this crate.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -80,6 +81,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The running controller.
     pub controller: Option<Process>,
+    /// Where its data plane stays while no controller runs; without, it does not.
+    pub pins: Option<PathBuf>,
     /// The machine itself.
     pub host: Host,
     /// The programs at the far ends of its cables.
@@ -273,7 +276,7 @@ impl Builder {
             interfaces.push("eth1".to_string());
         }
         let (v4, v6) = (NODES.v4(address), NODES.v6(address));
-        Ok(Node { name, v4, v6, interfaces, addresses, controller: None, host, peers })
+        Ok(Node { name, v4, v6, interfaces, addresses, controller: None, pins: None, host, peers })
     }
 
     fn peer(&self, router: &Host, port: &str) -> Result<Peer> {

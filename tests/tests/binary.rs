@@ -75,7 +75,7 @@ fn check(file: &Path) -> (i32, String, String) {
 fn help_names_every_command() {
     let (code, out, err) = run(sluice().arg("--help"));
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in ["run", "agent", "check", "status", "doctor"] {
+    for command in ["run", "stop", "detach", "agent", "check", "status", "doctor"] {
         assert!(out.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in {out}");
         let (code, help, _) = run(sluice().args([command, "--help"]));
         assert!(code == 0 && help.contains("Usage: sluice"), "{help}");

@@ -5,29 +5,44 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use lb_common::hash::HashKey;
 
 const FILE: &str = "hash.key";
 
 /// Reads the key in `directory`, or makes one there that only the owner can read. Nodes that announce the same
-/// VIPs need the same key: copy the file.
+/// VIPs need the same key: copy the file. Where the data plane goes on from an earlier controller, the key is `held`.
 ///
 /// # Errors
-/// If the file can't be read or made, or is no key.
-pub(super) fn load_or_make(directory: &Path) -> anyhow::Result<HashKey> {
+/// If the file can't be read or made, is no key, or another than `held`.
+pub(super) fn load_or_make(directory: &Path, held: Option<HashKey>) -> anyhow::Result<HashKey> {
     let path = directory.join(FILE);
-    match fs::read_to_string(&path) {
+    let key = match fs::read_to_string(&path) {
         Ok(text) => parse(&text).with_context(|| {
             format!("{}: delete the file to have another key made (flows then move)", path.display())
-        }),
-        Err(error) if error.kind() == ErrorKind::NotFound => make(directory, &path),
-        Err(error) => Err(error).with_context(|| format!("reading the hash key {}", path.display())),
-    }
+        })?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let key = match held {
+                Some(key) => key,
+                None => HashKey { k0: random()?, k1: random()? },
+            };
+            write(directory, &path, key)?;
+            key
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("reading the hash key {}", path.display()));
+        }
+    };
+    ensure!(
+        held.is_none_or(|held| held == key),
+        "{}: the data plane works with another key. To keep it and the flows, delete the file; to change it, `sluice \
+         detach` first: established connections then go to other targets",
+        path.display()
+    );
+    Ok(key)
 }
 
-fn make(directory: &Path, path: &Path) -> anyhow::Result<HashKey> {
-    let (k0, k1) = (random()?, random()?);
+fn write(directory: &Path, path: &Path, HashKey { k0, k1 }: HashKey) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -39,8 +54,7 @@ fn make(directory: &Path, path: &Path) -> anyhow::Result<HashKey> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("making the hash key {}", path.display()))?;
-    writeln!(file, "{k0:016x}{k1:016x}").with_context(|| format!("writing {}", path.display()))?;
-    Ok(HashKey { k0, k1 })
+    writeln!(file, "{k0:016x}{k1:016x}").with_context(|| format!("writing {}", path.display()))
 }
 
 fn random() -> anyhow::Result<u64> {
@@ -65,10 +79,21 @@ mod tests {
     #[test]
     fn the_key_that_was_made_is_read_again_and_is_the_owners_alone() {
         let directory = std::env::temp_dir().join(format!("sluice-key-{}", std::process::id()));
-        let made = load_or_make(&directory).unwrap();
-        assert_eq!(load_or_make(&directory).unwrap(), made);
+        let made = load_or_make(&directory, None).unwrap();
+        assert_eq!(load_or_make(&directory, None).unwrap(), made);
         let mode = fs::metadata(directory.join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_key_of_a_data_plane_that_goes_on_is_kept() {
+        let directory = std::env::temp_dir().join(format!("sluice-held-key-{}", std::process::id()));
+        let held = HashKey { k0: 1, k1: 2 };
+        assert_eq!(load_or_make(&directory, Some(held)).unwrap(), held, "there was no file");
+        assert_eq!(load_or_make(&directory, None).unwrap(), held);
+        let refused = load_or_make(&directory, Some(HashKey { k0: 1, k1: 3 })).unwrap_err();
+        assert!(refused.to_string().contains("works with another key"), "{refused}");
         fs::remove_dir_all(directory).unwrap();
     }
 

@@ -12,6 +12,7 @@
 
 mod capture;
 mod configuration;
+mod detach;
 mod events;
 mod explain;
 mod hash_key;
@@ -23,6 +24,7 @@ mod own_addresses;
 mod owner;
 mod preflight;
 mod report;
+mod stop;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -31,12 +33,15 @@ use anyhow::Context;
 use tracing::{debug, error, info};
 
 use crate::config;
+use crate::data_plane::Pins;
 use crate::status::server;
 use configuration::ConfigurationFile;
+pub use detach::{Options as DetachOptions, run as detach};
 use events::{Event, Events};
 use node::Node;
 use owner::Owner;
 pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
+pub use stop::{Options as StopOptions, run as stop};
 
 /// Run the controller of this node
 #[derive(Debug, Clone, clap::Args)]
@@ -50,9 +55,19 @@ pub struct Options {
     /// Where the status socket and the key of the flow hash are kept
     #[arg(long, value_name = "DIR", default_value = crate::DEFAULT_RUNTIME_DIRECTORY)]
     pub runtime_directory: PathBuf,
+    /// Where the data plane stays while no controller runs: a directory in a BPF file system, of its own
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PINS)]
+    pub pins: PathBuf,
+    /// Pin nothing: the data plane ends with the controller
+    #[arg(long, conflicts_with = "pins")]
+    pub unpinned: bool,
 }
 
-/// Runs until SIGINT or SIGTERM, and leaves the interfaces as they were.
+/// Where the data plane stays, if nothing else is asked for.
+const DEFAULT_PINS: &str = "/sys/fs/bpf/sluice";
+
+/// Runs until SIGINT or SIGTERM. What is pinned goes on forwarding then; without pins, the interfaces are left as they
+/// were.
 ///
 /// # Errors
 /// If it can't start: the configuration is bad, the process lacks privileges, an interface is missing or taken.
@@ -60,11 +75,13 @@ pub struct Options {
 pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<()> {
     let content = options.load()?;
     preflight::check()?;
+    let pins = options.take_pins()?;
+    let held = pins.as_ref().map(Pins::hash_key).transpose()?.flatten();
     let (mut owner, desired) = Owner::open(content, &options, &api).await?;
-    let hash_key = hash_key::load_or_make(&options.runtime_directory)?;
+    let hash_key = hash_key::load_or_make(&options.runtime_directory, held)?;
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
-    let mut node = Node::start(desired, &options.config, hash_key).await?;
+    let mut node = Node::start(desired, &options.config, hash_key, pins).await?;
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     let (mut events, reports, questions, captures) = Events::listen(file, owner.changes(), &mut node)?;
@@ -80,8 +97,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
         Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
         None => None,
     };
-    let interfaces = node.desired().node.interfaces.clone();
-    node.attach(&interfaces).await?;
+    node.attach_at_start().await?;
     owner.serve();
     info!("ready: {}", config::summary(node.desired()));
     loop {
@@ -121,6 +137,10 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
 }
 
 impl Options {
+    fn take_pins(&self) -> anyhow::Result<Option<Pins>> {
+        if self.unpinned { Ok(None) } else { Ok(Some(Pins::take(&self.pins)?)) }
+    }
+
     fn load(&self) -> anyhow::Result<config::Content> {
         let mut content = config::load_content(&self.config)?;
         if !self.interfaces.is_empty() {

@@ -1,6 +1,6 @@
 //! The node: the one owner of all state. It joins the reconciler with the data plane and the observers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::health_board::News;
 use super::observers::{Observers, Sources};
 use crate::api::health_board::HealthBoard;
 use crate::config;
-use crate::data_plane::{Attachment, Capacity, DataPlane, Writer};
+use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
 use crate::health::HealthEvent;
 use crate::model::Desired;
 use crate::next_hop::{Interface, Resolutions};
@@ -56,11 +56,23 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Loads the program and fills its maps; nothing is attached yet.
-    pub(super) async fn start(desired: Desired, file: &Path, hash_key: HashKey) -> anyhow::Result<Node> {
-        let data_plane = DataPlane::load(Capacity::default(), hash_key)?;
-        let reconciler = Reconciler::new(desired, data_plane.maps.capacity(), Instant::now())
+    /// Loads the program and fills its maps, in which an earlier controller may have left something; no other
+    /// interface is attached yet than those that it had attached.
+    pub(super) async fn start(
+        desired: Desired,
+        file: &Path,
+        hash_key: HashKey,
+        pins: Option<Pins>,
+    ) -> anyhow::Result<Node> {
+        let capacity = Capacity::default();
+        let mut data_plane = match pins {
+            Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
+            None => DataPlane::load(capacity, hash_key)?,
+        };
+        let held = data_plane.maps.adopt().context("reading what is in the maps")?;
+        let reconciler = Reconciler::adopt(desired, capacity, &held, Instant::now())
             .with_context(|| file.display().to_string())?;
+        let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
         let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
         let mut node = Node {
             data_plane,
@@ -76,7 +88,7 @@ impl Node {
             publications: PublicationReport::default(),
             started: Instant::now(),
             is_capturing: false,
-            writer: Writer::default(),
+            writer: Writer::holding(held),
             decisions: Vec::new(),
             retry: None,
             questions: None,
@@ -86,7 +98,13 @@ impl Node {
         node.observers.follow(&mut node.reconciler);
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
         node.set_next_hops(&next_hops);
-        node.reconcile()?;
+        let Written { tables, targets, listeners, .. } = node.reconcile()?;
+        if let Some((held_targets, held_tables)) = going_on {
+            info!(
+                "going on from {held_targets} targets and {held_tables} tables that an earlier controller has left: \
+                 {targets} targets, {tables} tables and {listeners} listeners were written"
+            );
+        }
         Ok(node)
     }
 
@@ -98,6 +116,26 @@ impl Node {
     /// The desired state in force.
     pub(super) fn desired(&self) -> &Desired {
         self.reconciler.desired()
+    }
+
+    /// Puts the balancer on the configured interfaces, and takes it off all others that an earlier controller had put
+    /// it on.
+    ///
+    /// # Errors
+    /// If one can't have it; those that had it already keep it, the others have not got it then.
+    pub(super) async fn attach_at_start(&mut self) -> anyhow::Result<()> {
+        let interfaces = self.desired().node.interfaces.clone();
+        let left: BTreeSet<u32> = self.data_plane.left().collect();
+        if let Err(problem) = self.attach(&interfaces).await {
+            let attached = self.attachments.iter();
+            let kept: Vec<String> = attached
+                .filter(|(_, attachment)| left.contains(&attachment.interface))
+                .map(|(name, _)| name.clone())
+                .collect();
+            self.detach_except(&kept)?;
+            return Err(problem);
+        }
+        self.data_plane.detach_left()
     }
 
     /// Puts the balancer on these interfaces.
@@ -267,7 +305,7 @@ impl Node {
     }
 
     /// Makes the maps as they must be now.
-    pub(super) fn reconcile(&mut self) -> anyhow::Result<()> {
+    pub(super) fn reconcile(&mut self) -> anyhow::Result<Written> {
         let now = Instant::now();
         self.reconciler.settle(now);
         let (maps, clock) = (&self.data_plane.maps, tick_now());
@@ -282,7 +320,7 @@ impl Node {
         written
     }
 
-    fn write(&mut self) -> anyhow::Result<()> {
+    fn write(&mut self) -> anyhow::Result<Written> {
         let begun = Instant::now();
         let contents = self.reconciler.contents();
         let leaving = self.reconciler.leaving().clone();
@@ -296,7 +334,7 @@ impl Node {
         for decided_at in std::mem::take(&mut self.decisions) {
             self.record_decision(written.published_at.unwrap_or(begun).duration_since(decided_at));
         }
-        Ok(())
+        Ok(written)
     }
 
     fn record_decision(&mut self, took: Duration) {
@@ -309,8 +347,19 @@ impl Node {
         publications.max_decision_seconds = Some(longest.max(seconds));
     }
 
-    /// Takes the balancer off all interfaces.
+    /// Ends: what is pinned goes on forwarding, what is not is taken off all interfaces.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(pins) = self.data_plane.pins() {
+            let pins = pins.display().to_string();
+            if self.is_capturing {
+                self.data_plane.stop_capture(self.attachments.values_mut())?;
+            }
+            info!(
+                "stopped: the data plane goes on forwarding, as it is now; the next controller takes it over, `sluice \
+                 detach --pins {pins}` ends it"
+            );
+            return Ok(());
+        }
         for (name, attachment) in std::mem::take(&mut self.attachments) {
             self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
         }

@@ -39,6 +39,22 @@ impl Arena {
         Some(Block { first, log2 })
     }
 
+    /// Takes this very block; false, and nothing is changed, if it is not free.
+    pub fn reserve(&mut self, block: Block) -> bool {
+        let (first, log2) = (block.first, usize::from(block.log2));
+        let around = |size: usize| first >> size << size;
+        let aligned = log2 < self.free.len() && around(log2) == first;
+        let Some(found) =
+            (log2..self.free.len()).find(|size| aligned && self.free[*size].remove(&around(*size)))
+        else {
+            return false;
+        };
+        for size in log2..found {
+            self.free[size].insert(around(size) ^ (1 << size));
+        }
+        true
+    }
+
     /// Gives a block back.
     pub fn give_back(&mut self, block: Block) {
         let (mut first, mut size) = (block.first, block.log2 as usize);
@@ -68,6 +84,37 @@ mod tests {
         assert_eq!(arena.take(8), None);
         blocks.into_iter().for_each(|block| arena.give_back(block));
         assert_eq!(arena.take(10), Some(Block { first: 0, log2: 10 }));
+    }
+
+    proptest! {
+        #[test]
+        fn an_arena_whose_blocks_are_reserved_is_as_if_they_had_been_taken(
+            sizes in proptest::collection::vec(0u8..5, 0..30),
+            kept in any::<u32>(),
+        ) {
+            let mut arena = Arena::new(8);
+            let blocks: Vec<Block> = sizes.into_iter().filter_map(|log2| arena.take(log2)).collect();
+            let mut again = Arena::new(8);
+            for (at, block) in blocks.iter().enumerate() {
+                if kept >> at & 1 == 1 {
+                    prop_assert!(again.reserve(*block));
+                    prop_assert!(!again.reserve(*block));
+                } else {
+                    arena.give_back(*block);
+                }
+            }
+            prop_assert_eq!(again.free, arena.free);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_nowhere_is_not_reserved() {
+        let mut arena = Arena::new(4);
+        for block in [Block { first: 1, log2: 1 }, Block { first: 16, log2: 0 }, Block { first: 0, log2: 5 }]
+        {
+            assert!(!arena.reserve(block), "{block:?}");
+        }
+        assert_eq!(arena.free_slots(), 16);
     }
 
     proptest! {

@@ -48,6 +48,26 @@ impl Listeners {
         Ok(())
     }
 
+    /// The table that an earlier controller has left, with its listeners. An entry of which only a part was written is not
+    /// there yet; the place of one that was removed may still be read.
+    pub(super) fn adopted(lines: &[ListenerLine]) -> (Listeners, Vec<(ListenerKey, Listener)>) {
+        let third = |line: &ListenerLine| line.0[2].load();
+        let held: Vec<_> = lines
+            .iter()
+            .filter(|line| third(line) > ListenerLine::REMOVED)
+            .map(|line| {
+                let key = ListenerKey::from_words([line.0[0].load(), line.0[1].load(), third(line)]);
+                (key, line.listener())
+            })
+            .collect();
+        let table = Listeners {
+            used: held.len() as u32,
+            of_any_port: held.iter().filter(|(key, _)| key.is_of_any_port()).count() as u32,
+            removed: lines.iter().any(|line| third(line) == ListenerLine::REMOVED),
+        };
+        (table, held)
+    }
+
     /// Whether a listener of any port is there.
     pub(super) fn has_any_port(&self) -> bool {
         self.of_any_port > 0
@@ -118,6 +138,9 @@ mod tests {
                 } else {
                     prop_assert_eq!(model.len(), 16);
                 }
+                let (adopted, held) = Listeners::adopted(&lines);
+                prop_assert_eq!((adopted.used, adopted.of_any_port), (table.used, table.of_any_port));
+                prop_assert_eq!(held.len(), model.len());
                 for number in 0..20 {
                     let found = find(&lines, key(number)).map(|line| line.listener().forward);
                     prop_assert_eq!(found, model.get(&number).copied());

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::encapsulation::Way;
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
 use lb_common::fragments::FragmentSet;
 use lb_common::hash::HashKey;
@@ -22,11 +23,12 @@ use lb_common::shared::Shared;
 use lb_common::{ChainWord, Reason, Slot, SlotState, Target, TargetId};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::Capacity;
 use super::arena::{Arena, Block};
 use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
+use super::names::NameMaps;
 use super::policies::Policies;
+use super::{Capacity, Pins, pins, state};
 use crate::model::Oversized;
 
 /// All maps of the balancer.
@@ -34,35 +36,42 @@ pub struct Maps {
     settings_map: Array<MapData, Settings>,
     /// What is in it.
     settings: Settings,
-    listeners: Listeners,
-    listener_lines: MappedArray<ListenerLine>,
+    pub(super) listeners: Listeners,
+    pub(super) listener_lines: MappedArray<ListenerLine>,
     hash_key: HashKey,
-    vips: HashMap<MapData, [u32; 4], u32>,
-    quic_servers: HashMap<MapData, QuicServerKey, u32>,
+    pub(super) vips: HashMap<MapData, [u32; 4], u32>,
+    pub(super) quic_servers: HashMap<MapData, QuicServerKey, u32>,
     interfaces: Array<MapData, u64>,
     answer_limit: PerCpuArray<MapData, u64>,
     processors: usize,
     reason_counters: PerCpuArray<MapData, u64>,
-    listener_counters: PerCpuArray<MapData, Traffic>,
-    target_counters: PerCpuArray<MapData, Traffic>,
-    forwards: MappedArray<Shared<u64>>,
+    pub(super) listener_counters: PerCpuArray<MapData, Traffic>,
+    pub(super) target_counters: PerCpuArray<MapData, Traffic>,
+    pub(super) forwards: MappedArray<Shared<u64>>,
     slots: MappedArray<SlotLine>,
     exceptions: MappedArray<ExceptionLine>,
     chains: MappedArray<ChainLine>,
     flows: MappedArray<FlowSet>,
     fragments: MappedArray<FragmentSet>,
-    targets: MappedArray<TargetWords>,
+    pub(super) targets: MappedArray<TargetWords>,
     /// What stands before listeners.
     pub policies: Policies,
-    arena: Arena,
-    tables: BTreeMap<u32, Block>,
+    /// Whose the numbers are.
+    pub names: NameMaps,
+    pub(super) arena: Arena,
+    pub(super) tables: BTreeMap<u32, Block>,
     /// Replaced tables, and by what.
     retired: Vec<(Block, Option<Block>)>,
     capacity: Capacity,
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<Maps> {
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        capacity: Capacity,
+        hash_key: HashKey,
+        pins: Option<&Pins>,
+    ) -> anyhow::Result<Maps> {
         let mut maps = MapSource(ebpf);
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
@@ -79,7 +88,12 @@ impl Maps {
             reserved: 0,
         };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
-        settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
+        let held = settings_map.get(&0, 0).context("reading the balancer's settings")?;
+        // The flags are what an earlier controller has found; all else follows from what the maps are.
+        let settings = Settings { flags: held.flags, ..settings };
+        if settings != held {
+            settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
+        }
         Ok(Maps {
             settings_map,
             settings,
@@ -106,6 +120,7 @@ impl Maps {
                 maps.get(names::ALLOWED)?,
                 capacity.allowed_prefixes,
             ),
+            names: name_maps(capacity, pins)?,
             arena: Arena::new(capacity.slots_log2),
             tables: BTreeMap::new(),
             retired: Vec::new(),
@@ -129,6 +144,11 @@ impl Maps {
     /// If the kernel refuses.
     pub fn set_oversized(&mut self, oversized: Oversized) -> anyhow::Result<()> {
         self.set_flag(Settings::ANSWER_OVERSIZED, oversized == Oversized::Answer)
+    }
+
+    /// Sets whether a listener of any port is looked for.
+    pub(super) fn settle_any_port(&mut self) -> anyhow::Result<()> {
+        self.set_flag(Settings::ANY_PORT, self.listeners.has_any_port())
     }
 
     fn set_flag(&mut self, flag: u32, holds: bool) -> anyhow::Result<()> {
@@ -191,7 +211,7 @@ impl Maps {
     /// If it is not there.
     pub fn remove_listener(&mut self, key: ListenerKey) -> anyhow::Result<()> {
         self.listeners.remove(self.listener_lines.values(), key)?;
-        self.set_flag(Settings::ANY_PORT, self.listeners.has_any_port())
+        self.settle_any_port()
     }
 
     /// Adds a VIP (bytes as on the wire, IPv4 mapped into IPv6), so that it answers pings.
@@ -406,27 +426,11 @@ impl Maps {
         Ok(total(&values))
     }
 
-    /// Sets a listener's counter to zero, before it is used for another one.
-    ///
-    /// # Errors
-    /// If the counter is beyond the capacity.
-    pub fn clear_listener_traffic(&mut self, counter: u16) -> anyhow::Result<()> {
-        self.listener_counters.set(counter.into(), zeros()?, 0).context("clearing a listener's counter")
-    }
-
-    /// Sets a target's counter to zero, before its id is used for another one.
-    ///
-    /// # Errors
-    /// If the id is beyond the capacity.
-    pub fn clear_target_traffic(&mut self, id: TargetId) -> anyhow::Result<()> {
-        self.target_counters.set(id.0.into(), zeros()?, 0).context("clearing a target's counter")
-    }
-
-    fn slot(&self, index: u32) -> &Shared<u32> {
+    pub(super) fn slot(&self, index: u32) -> &Shared<u32> {
         &self.slots.values()[(index / SLOTS_PER_LINE) as usize].0[(index % SLOTS_PER_LINE) as usize]
     }
 
-    fn chain(&self, index: u32) -> &Shared<u16> {
+    pub(super) fn chain(&self, index: u32) -> &Shared<u16> {
         let line = &self.chains.values()[(index / CHAINS_PER_LINE) as usize];
         &line.0[(index % CHAINS_PER_LINE) as usize]
     }
@@ -459,6 +463,34 @@ fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
     }
 }
 
+fn name_maps(capacity: Capacity, pins: Option<&Pins>) -> anyhow::Result<NameMaps> {
+    let [targets, forwards, listeners] = state::of_user_space(capacity).map(|(name, shape)| {
+        let map = match pins {
+            Some(pins) => pins::open(&pins.map(name))?,
+            None => shape.make(name)?,
+        };
+        MappedArray::new(map.fd().as_fd(), shape.entries()).with_context(|| format!("the map `{name}`"))
+    });
+    Ok(NameMaps { targets: targets?, forwards: forwards?, listeners: listeners? })
+}
+
+/// What [`target_words`] gave.
+pub(super) fn target_of(words: &TargetWords) -> Target {
+    let words = words.0.each_ref().map(Shared::<u64>::load);
+    let mut target = Target { way: Way(words[0]), ..Target::NONE };
+    (target.checksum, target.entropy) = (words[1] as u32, (words[1] >> 32) as u32);
+    for (bytes, word) in target.header.chunks_mut(8).zip(&words[2..11]) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    for (half, word) in target.address.chunks_mut(2).zip(&words[11..13]) {
+        for (part, bytes) in half.iter_mut().zip(word.to_ne_bytes().chunks(4)) {
+            *part = u32::from_ne_bytes(bytes.try_into().expect("eight bytes are twice four"));
+        }
+    }
+    target.reserved.copy_from_slice(&words[13..]);
+    target
+}
+
 fn target_words(target: &Target) -> [u64; 16] {
     let mut words = [0; 16];
     words[0] = target.way.0;
@@ -471,6 +503,22 @@ fn target_words(target: &Target) -> [u64; 16] {
     words[12] = u64::from_ne_bytes([c, d].concat().try_into().expect("twice four bytes"));
     words[13..].copy_from_slice(&target.reserved);
     words
+}
+
+/// Sets a listener's counter to zero, before it is used for another one.
+pub(super) fn clear_listener_traffic(
+    traffic: &mut PerCpuArray<MapData, Traffic>,
+    counter: u16,
+) -> anyhow::Result<()> {
+    traffic.set(counter.into(), zeros()?, 0).context("clearing a listener's counter")
+}
+
+/// Sets a target's counter to zero, before its id is used for another one.
+pub(super) fn clear_target_traffic(
+    traffic: &mut PerCpuArray<MapData, Traffic>,
+    id: TargetId,
+) -> anyhow::Result<()> {
+    traffic.set(id.0.into(), zeros()?, 0).context("clearing a target's counter")
 }
 
 fn total(values: &PerCpuValues<Traffic>) -> Traffic {
@@ -507,5 +555,20 @@ impl MapSource<'_> {
         let map = self.0.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
         let Map::Array(data) = map else { bail!("the map `{name}` is not an array") };
         MappedArray::new(data.fd().as_fd(), entries).with_context(|| format!("the map `{name}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_read_as_it_was_written() {
+        let mut target = Target { way: Way(3), checksum: 4, entropy: 5, ..Target::NONE };
+        target = target.at("2001:db8::7".parse().unwrap());
+        target.header = std::array::from_fn(|at| at as u8);
+        target.reserved = [6, 7, 8];
+        let words = TargetWords(target_words(&target).map(Shared::<u64>::new));
+        assert_eq!(target_of(&words), target);
     }
 }

@@ -1,8 +1,8 @@
 //! Contents into maps: only the difference is written, in an order in which no packet meets half of a change.
 //!
 //! ```text
-//!   coming: targets → QUIC server ids → tables → VIPs → policies → listeners
-//!   going: listeners → policies → VIPs → tables → QUIC server ids → targets → ids
+//!   coming: names → targets → QUIC server ids → tables → VIPs → policies → listeners
+//!   going: listeners → policies → VIPs → tables → QUIC server ids → targets → names → ids
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,15 +14,14 @@ use lb_common::packet::ServerId;
 use lb_common::{Target, TargetId};
 
 use super::Maps;
-use super::maps::grace_period;
+use super::maps::{clear_listener_traffic, clear_target_traffic, grace_period};
 use crate::model::QuicServerId;
-use crate::reconcile::Contents;
+use crate::reconcile::{Contents, Names};
 
 /// What was written, so that the next difference is known.
 #[derive(Debug, Default)]
 pub struct Writer {
     written: Contents,
-    forgotten: BTreeSet<TargetId>,
 }
 
 /// What a call of [`Writer::write`] did.
@@ -41,6 +40,11 @@ pub struct Written {
 }
 
 impl Writer {
+    /// A writer to maps that hold `held` ([`Maps::adopt`]) already.
+    pub fn holding(held: Contents) -> Writer {
+        Writer { written: held }
+    }
+
     /// Makes the maps hold `contents`, and forgets the targets with the ids `leaving`.
     ///
     /// # Errors
@@ -52,7 +56,8 @@ impl Writer {
         leaving: &BTreeSet<TargetId>,
     ) -> anyhow::Result<Written> {
         let mut written = Written::default();
-        self.set_targets(maps, contents, &mut written)?;
+        self.set_names(maps, contents)?;
+        self.set_targets(maps, contents, &mut written);
         self.set_quic_servers(maps, contents)?;
         self.publish_tables(maps, contents, &mut written)?;
         self.add_vips(maps, contents)?;
@@ -64,27 +69,64 @@ impl Writer {
         self.remove_tables(maps, contents);
         self.remove_quic_servers(maps, contents)?;
         maps.reclaim();
-        self.forget_targets(maps, contents, leaving, &mut written)?;
+        self.forget_targets(maps, contents, leaving, &mut written);
+        self.remove_names(maps, contents);
         Ok(written)
     }
 
-    fn set_targets(
-        &mut self,
-        maps: &mut Maps,
-        contents: &Contents,
-        written: &mut Written,
-    ) -> anyhow::Result<()> {
-        for (id, target) in &contents.targets {
-            if self.forgotten.remove(id) {
-                maps.clear_target_traffic(*id)?;
+    /// Whoever gets another's number gets a counter without what was counted for that one.
+    fn set_names(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
+        let Names { targets, forwards, listeners } = &contents.names;
+        let known = &mut self.written.names;
+        for (id, name) in targets {
+            if known.targets.get(id) != Some(name) {
+                let traffic = &mut maps.target_counters;
+                maps.names.set_target(*id, name, || clear_target_traffic(traffic, *id))?;
+                known.targets.insert(*id, name.clone());
             }
+        }
+        for (index, name) in forwards {
+            if known.forwards.insert(*index, *name) != Some(*name) {
+                maps.names.set_forward(*index, name);
+            }
+        }
+        for (counter, name) in listeners {
+            if known.listeners.get(counter) != Some(name) {
+                let traffic = &mut maps.listener_counters;
+                maps.names.set_listener(*counter, *name, || clear_listener_traffic(traffic, *counter))?;
+                known.listeners.insert(*counter, *name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Targets' names go when they are released.
+    fn remove_names(&mut self, maps: &Maps, contents: &Contents) {
+        let known = &mut self.written.names;
+        known.forwards.retain(|index, _| {
+            let wanted = contents.names.forwards.contains_key(index);
+            if !wanted {
+                maps.names.free_forward(*index);
+            }
+            wanted
+        });
+        known.listeners.retain(|counter, _| {
+            let wanted = contents.names.listeners.contains_key(counter);
+            if !wanted {
+                maps.names.free_listener(*counter);
+            }
+            wanted
+        });
+    }
+
+    fn set_targets(&mut self, maps: &mut Maps, contents: &Contents, written: &mut Written) {
+        for (id, target) in &contents.targets {
             if self.written.targets.get(id) != Some(target) {
                 maps.set_target(*id, target);
                 self.written.targets.insert(*id, *target);
                 written.targets += 1;
             }
         }
-        Ok(())
     }
 
     fn set_quic_servers(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
@@ -143,6 +185,7 @@ impl Writer {
             }
             wanted
         });
+        maps.policies.remove_held();
         maps.policies.reclaim()
     }
 
@@ -221,7 +264,7 @@ impl Writer {
         contents: &Contents,
         leaving: &BTreeSet<TargetId>,
         written: &mut Written,
-    ) -> anyhow::Result<()> {
+    ) {
         let gone: BTreeSet<TargetId> =
             self.written.targets.keys().filter(|id| !contents.targets.contains_key(id)).copied().collect();
         for id in &gone {
@@ -234,10 +277,12 @@ impl Writer {
         if !release.is_empty() {
             grace_period();
             maps.sweep_flows(|entry| release.contains(&entry.target()));
-            self.forgotten.extend(release.iter().copied());
+            for id in &release {
+                maps.names.free_target(*id);
+                self.written.names.targets.remove(id);
+            }
             written.released = release;
         }
-        Ok(())
     }
 }
 

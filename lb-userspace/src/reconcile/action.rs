@@ -48,6 +48,28 @@ impl Action {
         }
     }
 
+    /// An action whose table is in the maps already: `base` is the size that its owners were computed for. The table is
+    /// another one only when the action's owners are others.
+    pub(super) fn adopted(
+        index: u32,
+        base: TableSize,
+        table: Table,
+        idle: Duration,
+        registry: &Registry,
+        now: Instant,
+    ) -> Action {
+        let fate = |id| fate(registry, id, idle, now);
+        let slots = SlotTable::adopted(&table.slots, &table.chains, now, &fate);
+        let mut action = Action::new(index);
+        (action.size, action.slots, action.table, action.idle) = (base, Some(slots), Some(table), idle);
+        action
+    }
+
+    /// The size that its owners are computed for; the table may not have shrunk to it yet.
+    pub(super) fn base_size(&self) -> TableSize {
+        self.size
+    }
+
     /// Computes members, owners and slots anew.
     pub fn refresh(
         &mut self,

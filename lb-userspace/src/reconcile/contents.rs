@@ -7,10 +7,11 @@ use std::sync::Arc;
 use lb_common::listener::Listener;
 use lb_common::{ChainWord, Slot, Target, TargetId};
 
+use super::adopt::{ForwardName, TargetName};
 use crate::model::{Policy, QuicServerId};
 
 /// Everything the reconciler decides about the maps.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Contents {
     /// `LISTENERS`, by VIP, port (0 for any) and protocol number.
     pub listeners: BTreeMap<(IpAddr, u16, u8), Listener>,
@@ -24,6 +25,19 @@ pub struct Contents {
     pub tables: BTreeMap<u32, Table>,
     /// `TARGETS`.
     pub targets: BTreeMap<TargetId, Target>,
+    /// Whose the numbers are.
+    pub names: Names,
+}
+
+/// Whose the data plane's numbers are, for a later controller: no packet needs it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Names {
+    /// `TARGET_NAMES`, by target id.
+    pub targets: BTreeMap<TargetId, TargetName>,
+    /// `FORWARD_NAMES`, by the index in `FORWARDS`.
+    pub forwards: BTreeMap<u32, ForwardName>,
+    /// `LISTENER_NAMES`: the identity of the listener by its counter.
+    pub listeners: BTreeMap<u16, u64>,
 }
 
 /// One version of a forward action's table; a change is another allocation, so that equal versions are found

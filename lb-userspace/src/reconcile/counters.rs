@@ -28,6 +28,18 @@ impl<K: Ord + Clone> Numbers<K> {
         Some(number)
     }
 
+    /// Takes over that `number` is `owner`'s; a number that is out of range or another's is not.
+    pub(super) fn adopt(&mut self, owner: K, number: u32) {
+        let is_taken = number == 0 || number >= self.limit || self.used.values().any(|used| *used == number);
+        if is_taken || self.used.contains_key(&owner) {
+            return;
+        }
+        self.free.extend(self.next..number);
+        self.free.remove(&number);
+        self.next = self.next.max(number + 1);
+        self.used.insert(owner, number);
+    }
+
     fn unused(&mut self) -> Option<u32> {
         let number = self.next;
         if number >= self.limit {
@@ -63,5 +75,16 @@ mod tests {
         assert_eq!(numbers.of(&"a"), Some(1));
         numbers.retain(|owner| *owner != "a");
         assert_eq!((numbers.of(&"c"), numbers.of(&"b")), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn numbers_that_were_adopted_are_given_to_nobody_else() {
+        let mut numbers = Numbers::below(6);
+        for (owner, number) in [("a", 3), ("b", 1), ("c", 3), ("d", 6), ("e", 0), ("a", 4)] {
+            numbers.adopt(owner, number);
+        }
+        assert_eq!((numbers.get(&"a"), numbers.get(&"b"), numbers.get(&"c")), (Some(3), Some(1), None));
+        assert_eq!(["c", "d", "e"].map(|owner| numbers.of(&owner)), [Some(2), Some(4), Some(5)]);
+        assert_eq!(numbers.of(&"f"), None);
     }
 }

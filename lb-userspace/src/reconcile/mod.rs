@@ -11,6 +11,7 @@
 //! next difference, and nothing here needs to remember what was done.
 
 mod action;
+mod adopt;
 mod connections;
 mod contents;
 mod counters;
@@ -23,7 +24,9 @@ mod second_chance;
 mod untold;
 
 pub use action::Action;
-pub use contents::{Contents, Table};
+pub(crate) use adopt::address;
+pub use adopt::{ForwardName, TargetName};
+pub use contents::{Contents, Names, Table};
 pub use fitness::Fitness;
 pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::{Full, Reconciler, Refused, TooBig, check_room};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_common::encapsulation::{Ends, Tunnel, Way};
+use lb_common::encapsulation::{Ends, Tunnel};
 use lb_common::flow::{TCP, UDP};
 use lb_common::flow_table::Tick;
 use lb_common::gue::Carrier;
@@ -14,7 +14,8 @@ use lb_common::packet::{Ipv4, Ipv6};
 use lb_common::{Target, TargetId};
 
 use super::action::{Action, Usable, is_in_scope, usable};
-use super::contents::Contents;
+use super::adopt::{self, ForwardName, TargetName};
+use super::contents::{Contents, Names};
 use super::counters::Numbers;
 use super::policies;
 use super::quic_servers::{self, QuicServerIdInUse};
@@ -27,7 +28,7 @@ use crate::model::{
     Desired, Encapsulation, ForwardAction, Listener, ListenerPort, LoadBalancer, Policy, Protocol,
     Stickiness, TargetGroup, TargetKey, UdpTracking,
 };
-use crate::next_hop::{NextHop, Resolutions};
+use crate::next_hop::{NextHop, Resolutions, Unresolved};
 use crate::presence::AgentState;
 use crate::presence::slots::UsedSlots;
 
@@ -35,7 +36,7 @@ use crate::presence::slots::UsedSlots;
 const LINGER_PAUSE: Duration = Duration::from_secs(10);
 
 /// A listener's name: its load balancer, protocol and port.
-type ListenerName = (String, Protocol, ListenerPort);
+pub(super) type ListenerName = (String, Protocol, ListenerPort);
 
 /// Desired and observed state, and what follows from them.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct Reconciler {
     listener_values: BTreeMap<(IpAddr, u16, u8), ListenerValue>,
     /// What `TARGETS` must hold, likewise.
     target_entries: BTreeMap<TargetId, Target>,
+    /// Whose the ids are, likewise.
+    target_names: BTreeMap<TargetId, TargetName>,
+    /// How an earlier controller reached targets of which it is not known yet how they are reached now.
+    held_ways: BTreeMap<TargetId, Target>,
     capacity: Capacity,
 }
 
@@ -123,7 +128,43 @@ impl Reconciler {
     /// # Errors
     /// If it is bigger than `capacity`.
     pub fn new(desired: Desired, capacity: Capacity, now: Instant) -> Result<Reconciler, Refused> {
-        let mut reconciler = Reconciler {
+        Reconciler::adopt(desired, capacity, &Contents::default(), now)
+    }
+
+    /// Begins with the desired state `desired` where an earlier controller has left `held` in the maps: targets,
+    /// actions and listeners that are still wanted keep their numbers, slots their targets, draining targets the rest
+    /// of their time. An equal desired state then needs [`Contents`] equal to `held`.
+    ///
+    /// # Errors
+    /// As [`Reconciler::apply`], to which the earlier state is the present one.
+    pub fn adopt(
+        desired: Desired,
+        capacity: Capacity,
+        held: &Contents,
+        now: Instant,
+    ) -> Result<Reconciler, Refused> {
+        let mut reconciler = Reconciler::empty(&desired, capacity);
+        adopt::registry(&mut reconciler.registry, &desired, held, now);
+        for (name, number) in adopt::counters(&desired, held) {
+            reconciler.counters.adopt(name, number);
+        }
+        for (forward, index) in adopt::forwards(&desired, held) {
+            if let Some(action) = adopt::action(&forward, index, &desired, held, &reconciler.registry, now) {
+                reconciler.forwards.adopt(forward.clone(), index);
+                reconciler.actions.insert(forward, action);
+            }
+        }
+        reconciler.held_ways = held.targets.clone();
+        reconciler.apply(desired, now)?;
+        if held.names.targets.is_empty() {
+            // Former owners are in the maps that were left; in new ones nobody is.
+            reconciler.untold = Untold::of(reconciler.agent_addresses());
+        }
+        Ok(reconciler)
+    }
+
+    fn empty(desired: &Desired, capacity: Capacity) -> Reconciler {
+        Reconciler {
             desired: Desired {
                 node: desired.node.clone(),
                 metrics_address: None,
@@ -141,11 +182,10 @@ impl Reconciler {
             policies: BTreeMap::new(),
             listener_values: BTreeMap::new(),
             target_entries: BTreeMap::new(),
+            target_names: BTreeMap::new(),
+            held_ways: BTreeMap::new(),
             capacity,
-        };
-        reconciler.apply(desired, now)?;
-        reconciler.untold = Untold::of(reconciler.agent_addresses());
-        Ok(reconciler)
+        }
     }
 
     /// Takes over another desired state, whole or not at all.
@@ -239,11 +279,13 @@ impl Reconciler {
             for (address, record) in self.registry.group(group) {
                 let key = TargetKey { target_group: group.clone(), address };
                 renewed.push((record.id, self.target_entry(&key, record)));
+                self.target_names.insert(record.id, TargetName::of(&key, record));
             }
         }
         self.target_entries.extend(renewed);
         for id in self.registry.leaving() {
             self.target_entries.remove(id);
+            self.target_names.remove(id);
         }
     }
 
@@ -298,6 +340,10 @@ impl Reconciler {
             .map(|(key, record)| (record.id, self.target_entry(key, record)))
             .collect();
         self.target_entries.extend(renewed);
+        let (registry, next_hops) = (&self.registry, &self.next_hops);
+        self.held_ways.retain(|id, _| {
+            registry.by_id(*id).is_some_and(|(key, _)| is_unknown(next_hops.get(&key.address)))
+        });
     }
 
     /// Ends what time has ended. `last_exception` says of a forward action's slot when a packet of it last went
@@ -384,6 +430,25 @@ impl Reconciler {
             quic_servers: quic_servers.collect(),
             tables: tables.collect(),
             targets: self.target_entries.clone(),
+            names: self.names(),
+        }
+    }
+
+    fn names(&self) -> Names {
+        let forward = |(forward, action): (&ForwardAction, &Action)| {
+            (
+                action.index,
+                ForwardName { identity: adopt::action_identity(forward), base: action.base_size() },
+            )
+        };
+        let listener = |(name, _, listener): (&str, _, &Listener)| {
+            let identity = adopt::listener_identity(&listener_name(name, listener));
+            Some((self.counter(name, listener)?, identity))
+        };
+        Names {
+            targets: self.target_names.clone(),
+            forwards: self.actions.iter().map(forward).collect(),
+            listeners: self.listeners().filter_map(listener).collect(),
         }
     }
 
@@ -456,15 +521,22 @@ impl Reconciler {
         let mut target = match self.next_hops.get(&key.address) {
             Some(Ok(next_hop)) => tunnel(next_hop, key.address, record.encapsulation, room)
                 .map_or(Target::NONE, |tunnel| tunnel.target()),
+            unknown if is_unknown(unknown) => self.held_way(key, record.id).unwrap_or(Target::NONE),
             _ => Target::NONE,
         }
         .at(key.address);
         if self.keeps_flows(key, record) {
             target.way = target.way.keeping_flows();
         } else {
-            target.way = Way(target.way.0);
+            target.way = target.way.losing_flows();
         }
         target
+    }
+
+    /// How an earlier controller reached the target, which had this id then.
+    fn held_way(&self, key: &TargetKey, id: TargetId) -> Option<Target> {
+        let held = self.held_ways.get(&id)?;
+        (adopt::address_of(held) == Some(key.address)).then_some(*held)
     }
 
     /// Bytes that packets for the target must leave free: those of a chain (with the GUE header that only such packets
@@ -572,6 +644,11 @@ fn changed_groups(old: &Desired, new: &Desired) -> BTreeSet<String> {
     changed.map(|(name, _)| name).chain(gone).cloned().collect()
 }
 
+/// Whether it is not known yet how an address is reached.
+fn is_unknown(resolution: Option<&Result<NextHop, Unresolved>>) -> bool {
+    matches!(resolution, None | Some(Err(Unresolved::NeighbourPending { .. })))
+}
+
 fn policies_of(desired: &Desired) -> BTreeMap<ListenerName, Policy> {
     let named = desired.load_balancers.iter().flat_map(|(name, load_balancer)| {
         let names = load_balancer.listeners.iter().map(|listener| listener_name(name, listener));
@@ -580,7 +657,7 @@ fn policies_of(desired: &Desired) -> BTreeMap<ListenerName, Policy> {
     named.filter(|(_, policy)| *policy != Policy::default()).collect()
 }
 
-fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
+pub(super) fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
     (load_balancer.to_owned(), listener.protocol, listener.port)
 }
 

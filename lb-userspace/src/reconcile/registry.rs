@@ -43,6 +43,8 @@ pub struct Record {
     pub assumed: bool,
     /// Whether it came while the controller ran.
     pub is_newcomer: bool,
+    /// Whether its health is what an earlier controller has found, and no check of this one has decided yet.
+    pub is_adopted: bool,
 }
 
 impl Record {
@@ -89,7 +91,7 @@ impl Record {
 
     /// Takes over what its group says of flows. Those of QUIC find the target by its server id, whatever the slots
     /// say, so nobody could tell when the last has ended: they end with the draining time.
-    fn follow(&mut self, group: &TargetGroup) {
+    pub(super) fn follow(&mut self, group: &TargetGroup) {
         self.terminates = group.terminates_on_deregistration || group.protocol == Protocol::Quic;
         self.unhealthy_flows = group.unhealthy_flows;
         if self.unhealthy_flows == UnhealthyFlows::Terminate {
@@ -99,6 +101,11 @@ impl Record {
 
     /// Takes over what a check found at `now`.
     fn observe(&mut self, health: HealthStatus, now: Instant) {
+        if self.is_adopted && health.state == HealthState::Initial {
+            // Checks begin anew with the controller: that they have not decided yet changes nothing.
+            return;
+        }
+        self.is_adopted = false;
         let may_have_flows = self.is_healthy();
         self.assumed &= health.state == HealthState::Initial;
         self.health = health;
@@ -229,10 +236,25 @@ impl Registry {
                 unhealthy_until: None,
                 assumed: !self.started,
                 is_newcomer: self.started,
+                is_adopted: false,
             };
             self.records.insert(key.clone(), record);
         }
         self.records.get_mut(&key).expect("it is there now")
+    }
+
+    /// Takes over a target that an earlier controller had given an id, before the first call of
+    /// [`Registry::register`]: what is registered then and was not adopted has come since.
+    pub(super) fn adopt(&mut self, key: TargetKey, record: Record) {
+        self.started = true;
+        self.by_id.insert(record.id, key.clone());
+        self.records.insert(key, record);
+    }
+
+    /// Takes over an id that is no known target's any more, but that packets or the flow table may still name.
+    pub(super) fn adopt_leaving(&mut self, id: TargetId) {
+        self.started = true;
+        self.leaving.insert(id);
     }
 
     fn free_id(&mut self) -> Option<TargetId> {

@@ -69,6 +69,27 @@ impl Chain {
         Chain { current: target, former: [None; DEPTH], deferred: None, is_used: false }
     }
 
+    /// The life of which the data plane was told `slot` and `word`, with windows that begin at `now`. Who was to have
+    /// the slot when there is room is not in it: the next owners say.
+    pub(super) fn adopted(
+        slot: Slot,
+        word: ChainWord,
+        now: Moment,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> Chain {
+        let former = |target: TargetId| {
+            let (window, leaves) = match fate(target) {
+                _ if target.is_none() => return None,
+                Fate::Dead => (Duration::ZERO, false),
+                Fate::Leaves { window } => (window, true),
+                Fate::Stays { window } => (window, false),
+            };
+            Some(Former { target, since: now, until: now.after(window), leaves })
+        };
+        let former = [former(slot.previous()), former(word.oldest(slot))];
+        Chain { current: slot.current(), former, deferred: None, is_used: false }
+    }
+
     /// What the data plane is told.
     pub(super) fn encoded(&self) -> (Slot, ChainWord) {
         match self.former {

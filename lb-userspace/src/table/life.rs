@@ -21,7 +21,7 @@
 
 use std::time::{Duration, Instant};
 
-use lb_common::{Slot, TargetId};
+use lb_common::{Slot, SlotState, TargetId};
 
 /// What becomes of a target that loses a slot, and so of the flows that it has there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,21 @@ impl Life {
     /// All flows on `target`.
     pub(super) const fn stable(target: TargetId) -> Life {
         Life { current: target, phase: Phase::Stable }
+    }
+
+    /// The life of which the data plane was told `slot`, with windows that begin at `now`. A slot without a target
+    /// may have had exceptions, which its word does not say.
+    pub(super) fn adopted(slot: Slot, now: Moment, fate: &dyn Fn(TargetId) -> Fate) -> Life {
+        let (current, previous) = (slot.current(), slot.previous());
+        let phase = match slot.state() {
+            SlotState::Stable if !current.is_none() => Phase::Stable,
+            SlotState::Changing => {
+                let window = window_of(previous, fate).unwrap_or_default();
+                Phase::Changing { previous, until: now.after(window) }
+            }
+            SlotState::Stable | SlotState::Exceptions => Phase::Exceptions { since: now },
+        };
+        Life { current, phase }
     }
 
     /// What the data plane is told.

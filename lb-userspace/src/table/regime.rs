@@ -63,6 +63,20 @@ impl SlotLife {
         }
     }
 
+    /// The life of which the data plane was told `slot` and `chain`; all of its windows begin at `now`.
+    pub(super) fn adopted(
+        slot: Slot,
+        chain: ChainWord,
+        now: Moment,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> SlotLife {
+        if chain.is_chain_of(slot) {
+            SlotLife::Chained(Chain::adopted(slot, chain, now, fate))
+        } else {
+            SlotLife::Remembered(Life::adopted(slot, now, fate))
+        }
+    }
+
     /// What the data plane is told.
     pub(super) fn encoded(&self) -> (Slot, ChainWord) {
         match self {

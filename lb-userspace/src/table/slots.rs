@@ -46,6 +46,25 @@ impl SlotTable {
         SlotTable { epoch: now, regime: Regime::FlowTable, lives: owners.iter().map(life).collect() }
     }
 
+    /// The table that the data plane was told as `slots` and `chains` (one for each slot, or none at all), of which
+    /// nobody knows any more since when: every window begins at `now`, which is never too short.
+    ///
+    /// # Panics
+    ///
+    /// If `slots` has not as many entries as a [`TableSize`] has slots.
+    pub fn adopted(
+        slots: &[Slot],
+        chains: &[ChainWord],
+        now: Instant,
+        fate: &dyn Fn(TargetId) -> Fate,
+    ) -> SlotTable {
+        let _ = size_of(slots.len());
+        let at = Moment::not_before(now, now);
+        let chains = chains.iter().copied().chain(std::iter::repeat(ChainWord::NONE));
+        let lives = slots.iter().zip(chains).map(|(slot, chain)| SlotLife::adopted(*slot, chain, at, fate));
+        SlotTable { epoch: now, regime: Regime::FlowTable, lives: lives.collect() }
+    }
+
     /// Sets who keeps flows where they are; each slot follows when no flow notices it.
     pub fn enter(&mut self, regime: Regime) {
         self.regime = regime;
@@ -325,6 +344,23 @@ mod tests {
         }
         assert_eq!(table.next_deadline(IDLE), None);
         assert!(!table.names(A));
+    }
+
+    #[test]
+    fn an_adopted_table_says_the_same_and_its_windows_begin_anew() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        table.reassign(&quarter_to_b(), start, &stays);
+        let words: Vec<Slot> = table.encoded().collect();
+        let later = start + IDLE - Duration::from_secs(1);
+        let mut adopted = SlotTable::adopted(&words, &[], later, &stays);
+        assert_eq!(adopted.encoded().collect::<Vec<_>>(), words);
+        assert_eq!(adopted.next_deadline(IDLE), Some(later + IDLE));
+        assert_eq!(adopted.tick(later + IDLE, &never, IDLE, &stays), 64);
+        let excepted: Vec<Slot> = adopted.encoded().collect();
+        let again = SlotTable::adopted(&excepted, &[], later, &stays);
+        assert_eq!(again.encoded().collect::<Vec<_>>(), excepted);
+        assert_eq!(again.next_deadline(IDLE), Some(later + IDLE));
     }
 
     #[test]

@@ -36,7 +36,8 @@ fn a_second_controller_is_refused_and_the_first_goes_on() {
 fn start_second(lab: &Lab, runtime: &Path) -> Result<String> {
     let node = &lab.nodes[0];
     let mut command = Command::new(binary("sluice")?);
-    command.args(["run", "--config"]).arg(node.configuration_file()).arg("--runtime-directory").arg(runtime);
+    command.args(["run", "--unpinned", "--config"]).arg(node.configuration_file());
+    command.arg("--runtime-directory").arg(runtime);
     let Output { status, stdout, stderr } =
         node.host.enter(|| command.stdin(Stdio::null()).output()).context("starting a second controller")?;
     let words = String::from_utf8_lossy(&stderr).into_owned();

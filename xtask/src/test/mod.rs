@@ -22,9 +22,14 @@ use summary::Summary;
 /// Under it a test that needs root fails where it would be skipped.
 const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
 
-/// With `--long`: how many packets each test of the data plane's model plays, and how often targets change beneath ten
-/// thousand connections.
-const LONG: [(&str, &str); 2] = [("SLUICE_TEST_MODEL_PACKETS", "10000000"), ("SLUICE_TEST_CHANGES", "100")];
+/// With `--long`: how many packets each test of the data plane's model plays, how often targets change beneath ten
+/// thousand connections, the controller is killed beneath a crowd, and programs are replaced beneath a stream.
+const LONG: [(&str, &str); 4] = [
+    ("SLUICE_TEST_MODEL_PACKETS", "10000000"),
+    ("SLUICE_TEST_CHANGES", "100"),
+    ("SLUICE_TEST_KILLS", "100"),
+    ("SLUICE_TEST_SWAPS", "100"),
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -35,7 +40,8 @@ pub(crate) struct Test {
     /// Boot this kernel in an emulator and run the smoke tests there, instead of all others
     #[arg(long, conflicts_with_all = ["no_lint", "filter", "long"])]
     kernel: Option<Kernel>,
-    /// Play 10 million packets in each test of the model, and 100 changes beneath ten thousand connections
+    /// Play 10 million packets in each test of the model, 100 changes beneath ten thousand connections, 100 kills of the
+    /// controller, and 100 replacements of the programs
     #[arg(long)]
     long: bool,
     /// Run only the tests whose name contains this, without lint and the lab's story

@@ -1,0 +1,30 @@
+//! The controller ends in every way that there is, and packets flow on: what is pinned forwards while nobody controls
+//! it, and the next controller goes on where the last one ended.
+//!
+//! `SLUICE_TEST_KILLS` is how often the controller is killed beneath a crowd of connections (`cargo xtask test --long`:
+//! 100), `SLUICE_TEST_SWAPS` how often programs are replaced beneath a stream of packets.
+
+#![allow(missing_docs, reason = "a test binary has no users")]
+
+mod crowd;
+mod life;
+mod pinned;
+mod swap;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a change may take until it is seen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One lab at a time; none without root.
+fn alone() -> Option<MutexGuard<'static, ()>> {
+    static LABS: Mutex<()> = Mutex::new(());
+    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A number that a variable of the environment may set.
+fn number(variable: &str, usual: usize) -> usize {
+    let set = std::env::var(variable).ok();
+    set.map_or(usual, |set| set.parse().expect("the variable holds a number"))
+}
