@@ -252,7 +252,7 @@ mod tests {
         let length = |mtu| full(&NextHop { mtu, ..way() }, probe).and_then(|probe| probe.length);
         assert_eq!([9000, 1520, 1500, 100].map(length), [Some(1500), Some(1500), Some(1480), None]);
         let gue = Probe { encapsulation: Encapsulation::Gue, ..probe };
-        assert_eq!(full(&NextHop { mtu: 1500, ..way() }, gue).and_then(|probe| probe.length), Some(1468));
+        assert_eq!(full(&NextHop { mtu: 1500, ..way() }, gue).and_then(|probe| probe.length), Some(1472));
     }
 
     #[test]
