@@ -38,6 +38,8 @@ enum Command {
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
     Capture(capture::Options),
+    /// Look at the state that the API keeps, save it, or make a new one of what was saved
+    State(api::store::Options),
     /// Find out why packets are not forwarded, on a node or a target
     Doctor(doctor::Options),
 }
@@ -89,6 +91,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(options) => status::show(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
+        Command::State(options) => return api::store::run(options),
         Command::Doctor(options) => return doctor::examine(options).await,
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::invocation::{cargo, output_of, say, succeed};
-use crate::toolchain::{EBPF_TARGET, EbpfToolchain};
+use crate::toolchain::{self, EBPF_TARGET, EbpfToolchain};
 use crate::workspace::Workspace;
 
 /// Arguments of `cargo xtask build`.
@@ -66,6 +66,7 @@ fn user_space_with(
     packages: &[&str],
     features: &[String],
 ) -> Result<()> {
+    toolchain::ensure_build()?;
     say(format_args!("building {} ({})", packages.join(", "), profile.directory()));
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["build", "--bins"]);

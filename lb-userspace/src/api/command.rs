@@ -20,6 +20,9 @@ pub struct Options {
     /// Keep the API's state in memory; it is gone at the end, and POST /_sluice/reset forgets it at once
     #[arg(long)]
     pub ephemeral: bool,
+    /// Keep the API's state in this directory instead of the configuration's (/var/lib/sluice without one)
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    pub state_directory: Option<PathBuf>,
     /// Serve the API here instead of at the configuration's address (127.0.0.1:8440 without one)
     #[arg(long, value_name = "IP:PORT")]
     pub api_address: Option<SocketAddr>,
@@ -33,6 +36,9 @@ impl Options {
     pub fn apply(&self, mut configuration: Configuration) -> anyhow::Result<Configuration> {
         if let Some(address) = self.api_address {
             configuration.address = address;
+        }
+        if let Some(directory) = &self.state_directory {
+            configuration.store.directory.clone_from(directory);
         }
         configuration.check_exposure()?;
         Ok(configuration)

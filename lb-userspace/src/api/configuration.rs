@@ -1,4 +1,4 @@
-//! The sections of the configuration file that are the API's: `api` and `inventory`.
+//! The sections of the configuration file that are the API's: `api`, `inventory` and `store`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::domain::arn::Identity;
 use super::inventory::{Inventory, RawInventory};
+use super::store;
 use crate::model::Encapsulation;
 
 /// Where the API is served if nothing else is said.
@@ -26,6 +27,8 @@ pub struct Configuration {
     pub is_plain_text_allowed: bool,
     /// The file of credentials; without one, everybody on the loopback may do everything.
     pub credentials: Option<PathBuf>,
+    /// Where its state is kept.
+    pub store: store::Configuration,
     /// Who it is.
     pub identity: Identity,
     /// The network that it speaks of.
@@ -48,6 +51,7 @@ pub struct Tls {
 struct Written {
     api: Option<WrittenApi>,
     inventory: Option<RawInventory>,
+    store: Option<store::Shared>,
     /// What `config` reads, if anybody does.
     #[serde(flatten)]
     others: BTreeMap<String, IgnoredAny>,
@@ -61,6 +65,7 @@ struct WrittenApi {
     #[serde(default)]
     plain_text_beyond_loopback: bool,
     credentials: Option<PathBuf>,
+    state: Option<PathBuf>,
     partition: Option<String>,
     region: Option<String>,
     account: Option<String>,
@@ -93,6 +98,7 @@ impl Configuration {
             tls: None,
             is_plain_text_allowed: false,
             credentials: None,
+            store: store::Configuration { directory: store::DEFAULT_DIRECTORY.into(), shared: None },
             identity: Identity::default(),
             inventory: Inventory::sample(),
             encapsulation: Encapsulation::Ipip,
@@ -132,11 +138,16 @@ impl Configuration {
             domain: api.domain.unwrap_or(default.domain),
         };
         check_identity(&identity)?;
+        written.store.iter().try_for_each(|shared| shared.etcd.check())?;
         Ok(Configuration {
             address: api.address.unwrap_or(sample.address),
             tls: api.tls,
             is_plain_text_allowed: api.plain_text_beyond_loopback,
             credentials: api.credentials,
+            store: store::Configuration {
+                directory: api.state.unwrap_or(sample.store.directory),
+                shared: written.store,
+            },
             identity,
             inventory,
             encapsulation: api.encapsulation.unwrap_or_default().into(),

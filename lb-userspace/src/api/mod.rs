@@ -8,7 +8,7 @@
 //!                        health_board: what its checks say ◄───────────────────────┘
 //! ```
 //!
-//! Everything but `server`, `process` and `command` is free of sockets, files and clocks. `sluice run` serves it beside
+//! Everything but `server`, `store`, `process` and `command` is free of sockets, files and clocks. `sluice run` serves it beside
 //! the data plane that it owns; `sluice run --api-only` without root and without a data plane.
 
 pub mod calendar;
@@ -25,5 +25,6 @@ pub mod server;
 pub mod service;
 pub mod shapes;
 pub mod signature;
+pub mod store;
 
 pub use command::{Options, check, run};

@@ -1,9 +1,10 @@
 //! The API's parts in a process, joined: the engine with its store, who is let in, the socket, the clock.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 
 use super::calendar::Timestamp;
@@ -16,6 +17,7 @@ use super::room::Room;
 use super::server::Server;
 use super::service::Service;
 use super::signature::{Credentials, Guard};
+use super::store;
 use crate::data_plane::Capacity;
 use crate::model::{Node, Oversized};
 
@@ -83,16 +85,17 @@ impl Api {
 
     /// Serves for ever. Connections end when this is dropped.
     pub async fn serve(self) {
-        tokio::join!(self.server.serve(), expire(&self.service));
+        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service));
     }
 }
 
 /// The engine with the store that keeps its state: the one place where that is chosen.
 fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<Engine> {
-    if !options.ephemeral {
-        bail!("the API keeps its state in memory: say so with --ephemeral");
+    let (identity, inventory) = (configuration.identity.clone(), configuration.inventory.clone());
+    if options.ephemeral {
+        return Ok(Engine::ephemeral(identity, inventory));
     }
-    Ok(Engine::ephemeral(configuration.identity.clone(), configuration.inventory.clone()))
+    Engine::kept_in(store::open_configured(&configuration.store)?, identity, inventory)
 }
 
 /// Who is let in.
@@ -109,12 +112,29 @@ pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
     }
 }
 
+/// Takes in what others change.
+async fn catch_up(service: &Arc<Service>) {
+    let Some(mut news) = service.news() else { return };
+    while news.changed().await.is_ok() {
+        apart(service, Service::catch_up).await;
+    }
+}
+
+/// Does what may wait for a disk or for other nodes on a thread that may.
+async fn apart<T: Send + 'static>(
+    service: &Arc<Service>,
+    work: impl FnOnce(&Service) -> T + Send + 'static,
+) -> T {
+    let service = Arc::clone(service);
+    spawn_blocking(move || work(&service)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
 /// Forgets deregistered targets when they have drained.
-async fn expire(service: &Service) {
+async fn expire(service: &Arc<Service>) {
     let mut changes = service.changes();
     loop {
         let now = Timestamp::now();
-        let sleep = match service.expire(now) {
+        let sleep = match apart(service, move |service| service.expire(now)).await {
             Ok(next) => next.map_or(LONGEST_SLEEP, |end| end.distance(now).min(LONGEST_SLEEP)),
             Err(problem) => {
                 error!("drained targets can't be removed, and will be tried again: {problem}");

@@ -1,12 +1,12 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method, Uri};
 use tokio::sync::watch;
 
 use super::calendar::Timestamp;
-use super::domain::{ELSEWHERE, Engine, Operation, State};
+use super::domain::{Call, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
 use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
 use super::signature::{Caller, Guard, Signed};
@@ -42,10 +42,8 @@ pub struct Answer {
 
 /// The API of one engine.
 pub struct Service {
-    engine: Mutex<Engine>,
+    engine: Queue,
     guard: RwLock<Arc<Guard>>,
-    /// How many changes there were.
-    changes: watch::Sender<u64>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -54,7 +52,7 @@ impl Service {
     /// The API over an engine whose state is kept.
     pub fn new(engine: Engine, guard: Guard) -> Service {
         let guard = RwLock::new(Arc::new(guard));
-        Service { engine: Mutex::new(engine), guard, changes: watch::Sender::new(0), is_ephemeral: false }
+        Service { engine: Queue::new(engine), guard, is_ephemeral: false }
     }
 
     /// The API over an engine whose state need not be kept.
@@ -62,20 +60,32 @@ impl Service {
         Service { is_ephemeral: true, ..Service::new(engine, guard) }
     }
 
-    /// The state as it is now.
+    /// The state as it is now, with what others have changed.
     pub fn state(&self) -> State {
-        self.engine().state().clone()
+        let mut engine = self.engine();
+        engine.catch_up();
+        engine.state().clone()
     }
 
-    /// The state with the inventory that it was checked with.
+    /// The state that was kept last, with the inventory that it was checked with. This waits for nobody.
     pub fn snapshot(&self) -> (State, Arc<Inventory>) {
-        let engine = self.engine();
-        (engine.state().clone(), Arc::clone(engine.inventory()))
+        let Snapshot { state, inventory } = &*self.engine.snapshot();
+        (state.clone(), Arc::clone(inventory))
     }
 
     /// How many changes there were, and when there is another.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.engine.changes()
+    }
+
+    /// Tells the newest generation that others have made: time to [`Service::catch_up`]. None if there are no others.
+    pub fn news(&self) -> Option<watch::Receiver<u64>> {
+        self.engine().watch()
+    }
+
+    /// Takes in what others have changed. This waits for calls that are carried out.
+    pub fn catch_up(&self) {
+        self.engine().catch_up();
     }
 
     /// Whether the state can be carried with another inventory.
@@ -94,7 +104,6 @@ impl Service {
         self.engine().set_inventory(inventory)?;
         let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
         *present = Arc::new(guard.after(&present));
-        self.changed();
         Ok(())
     }
 
@@ -104,14 +113,8 @@ impl Service {
     /// When that can't be kept; the next call tries again.
     pub fn expire(&self, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
         let mut engine = self.engine();
-        if engine.expire(now)? {
-            self.changed();
-        }
+        engine.expire(now)?;
         Ok(engine.next_expiry())
-    }
-
-    fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
     }
 
     fn guard(&self) -> Arc<Guard> {
@@ -145,24 +148,19 @@ impl Service {
             caller.check_reset()?;
             guard.check_first_use(&caller, true, now)?;
             self.engine().reset()?;
-            self.changed();
             return Ok(xml::answer("Reset", request_id, |_| {}));
         }
         let parameters = parameters(request)?;
         let operation = operation(&parameters)?;
         caller.check(operation)?;
         guard.check_first_use(&caller, operation.access != super::domain::Access::Reads, now)?;
-        let (outcome, changes) = self.engine().call(operation, &parameters, now)?;
-        if !changes.is_empty() {
-            self.changed();
-        }
+        let (outcome, changes) = self.engine.call(Call { operation, parameters, now })?;
         log(operation, &caller, changes.is_empty(), request_id);
         Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))
     }
 
-    /// A panic elsewhere leaves the state whole: what a transaction began is rolled back when it is dropped.
-    fn engine(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn engine(&self) -> Held<'_> {
+        self.engine.engine()
     }
 }
 

@@ -54,7 +54,7 @@ pub fn load(path: &Path) -> Result<Desired, ConfigError> {
     load_content(path).map(|content| content.desired)
 }
 
-/// The same with who owns the load balancers and target groups. The sections `api` and `inventory` are not looked into.
+/// The same with who owns the load balancers and target groups. The sections `api`, `inventory` and `store` are not looked into.
 pub fn load_content(path: &Path) -> Result<Content, ConfigError> {
     let file = path.display().to_string();
     match read(path) {
@@ -92,8 +92,15 @@ fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> 
 
 /// What is wanted, and whether the API owns the rest of it.
 fn desired(root: &At) -> Option<(Desired, bool)> {
-    let fields =
-        root.fields(&["node", "metrics_address", "load_balancers", "target_groups", "api", "inventory"])?;
+    let fields = root.fields(&[
+        "node",
+        "metrics_address",
+        "load_balancers",
+        "target_groups",
+        "api",
+        "inventory",
+        "store",
+    ])?;
     let node = node::read(&fields.at("node"));
     let metrics_address =
         fields.optional("metrics_address").map_or(Some(None), |at| address::socket(&at).map(Some));

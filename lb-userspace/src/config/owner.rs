@@ -19,7 +19,7 @@ pub struct Content {
 pub enum Owner {
     /// The file itself.
     File,
-    /// The API. This is the file's text, whose sections `api` and `inventory` are the API's to read.
+    /// The API. This is the file's text, whose sections `api`, `inventory` and `store` are the API's to read.
     Api(String),
 }
 
@@ -30,6 +30,12 @@ pub(super) fn is_api(fields: &Fields) -> bool {
             inventory.refuse::<()>(
                 "only the API has an inventory; add a section \"api\", which then owns the load balancers and target \
                  groups, or remove this one",
+            );
+        }
+        if let Some(store) = fields.optional("store") {
+            store.refuse::<()>(
+                "only the API's state is kept in a store; add a section \"api\", which then owns the load balancers and \
+                 target groups, or remove this one",
             );
         }
         return false;

@@ -61,7 +61,7 @@ impl Owner {
     ) -> anyhow::Result<(Owner, Desired)> {
         match content.owner {
             config::Owner::File => {
-                if api.ephemeral || api.api_address.is_some() {
+                if api.ephemeral || api.api_address.is_some() || api.state_directory.is_some() {
                     bail!(
                         "{}: the file owns the state, it has no section \"api\": leave the API's options out",
                         options.file()

@@ -52,7 +52,8 @@ impl Test {
     /// Runs everything, and says what failed.
     pub(crate) fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         let privilege = Privilege::find("cargo xtask test")?;
-        toolchain::ensure_runtime()?;
+        toolchain::ensure_build()?;
+        toolchain::ensure_tests()?;
         build::ebpf(workspace)?;
         let mut summary = Summary::default();
         if let Some(kernel) = self.kernel {

@@ -7,6 +7,8 @@ mod linker;
 pub(crate) mod python;
 pub(crate) mod routers;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 pub(crate) use ebpf_rustc::{EbpfRustc, TARGET as EBPF_TARGET};
@@ -39,9 +41,44 @@ const RUNTIME: [(&str, &str, &str); 3] = [
     ("nsenter", "util-linux", "the commands that the lab prints enter namespaces with it"),
 ];
 
-/// Makes sure that the programs which the lab and the tests call are there.
+/// Programs that only tests call.
+const TESTS: [(&str, &str, &str); 2] = [
+    ("etcd", "etcd-server", "nodes of the tests share their state in it"),
+    ("etcdctl", "etcd-client", "the tests make users of etcd with it"),
+];
+
+/// What the user space is built with.
+const BUILD: [(&str, &str, &str); 1] =
+    [("protoc", "protobuf-compiler", "the client of etcd is made of etcd's protocol files")];
+
+/// Where protoc finds the types that every protocol file may use; Debian has them in a package of their own.
+const WELL_KNOWN_TYPES: &str = "/usr/include/google/protobuf/descriptor.proto";
+
+/// Makes sure that the programs which the lab calls are there.
 pub(crate) fn ensure_runtime() -> Result<()> {
-    let missing: Vec<_> = RUNTIME.iter().filter(|(program, ..)| on_path(program).is_none()).collect();
+    ensure(&RUNTIME)
+}
+
+/// Makes sure that the programs which the tests call are there.
+pub(crate) fn ensure_tests() -> Result<()> {
+    ensure(&RUNTIME)?;
+    ensure(&TESTS)
+}
+
+/// Makes sure that the user space can be built.
+pub(crate) fn ensure_build() -> Result<()> {
+    // A protoc from elsewhere brings the types along.
+    let is_debians = on_path("protoc").is_none_or(|path| path.starts_with("/usr/bin"));
+    ensure(&BUILD)?;
+    if is_debians && !Path::new(WELL_KNOWN_TYPES).exists() {
+        say("the well-known types of protoc are missing (Debian package libprotobuf-dev)");
+        apt::install(&["libprotobuf-dev"])?;
+    }
+    Ok(())
+}
+
+fn ensure(programs: &[(&str, &str, &str)]) -> Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|(program, ..)| on_path(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -4,9 +4,25 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The number in a resource's name: 64 random bits, 16 hexadecimal digits.
+/// The number in a resource's name: 64 random bits, 16 hexadecimal digits. It is kept as those digits too: as a number
+/// it would be more than some readers of JSON can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct ResourceId(pub u64);
+
+impl From<ResourceId> for String {
+    fn from(id: ResourceId) -> String {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for ResourceId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<ResourceId, String> {
+        number(&text).ok_or_else(|| format!("{text:?} is not an id of 16 hexadecimal digits"))
+    }
+}
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

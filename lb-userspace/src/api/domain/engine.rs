@@ -1,7 +1,9 @@
 //! Carries out operations: one after the other, each as a whole, kept before it is answered.
 
+use std::slice;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tracing::error;
 
 use super::arn::{Identity, ResourceId};
@@ -9,11 +11,24 @@ use super::context::{Context, HealthSource, NoHealthChecks, Quotas};
 use super::expiry;
 use super::feasibility::{Anything, Feasibility};
 use super::operations::{Operation, Outcome};
-use super::store::{Ephemeral, Store};
-use super::transaction::{Changes, State, Transaction};
+use super::store::{Ephemeral, Store, Unkept};
+use super::transaction::{Batch, Changes, State, Transaction};
 use crate::api::calendar::Timestamp;
 use crate::api::inventory::Inventory;
 use crate::api::protocol::{ApiError, Code, Node};
+
+/// A request to carry out an operation.
+pub struct Call {
+    /// What is to be done.
+    pub operation: &'static Operation,
+    /// With what.
+    pub parameters: Node,
+    /// When it was asked for.
+    pub now: Timestamp,
+}
+
+/// What an operation answers and what it changed, or why it is refused.
+pub type Answer = Result<(Outcome, Changes), ApiError>;
 
 /// The state and its surroundings.
 pub struct Engine {
@@ -55,8 +70,9 @@ impl Engine {
         inventory: Inventory,
     ) -> anyhow::Result<Engine> {
         let state = store.load()?;
-        let next_expiry = expiry::first(state.target_groups.values());
-        Ok(Engine { state, store, next_expiry, ..Engine::ephemeral(identity, inventory) })
+        let mut engine = Engine { store, ..Engine::ephemeral(identity, inventory) };
+        engine.take(Some(state));
+        Ok(engine)
     }
 
     /// With other limits.
@@ -97,6 +113,11 @@ impl Engine {
         self.feasibility.check(&self.state, inventory)
     }
 
+    /// With other numbers in the ARNs of what it makes.
+    pub fn with_ids(self, fresh_id: Box<dyn Fn() -> ResourceId + Send>) -> Engine {
+        Engine { fresh_id, ..self }
+    }
+
     /// The state as it is.
     pub fn state(&self) -> &State {
         &self.state
@@ -107,22 +128,23 @@ impl Engine {
         &self.identity
     }
 
+    /// Tells the newest generation that others have made: time to [`Engine::catch_up`]. None if there are no others.
+    pub fn watch(&self) -> Option<watch::Receiver<u64>> {
+        self.store.watch()
+    }
+
+    /// Takes in what others have changed, as far as it is known here: whether that was anything. This waits for nothing.
+    pub fn catch_up(&mut self) -> bool {
+        let news = self.store.news(self.state.generation);
+        self.take(news)
+    }
+
     /// Forgets everything.
     ///
     /// # Errors
     /// When the store can't keep that.
     pub fn reset(&mut self) -> Result<(), ApiError> {
-        let mut transaction = Transaction::begin(&mut self.state);
-        for name in transaction.load_balancers.keys().cloned().collect::<Vec<_>>() {
-            transaction.remove_load_balancer(&name);
-        }
-        for name in transaction.target_groups.keys().cloned().collect::<Vec<_>>() {
-            transaction.remove_target_group(&name);
-        }
-        keep(&mut *self.store, &transaction)?;
-        transaction.commit();
-        self.state.last_vips.clear();
-        self.next_expiry = None;
+        self.change(|transaction| transaction.clear())?;
         Ok(())
     }
 
@@ -131,61 +153,178 @@ impl Engine {
         self.next_expiry
     }
 
-    /// Forgets the deregistered targets that have drained by now: whether there were any.
+    /// Forgets the deregistered targets that have drained by now.
     ///
     /// # Errors
     /// When the store can't keep that; the next call tries again.
-    pub fn expire(&mut self, now: Timestamp) -> Result<bool, ApiError> {
-        if self.next_expiry.is_none_or(|end| now < end) {
-            return Ok(false);
+    pub fn expire(&mut self, now: Timestamp) -> Result<(), ApiError> {
+        if self.next_expiry.is_some_and(|end| end <= now) {
+            self.change(|transaction| expiry::remove(transaction, now))?;
         }
-        let mut transaction = Transaction::begin(&mut self.state);
-        expiry::remove(&mut transaction, now);
-        let is_any = !transaction.changes().is_empty();
-        if is_any {
-            keep(&mut *self.store, &transaction)?;
+        Ok(())
+    }
+
+    /// Makes a change that is no client's.
+    fn change(&mut self, change: impl Fn(&mut Transaction)) -> Result<(), ApiError> {
+        self.catch_up();
+        for _ in 0..ATTEMPTS {
+            let mut batch = Batch::begin(&mut self.state);
+            let mut transaction = batch.transaction();
+            change(&mut transaction);
+            let changes = transaction.commit();
+            batch.add(&changes);
+            let is_done = if changes.is_empty() {
+                drop(batch);
+                true
+            } else {
+                keep(&mut *self.store, batch)?
+            };
+            if is_done {
+                self.next_expiry = expiry::first(self.state.target_groups.values());
+                return Ok(());
+            }
+            self.load()?;
         }
-        transaction.commit();
-        self.next_expiry = expiry::first(self.state.target_groups.values());
-        Ok(is_any)
+        Err(outrun())
     }
 
     /// Carries out an operation: its answer and what it changed.
     ///
     /// # Errors
     /// Why it is refused; then nothing has changed.
-    pub fn call(
-        &mut self,
-        operation: &Operation,
-        parameters: &Node,
-        now: Timestamp,
-    ) -> Result<(Outcome, Changes), ApiError> {
-        let context = Context {
-            now,
-            identity: &self.identity,
-            inventory: &self.inventory,
-            quotas: &self.quotas,
-            health: &*self.health,
-            fresh_id: &*self.fresh_id,
-        };
-        let mut transaction = Transaction::begin(&mut self.state);
-        let outcome = (operation.run)(&mut transaction, parameters, &context)?;
-        if !transaction.changes().is_empty() {
-            self.feasibility.check(&transaction, &self.inventory)?;
-            keep(&mut *self.store, &transaction)?;
+    pub fn call(&mut self, call: &Call) -> Answer {
+        self.call_all(slice::from_ref(call)).pop().expect("every call is answered")
+    }
+
+    /// Carries out operations, one after the other, and keeps what they change together: an answer for each of them, as
+    /// if each had been kept by itself. Where others change the same state they may be carried out several times, but
+    /// only once does it count.
+    pub fn call_all(&mut self, calls: &[Call]) -> Vec<Answer> {
+        self.catch_up();
+        for _ in 0..ATTEMPTS {
+            match self.attempt(calls) {
+                Ok(Some(answers)) => return answers,
+                Ok(None) => {}
+                // Those that only read need not suffer, and of the others each is a try.
+                Err(Failure::Unkept(_)) if calls.len() > 1 => {
+                    return calls.iter().map(|call| self.call(call)).collect();
+                }
+                Err(Failure::Unkept(error) | Failure::Unknown(error)) => {
+                    return vec![Err(error); calls.len()];
+                }
+            }
         }
-        let changes = transaction.commit();
-        let changed = changes.target_groups.keys().filter_map(|name| self.state.target_groups.get(name));
+        vec![Err(outrun()); calls.len()]
+    }
+
+    /// One attempt: none if the state is another one now, because somebody else was faster.
+    fn attempt(&mut self, calls: &[Call]) -> Result<Option<Vec<Answer>>, Failure> {
+        let mut batch = Batch::begin(&mut self.state);
+        let answers: Vec<Answer> = calls
+            .iter()
+            .map(|call| {
+                let context = Context {
+                    now: call.now,
+                    identity: &self.identity,
+                    inventory: &self.inventory,
+                    quotas: &self.quotas,
+                    health: &*self.health,
+                    fresh_id: &*self.fresh_id,
+                };
+                let mut transaction = batch.transaction();
+                let outcome = (call.operation.run)(&mut transaction, &call.parameters, &context)?;
+                if !transaction.changes().is_empty() {
+                    self.feasibility.check(&transaction, &self.inventory)?;
+                }
+                let changes = transaction.commit();
+                batch.add(&changes);
+                Ok((outcome, changes))
+            })
+            .collect();
+        if !batch.changes().is_empty() {
+            if keep(&mut *self.store, batch)? {
+                self.expect_expiry(&answers);
+                return Ok(Some(answers));
+            }
+            self.load()?;
+            return Ok(None);
+        }
+        drop(batch);
+        // What is not there may have been made elsewhere a moment ago. (What is kept was based on the newest state.)
+        let is_refused = answers.iter().any(Result::is_err);
+        let news = is_refused.then(|| self.store.certain_news(self.state.generation)).flatten();
+        Ok(if self.take(news) { None } else { Some(answers) })
+    }
+
+    fn expect_expiry(&mut self, answers: &[Answer]) {
+        let changes = answers.iter().flatten().map(|(_, changes)| changes);
+        let names = changes.flat_map(|changes| changes.target_groups.keys());
+        let changed = names.filter_map(|name| self.state.target_groups.get(name));
         self.next_expiry = self.next_expiry.into_iter().chain(expiry::first(changed)).min();
-        Ok((outcome, changes))
+    }
+
+    fn load(&mut self) -> Result<(), Failure> {
+        let state = self.store.load().map_err(|error| Failure::Unkept(unavailable(&error)))?;
+        self.take(Some(state));
+        Ok(())
+    }
+
+    fn take(&mut self, news: Option<State>) -> bool {
+        let is_news = news.is_some();
+        if let Some(state) = news {
+            self.next_expiry = expiry::first(state.target_groups.values());
+            self.state = state;
+        }
+        is_news
     }
 }
 
-fn keep(store: &mut dyn Store, transaction: &Transaction) -> Result<(), ApiError> {
-    store.keep(transaction, transaction.changes()).map_err(|error| {
-        error!("a change is refused because it can't be kept: {error:#}");
-        Code::ServiceUnavailable.because("The change can't be kept at the moment; it was not made")
-    })
+/// How often an operation is carried out again because somebody else was faster. Of several nodes that write at once,
+/// one gets through each time.
+const ATTEMPTS: usize = 100;
+
+/// Why a batch has no answers.
+enum Failure {
+    /// Nothing of it is kept.
+    Unkept(ApiError),
+    /// All of it may be kept: it must not be carried out again.
+    Unknown(ApiError),
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> ApiError {
+        match failure {
+            Failure::Unkept(error) | Failure::Unknown(error) => error,
+        }
+    }
+}
+
+/// Whether a batch was kept: it is not if somebody else was faster.
+fn keep(store: &mut dyn Store, batch: Batch) -> Result<bool, Failure> {
+    match store.keep(batch.base(), batch.state(), batch.changes()) {
+        Ok(()) => {
+            batch.commit();
+            Ok(true)
+        }
+        Err(Unkept::Conflict) => Ok(false),
+        Err(Unkept::Unavailable(error)) => Err(Failure::Unkept(unavailable(&error))),
+        Err(Unkept::Unknown(error)) => {
+            error!("whether a change was kept is not known: {error:#}");
+            Err(Failure::Unknown(
+                Code::ServiceUnavailable
+                    .because("Whether the change was made is not known; look before you try again"),
+            ))
+        }
+    }
+}
+
+fn unavailable(error: &anyhow::Error) -> ApiError {
+    error!("a change is refused because it can't be kept: {error:#}");
+    Code::ServiceUnavailable.because("The change can't be kept at the moment; it was not made")
+}
+
+fn outrun() -> ApiError {
+    Code::ServiceUnavailable.because("Others change the same state all the time; try again")
 }
 
 fn random_id() -> ResourceId {

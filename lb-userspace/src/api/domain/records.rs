@@ -138,11 +138,27 @@ pub struct Target {
     /// The zone that was given; `all` is every zone.
     pub zone: Option<String>,
     /// Of a QUIC group's target: what it writes into connection ids, as a big-endian number.
+    #[serde(with = "hexadecimal")]
     pub quic_server_id: Option<u64>,
     /// When it was registered.
     pub registered: Timestamp,
     /// Of a deregistered one: until when it keeps its flows.
     pub drains_until: Option<Timestamp>,
+}
+
+/// A number that is kept as 16 hexadecimal digits.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ResourceId;
+
+    pub(super) fn serialize<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        number.map(ResourceId).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<ResourceId>::deserialize(deserializer)?.map(|ResourceId(number)| number))
+    }
 }
 
 impl Target {

@@ -1,8 +1,12 @@
 //! Where the state is kept: written before an answer is sent.
 
+use thiserror::Error;
+use tokio::sync::watch;
+
 use super::transaction::{Changes, State};
 
-/// Keeps the state.
+/// Keeps the state, alone or for several nodes. A state is known by its generation: two states of one store that have
+/// the same generation are the same state.
 pub trait Store: Send {
     /// Reads the state that was kept last.
     ///
@@ -10,12 +14,43 @@ pub trait Store: Send {
     /// When it can't be read, or is not what was kept.
     fn load(&mut self) -> anyhow::Result<State>;
 
-    /// Keeps `state`, of which `changes` tells what differs from what was kept last. After an error nothing of it may
-    /// be kept.
+    /// Keeps `state`, which was made of the state of generation `base` by `changes`, as a whole. It returns when a power
+    /// cut loses nothing of it any more.
     ///
     /// # Errors
-    /// When it can't be written.
-    fn keep(&mut self, state: &State, changes: &Changes) -> anyhow::Result<()>;
+    /// When it is not kept, or not known to be. Then nothing of it is, or all of it.
+    fn keep(&mut self, base: u64, state: &State, changes: &Changes) -> Result<(), Unkept>;
+
+    /// The newest state that is known here, if it is newer than `generation`: somebody else made it. This waits for
+    /// nothing.
+    fn news(&mut self, _generation: u64) -> Option<State> {
+        None
+    }
+
+    /// The newest state, if it is newer than `generation`. This asks whoever knows for certain, and waits for the answer
+    /// as long as [`Store::keep`] would.
+    fn certain_news(&mut self, generation: u64) -> Option<State> {
+        self.news(generation)
+    }
+
+    /// Tells the newest generation that others have made; none if there are no others.
+    fn watch(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+}
+
+/// Why a state is not kept.
+#[derive(Debug, Error)]
+pub enum Unkept {
+    /// It is not based on the newest state: somebody else was faster.
+    #[error("the state was changed elsewhere in the same moment")]
+    Conflict,
+    /// It can't be written.
+    #[error(transparent)]
+    Unavailable(#[from] anyhow::Error),
+    /// It may have been written, or may still be: the answer was lost. [`Store::news`] will tell.
+    #[error(transparent)]
+    Unknown(anyhow::Error),
 }
 
 /// Keeps nothing: the state is gone with the process.
@@ -27,7 +62,7 @@ impl Store for Ephemeral {
         Ok(State::default())
     }
 
-    fn keep(&mut self, _: &State, _: &Changes) -> anyhow::Result<()> {
+    fn keep(&mut self, _: u64, _: &State, _: &Changes) -> Result<(), Unkept> {
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method};
 use proptest::prelude::*;
 
 use super::arn::Identity;
-use super::{Changes, Engine, Health, HealthSource, Quotas, State, Store};
+use super::{Changes, Engine, Health, HealthSource, Quotas, State, Store, Unkept};
 use crate::api::calendar::Timestamp;
 use crate::api::configuration::Configuration;
 use crate::api::inventory::Inventory;
@@ -243,8 +243,8 @@ fn what_cannot_be_kept_is_not_done() {
         fn load(&mut self) -> anyhow::Result<State> {
             Ok(State::default())
         }
-        fn keep(&mut self, _: &State, _: &Changes) -> anyhow::Result<()> {
-            anyhow::bail!("no space left on device")
+        fn keep(&mut self, _: u64, _: &State, _: &Changes) -> Result<(), Unkept> {
+            Err(anyhow::anyhow!("no space left on device").into())
         }
     }
     let engine = Engine::kept_in(Box::new(Full), Identity::default(), Inventory::sample()).unwrap();

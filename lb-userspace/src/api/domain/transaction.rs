@@ -12,6 +12,8 @@ use crate::api::protocol::{ApiError, Code};
 /// Everything that the API keeps. Records are shared, so that a copy of one is made only when it changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
+    /// How many changes made it: every change is one more.
+    pub generation: u64,
     /// The load balancers by name.
     pub load_balancers: BTreeMap<String, Arc<LoadBalancer>>,
     /// The target groups by name.
@@ -37,6 +39,12 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.load_balancers.is_empty() && self.target_groups.is_empty() && self.last_vips.is_empty()
     }
+
+    fn undo(self, state: &mut State) {
+        restore(&mut state.load_balancers, self.load_balancers);
+        restore(&mut state.target_groups, self.target_groups);
+        restore(&mut state.last_vips, self.last_vips);
+    }
 }
 
 /// A change in the making. Dropped without [`Transaction::commit`], it leaves the state as it was.
@@ -57,9 +65,11 @@ impl<'s> Transaction<'s> {
         &self.changes
     }
 
-    /// Keeps the changes, and tells them.
+    /// Leaves the state changed, as one more generation, and tells the changes. A change of nothing makes none.
     pub fn commit(mut self) -> Changes {
-        std::mem::take(&mut self.changes)
+        let changes = std::mem::take(&mut self.changes);
+        self.state.generation += u64::from(!changes.is_empty());
+        changes
     }
 
     /// Adds a load balancer or replaces it.
@@ -100,6 +110,19 @@ impl<'s> Transaction<'s> {
         Some(Arc::make_mut(record))
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        for (name, before) in std::mem::take(&mut self.state.load_balancers) {
+            self.changes.load_balancers.entry(name).or_insert(Some(before));
+        }
+        for (name, before) in std::mem::take(&mut self.state.target_groups) {
+            self.changes.target_groups.entry(name).or_insert(Some(before));
+        }
+        for (pool, before) in std::mem::take(&mut self.state.last_vips) {
+            self.changes.last_vips.entry(pool).or_insert(Some(before));
+        }
+    }
+
     /// Notes the VIP that a pool gave out last.
     pub fn set_last_vip(&mut self, pool: &str, vip: IpAddr) {
         let before = self.state.last_vips.insert(pool.to_owned(), vip);
@@ -117,10 +140,72 @@ impl Deref for Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        let Changes { load_balancers, target_groups, last_vips } = std::mem::take(&mut self.changes);
-        restore(&mut self.state.load_balancers, load_balancers);
-        restore(&mut self.state.target_groups, target_groups);
-        restore(&mut self.state.last_vips, last_vips);
+        std::mem::take(&mut self.changes).undo(self.state);
+    }
+}
+
+/// Several changes, one after the other, that are kept together. Dropped without [`Batch::commit`], it leaves the state
+/// as it was before all of them.
+#[derive(Debug)]
+pub struct Batch<'s> {
+    state: &'s mut State,
+    base: u64,
+    changes: Changes,
+}
+
+impl<'s> Batch<'s> {
+    /// Begins one.
+    pub fn begin(state: &'s mut State) -> Batch<'s> {
+        let base = state.generation;
+        Batch { state, base, changes: Changes::default() }
+    }
+
+    /// Begins the next change. When it was committed, [`Batch::add`] its changes.
+    pub fn transaction(&mut self) -> Transaction<'_> {
+        Transaction::begin(self.state)
+    }
+
+    /// Adds what a transaction changed.
+    pub fn add(&mut self, changes: &Changes) {
+        let Changes { load_balancers, target_groups, last_vips } = changes;
+        add(&mut self.changes.load_balancers, load_balancers);
+        add(&mut self.changes.target_groups, target_groups);
+        add(&mut self.changes.last_vips, last_vips);
+    }
+
+    /// What was changed so far.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The state that it began with.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The state as it is to be.
+    pub fn state(&self) -> &State {
+        self.state
+    }
+
+    /// Leaves the state changed.
+    pub fn commit(mut self) {
+        self.base = self.state.generation;
+        self.changes = Changes::default();
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.changes).undo(self.state);
+        self.state.generation = self.base;
+    }
+}
+
+/// What was there first is what was there before.
+fn add<T: Clone>(all: &mut BTreeMap<String, T>, changes: &BTreeMap<String, T>) {
+    for (key, before) in changes {
+        all.entry(key.clone()).or_insert_with(|| before.clone());
     }
 }
 

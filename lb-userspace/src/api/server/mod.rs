@@ -6,6 +6,7 @@ mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -144,11 +145,19 @@ impl Exchange {
             Ok(body) => {
                 let Parts { method, uri, headers, .. } = parts;
                 let request = Request { method, uri, headers, body, connection: self.number };
-                self.service.answer(&request, Timestamp::now())
+                self.carry_out(request).await
             }
             Err(error) => Service::refuse_unread(&error),
         };
         Ok(response(answer))
+    }
+}
+
+impl Exchange {
+    /// A change waits for a disk or for other nodes, which must not keep others from being served.
+    async fn carry_out(self, request: Request) -> Answer {
+        let answering = spawn_blocking(move || self.service.answer(&request, Timestamp::now()));
+        answering.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 }
 

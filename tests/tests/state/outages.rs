@@ -1,0 +1,165 @@
+//! Members of etcd die and come back; nodes are cut off; etcd forgets. Nothing that was acknowledged is lost, and what a
+//! node knows it goes on with.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::Result;
+use lab::require_root;
+
+use crate::cluster::Cluster;
+use crate::node::{Node, plain};
+
+/// Each member is killed in its turn, so the leader is, too.
+#[test]
+fn no_member_s_death_loses_an_acknowledged_change() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(3)?;
+    let directory = cluster.host.lease().directory().to_owned();
+    let start = |name: &str| Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()));
+    let nodes = [start("a")?, start("b")?];
+    let is_over = AtomicBool::new(false);
+    let acknowledged = thread::scope(|scope| -> Result<Vec<String>> {
+        let writers: Vec<_> = nodes
+            .iter()
+            .enumerate()
+            .map(|(number, node)| {
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let names = (0..).map(|change| format!("w{number}-{change}"));
+                    let names = names.take_while(|_| !is_over.load(Ordering::Relaxed));
+                    names.take(2000).filter(|name| node.make_group(name)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let killed = (0..3).try_for_each(|number| {
+            cluster.kill(number);
+            for node in &nodes {
+                node.wait_for_change(&format!("after-{number}-{}", node.state().generation))?;
+            }
+            cluster.start_all()
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let names = writers.into_iter().flat_map(|writer| writer.join().expect("no panic")).collect();
+        killed.map(|()| names)
+    })?;
+    let last = nodes[0].wait_for_change("last")?;
+    let generation = nodes[0].state().generation;
+    for node in &nodes {
+        let state = node.wait_for(generation)?;
+        assert!(state == nodes[0].state());
+        for name in acknowledged.iter().chain([&last]) {
+            assert!(state.target_groups.contains_key(name), "{name} was acknowledged and is gone");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn while_all_members_are_away_a_node_tells_what_it_knows_and_changes_nothing() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(3)?;
+    let directory = cluster.host.lease().directory().to_owned();
+    let start = |cluster: &Cluster, name: &str| {
+        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
+    };
+    let (a, b) = (start(&cluster, "a")?, start(&cluster, "b")?);
+    assert!(a.make_group("before"));
+    let before = b.wait_for(1)?;
+    cluster.kill_all();
+    assert!(!a.make_group("meanwhile"));
+    for node in [&a, &b] {
+        assert_eq!(node.ask("DescribeTargetGroups&Names.member.1=before").status, 200);
+        assert!(node.state() == before);
+    }
+    drop(b);
+    let b = start(&cluster, "b")?;
+    assert!(b.state() == before, "the last good state is on the disk");
+    assert!(start(&cluster, "new").is_err(), "a node that never knew a state must not serve an empty one");
+    cluster.start_all()?;
+    let name = a.wait_for_change("after")?;
+    let state = b.wait_for(a.state().generation)?;
+    assert!(state.target_groups.contains_key("before") && state.target_groups.contains_key(&name));
+    assert!(!state.target_groups.contains_key("meanwhile"), "it was refused, so it must not appear");
+    Ok(())
+}
+
+#[test]
+fn a_node_that_was_cut_off_catches_up() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(3)?;
+    let directory = cluster.host.lease().directory().to_owned();
+    let endpoints = cluster.endpoints();
+    let a = Node::start(&cluster.host, &directory.join("a"), plain(endpoints[..2].to_vec()))?;
+    let b = Node::start(&cluster.host, &directory.join("b"), plain(endpoints[2..].to_vec()))?;
+    assert!(a.make_group("first"));
+    b.wait_for(1)?;
+    cluster.kill(2);
+    for change in 0..50 {
+        assert!(a.make_group(&format!("meanwhile-{change}")), "two of three members are enough");
+    }
+    assert_eq!(b.state().generation, 1);
+    // What was compacted away can't be told one by one any more.
+    let revision = a.state().generation.to_string();
+    cluster.start_all()?;
+    cluster.control(&["compact", &revision])?;
+    assert!(b.wait_for(51)? == a.state());
+    b.wait_for_change("of-b")?;
+    a.wait_for(52)?;
+    Ok(())
+}
+
+#[test]
+fn an_etcd_that_forgot_everything_is_told_it_again() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(1)?;
+    let directory = cluster.host.lease().directory().to_owned();
+    let start = |cluster: &Cluster, name: &str| {
+        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
+    };
+    let a = start(&cluster, "a")?;
+    for change in 0..150 {
+        assert!(a.make_group(&format!("g{change}")));
+    }
+    let known = a.state();
+    cluster.kill_all();
+    cluster.wipe()?;
+    cluster.start_all()?;
+    let name = a.wait_for_change("after")?;
+    let other = start(&cluster, "b")?.state();
+    assert_eq!(other.target_groups.len(), known.target_groups.len() + 1);
+    assert!(other.target_groups.contains_key(&name));
+    Ok(())
+}
+
+/// Were it taken for the state, everything that the node serves would be withdrawn.
+#[test]
+fn another_state_in_etcd_is_not_taken_for_the_node_s_own() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(1)?;
+    let directory = cluster.host.lease().directory().to_owned();
+    let start = |cluster: &Cluster, name: &str| {
+        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
+    };
+    let a = start(&cluster, "a")?;
+    assert!(a.make_group("mine"));
+    drop(a);
+    cluster.kill_all();
+    cluster.wipe()?;
+    cluster.start_all()?;
+    let b = start(&cluster, "b")?;
+    assert!(b.make_group("another"));
+    let error = format!("{:#}", start(&cluster, "a").err().expect("a refusal"));
+    assert!(error.contains("is another one") && error.contains("sluice state export"), "{error}");
+    Ok(())
+}
