@@ -101,7 +101,9 @@ fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<En
 /// When the credentials can't be read.
 pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
     match &configuration.credentials {
-        Some(file) => Credentials::load(file).map(Guard::signed),
+        Some(file) => {
+            Credentials::load(file).map(|all| Guard::signed(all).in_region(&configuration.identity.region))
+        }
         None => {
             warn!("no credentials are set: everybody on this host may do everything");
             Ok(Guard::Open)

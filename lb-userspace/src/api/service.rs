@@ -184,9 +184,10 @@ fn check_place(request: &Request, is_ephemeral: bool) -> Result<(), ApiError> {
 }
 
 fn parameters(request: &Request) -> Result<Node, ApiError> {
+    // A presigned POST has its parameters in the query, too.
     let encoded = match request.method {
-        Method::GET => request.uri.query().unwrap_or("").as_bytes(),
-        _ => &request.body,
+        Method::POST if !request.body.is_empty() => &request.body,
+        _ => request.uri.query().unwrap_or("").as_bytes(),
     };
     let pairs =
         form::parse(encoded).map_err(|error| Code::MalformedQueryString.because(error.to_string()))?;
