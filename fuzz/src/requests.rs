@@ -28,11 +28,7 @@ const STORY: [(&str, &str, &str); 5] = [
         "LoadBalancerArn",
         "{lb}",
     ),
-    (
-        "CreateTargetGroup&Name=web&Protocol=TCP&Port=80&VpcId=vpc-1&TargetType=ip",
-        "TargetGroupArn",
-        "{tg}",
-    ),
+    ("CreateTargetGroup&Name=web&Protocol=TCP&Port=80&VpcId=vpc-1&TargetType=ip", "TargetGroupArn", "{tg}"),
     (
         "CreateListener&LoadBalancerArn={lb}&Protocol=TCP&Port=80&DefaultActions.member.1.Type=forward\
          &DefaultActions.member.1.TargetGroupArn={tg}",
@@ -129,7 +125,9 @@ fn check_answer(answer: &Answer) {
     assert_eq!(pieces.next(), Some(""), "{}", answer.body);
     for piece in pieces {
         let (tag, text) = piece.split_once('>').unwrap_or_else(|| panic!("no end of a tag: {}", answer.body));
-        let is_text = text.chars().all(|character| !character.is_control() || matches!(character, '\n' | '\t' | '\u{7f}'..='\u{9f}'));
+        let is_text = text.chars().all(|character| {
+            !character.is_control() || matches!(character, '\n' | '\t' | '\u{7f}'..='\u{9f}')
+        });
         assert!(is_text && !text.contains('>'), "{}", answer.body);
         match tag.strip_prefix('/') {
             Some(name) => assert_eq!(open.pop(), Some(name), "{}", answer.body),

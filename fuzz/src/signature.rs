@@ -36,7 +36,8 @@ pub fn signature(input: &[u8]) {
     headers.insert("host", HeaderValue::from_static("localhost"));
     headers.insert("x-amz-date", HeaderValue::from_static(TIME));
     let authorization = authorization(&method, &uri, &headers, body);
-    headers.insert("authorization", HeaderValue::try_from(authorization).expect("hexadecimal digits and names"));
+    headers
+        .insert("authorization", HeaderValue::try_from(authorization).expect("hexadecimal digits and names"));
     assert!(identify(&method, &uri, &headers, body), "what is signed is refused: {headers:?}");
     let longer = [body, b"x"].concat();
     assert!(!identify(&method, &uri, &headers, &longer), "another body is let in");
