@@ -9,6 +9,7 @@ use tracing::{error, warn};
 use super::calendar::Timestamp;
 use super::command::Options;
 use super::configuration::Configuration;
+use super::credentials_watch;
 use super::domain::Engine;
 use super::health_board::HealthBoard;
 use super::projection::Ground;
@@ -83,7 +84,12 @@ impl Api {
 
     /// Serves for ever. Connections end when this is dropped.
     pub async fn serve(self) {
-        tokio::join!(self.server.serve(), expire(&self.service));
+        let watch = async {
+            if let Err(problem) = credentials_watch::follow(&self.service).await {
+                error!("the credentials are not followed: {problem:#}");
+            }
+        };
+        tokio::join!(self.server.serve(), expire(&self.service), watch);
     }
 }
 
@@ -102,7 +108,8 @@ fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<En
 pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
     match &configuration.credentials {
         Some(file) => {
-            Credentials::load(file).map(|all| Guard::signed(all).in_region(&configuration.identity.region))
+            let credentials = Credentials::load(file)?;
+            Ok(Guard::signed(credentials).in_region(&configuration.identity.region).of_file(file))
         }
         None => {
             warn!("no credentials are set: everybody on this host may do everything");

@@ -1,5 +1,6 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method, Uri};
@@ -9,7 +10,7 @@ use super::calendar::Timestamp;
 use super::domain::{ELSEWHERE, Engine, Operation, State};
 use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
-use super::signature::{Caller, Guard, Signed};
+use super::signature::{Caller, Credentials, Guard, Signed};
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -44,6 +45,8 @@ pub struct Answer {
 pub struct Service {
     engine: Mutex<Engine>,
     guard: RwLock<Arc<Guard>>,
+    /// Why the present file of credentials is not in force.
+    rejected_credentials: Mutex<Option<String>>,
     /// How many changes there were.
     changes: watch::Sender<u64>,
     /// Whether [`RESET`] is served.
@@ -54,7 +57,13 @@ impl Service {
     /// The API over an engine whose state is kept.
     pub fn new(engine: Engine, guard: Guard) -> Service {
         let guard = RwLock::new(Arc::new(guard));
-        Service { engine: Mutex::new(engine), guard, changes: watch::Sender::new(0), is_ephemeral: false }
+        Service {
+            engine: Mutex::new(engine),
+            guard,
+            rejected_credentials: Mutex::default(),
+            changes: watch::Sender::new(0),
+            is_ephemeral: false,
+        }
     }
 
     /// The API over an engine whose state need not be kept.
@@ -98,6 +107,44 @@ impl Service {
         Ok(())
     }
 
+    /// The file that the credentials are from.
+    pub fn credentials_file(&self) -> Option<PathBuf> {
+        self.guard().file().map(Path::to_owned)
+    }
+
+    /// Goes on with other credentials; whether they differ.
+    pub fn take_credentials(&self, credentials: Credentials) -> bool {
+        let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = present.renewed(credentials);
+        let is_other = renewed.is_some();
+        if let Some(guard) = renewed {
+            *present = Arc::new(guard);
+        }
+        drop(present);
+        self.tell_of_credentials(None);
+        is_other
+    }
+
+    /// Says why the present file of credentials is not in force.
+    pub fn reject_credentials(&self, why: String) {
+        self.tell_of_credentials(Some(why));
+    }
+
+    /// Why the present file of credentials is not in force.
+    pub fn rejected_credentials(&self) -> Option<String> {
+        self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell_of_credentials(&self, why: Option<String>) {
+        let mut present = self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if *present != why {
+            *present = why;
+            drop(present);
+            // No change of the state, and yet there is something new to tell.
+            self.changes.send_modify(|_| {});
+        }
+    }
+
     /// Forgets the deregistered targets that have drained by now; when the next one has.
     ///
     /// # Errors
@@ -108,6 +155,11 @@ impl Service {
             self.changed();
         }
         Ok(engine.next_expiry())
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_key(&self, key_id: &str) -> bool {
+        matches!(&*self.guard(), Guard::Signed(verifier) if verifier.has_key(key_id))
     }
 
     fn changed(&self) {

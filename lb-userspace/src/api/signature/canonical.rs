@@ -99,7 +99,8 @@ fn encoded(text: &str) -> String {
 
 /// The byte that the two hexadecimal digits at the beginning stand for.
 fn escaped(digits: &[u8]) -> Option<u8> {
-    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit =
+        |at: usize| char::from(*digits.get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(0)? << 4 | digit(1)?)
 }
 

@@ -51,7 +51,9 @@ impl Claim {
         let query = form::parse(request.query.as_bytes()).unwrap_or_default();
         let is_presigned = query.iter().any(|(name, _)| name == "X-Amz-Algorithm" || name == SIGNATURE);
         let claim = match (only(request.headers, "authorization")?, is_presigned) {
-            (Some(_), true) => return Err(incomplete("Only one of Authorization header and X-Amz-Signature may be given")),
+            (Some(_), true) => {
+                return Err(incomplete("Only one of Authorization header and X-Amz-Signature may be given"));
+            }
             (Some(field), false) => Claim::of_header(request.headers, field)?,
             (None, true) => Claim::of_query(&query)?,
             (None, false) => {
@@ -106,8 +108,9 @@ impl Claim {
         };
         let (credential, signed_headers, signature) =
             (part("Credential")?, part("SignedHeaders")?, part("Signature")?);
-        let time = only(headers, "x-amz-date")?
-            .ok_or_else(|| incomplete("Authorization header requires existence of the 'X-Amz-Date' header"))?;
+        let time = only(headers, "x-amz-date")?.ok_or_else(|| {
+            incomplete("Authorization header requires existence of the 'X-Amz-Date' header")
+        })?;
         Claim::read(&Written { credential, signed_headers, signature, time, lifetime: None })
     }
 
@@ -122,7 +125,8 @@ impl Claim {
         let expires = part("X-Amz-Expires")?;
         let is_number = (1..=6).contains(&expires.len()) && expires.bytes().all(|byte| byte.is_ascii_digit());
         let seconds = expires.parse().ok().filter(|seconds| is_number && (1..=LONGEST).contains(seconds));
-        let seconds = seconds.ok_or_else(|| incomplete(&format!("X-Amz-Expires must be 1 to {LONGEST} seconds")))?;
+        let seconds =
+            seconds.ok_or_else(|| incomplete(&format!("X-Amz-Expires must be 1 to {LONGEST} seconds")))?;
         Claim::read(&Written {
             credential: part("X-Amz-Credential")?,
             signed_headers: part("X-Amz-SignedHeaders")?,
@@ -138,8 +142,8 @@ impl Claim {
             return Err(incomplete("Credential must be KEY/DATE/REGION/elasticloadbalancing/aws4_request"));
         };
         let signed_headers = signed_headers(written)?;
-        let signature = digits(written.signature)
-            .ok_or_else(|| incomplete("Signature must be 64 hexadecimal digits"))?;
+        let signature =
+            digits(written.signature).ok_or_else(|| incomplete("Signature must be 64 hexadecimal digits"))?;
         let signed = Timestamp::parse_basic(written.time)
             .ok_or_else(|| incomplete("X-Amz-Date must be like 20150830T123600Z"))?;
         let mismatch = |why: String| Err(Code::SignatureDoesNotMatch.because(why));
@@ -150,7 +154,16 @@ impl Claim {
             return mismatch("Date in Credential scope does not match the date of X-Amz-Date".into());
         }
         let [key_id, date, region, time] = [key_id, date, region, written.time].map(str::to_owned);
-        Ok(Claim { key_id, date, region, signed_headers, signature, time, signed, lifetime: written.lifetime })
+        Ok(Claim {
+            key_id,
+            date,
+            region,
+            signed_headers,
+            signature,
+            time,
+            signed,
+            lifetime: written.lifetime,
+        })
     }
 }
 

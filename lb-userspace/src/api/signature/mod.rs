@@ -13,6 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Verifier {
     credentials: Credentials,
     /// The only region that signatures may be for, if it matters.
     region: Option<String>,
+    /// The file that the credentials are from.
+    file: Option<PathBuf>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -119,14 +122,44 @@ impl<'a> Signed<'a> {
 impl Guard {
     /// Lets in who has one of these credentials.
     pub fn signed(credentials: Credentials) -> Guard {
-        Guard::Signed(Verifier { credentials, region: None, seen: Arc::default() })
+        Guard::Signed(Verifier { credentials, region: None, file: None, seen: Arc::default() })
     }
 
     /// Only with signatures for this region: one that another server was sent is worth nothing here.
     pub fn in_region(self, region: &str) -> Guard {
         match self {
-            Guard::Signed(verifier) => Guard::Signed(Verifier { region: Some(region.to_owned()), ..verifier }),
+            Guard::Signed(verifier) => {
+                Guard::Signed(Verifier { region: Some(region.to_owned()), ..verifier })
+            }
             Guard::Open => Guard::Open,
+        }
+    }
+
+    /// With credentials that are from this file.
+    pub fn of_file(self, file: &Path) -> Guard {
+        match self {
+            Guard::Signed(verifier) => Guard::Signed(Verifier { file: Some(file.to_owned()), ..verifier }),
+            Guard::Open => Guard::Open,
+        }
+    }
+
+    /// The file that the credentials are from.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Guard::Signed(verifier) => verifier.file.as_deref(),
+            Guard::Open => None,
+        }
+    }
+
+    /// This one with other credentials; none if it has these already, or asks nobody.
+    pub fn renewed(&self, credentials: Credentials) -> Option<Guard> {
+        match self {
+            Guard::Signed(verifier) if verifier.credentials != credentials => {
+                let Verifier { region, file, seen, .. } = verifier;
+                let (region, file, seen) = (region.clone(), file.clone(), Arc::clone(seen));
+                Some(Guard::Signed(Verifier { credentials, region, file, seen }))
+            }
+            _ => None,
         }
     }
 
@@ -169,7 +202,12 @@ impl Guard {
             return Ok(());
         }
         let mut seen = verifier.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.check(proof.signature, proof.good_until, changes, Use { time: now, connection: caller.connection })
+        seen.check(
+            proof.signature,
+            proof.good_until,
+            changes,
+            Use { time: now, connection: caller.connection },
+        )
     }
 }
 
@@ -241,6 +279,11 @@ impl Verifier {
             proof: Some(signature),
             connection: request.connection,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_key(&self, key_id: &str) -> bool {
+        self.credentials.of(key_id).is_some()
     }
 
     fn check_region(&self, claim: &Claim) -> Result<(), ApiError> {

@@ -36,7 +36,8 @@ fn presigned(from: &str, to: &str) -> String {
     let query = QUERY.replacen(from, to, 1);
     let headers = headers(&[("host", "127.0.0.1:8440")]);
     let scope = Scope { date: "20150830", region: "us-east-1", service: SERVICE };
-    let signature = sign(&signed(&Method::GET, &query, &headers, b""), &scope, TIME, &["host"], SECRET).unwrap();
+    let signature =
+        sign(&signed(&Method::GET, &query, &headers, b""), &scope, TIME, &["host"], SECRET).unwrap();
     format!("{query}&X-Amz-Signature={}", canonical::hex(&signature))
 }
 
@@ -74,7 +75,10 @@ fn what_was_signed_otherwise_is_refused() {
     }
     let query = format!("{QUERY}&X-Amz-Signature={GET}");
     assert_eq!(identify(&guard(), &query, &[], b"x", now()).err(), wrong);
-    assert_eq!(identify(&guard(), &query, &[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")], b"", now()).err(), wrong);
+    assert_eq!(
+        identify(&guard(), &query, &[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")], b"", now()).err(),
+        wrong
+    );
 }
 
 #[test]
@@ -97,7 +101,10 @@ fn incomplete_urls_are_refused() {
     let query = format!("{QUERY}&X-Amz-Signature={GET}");
     let both = [("authorization", AUTHORIZATION), ("x-amz-date", TIME)];
     assert_eq!(identify(&guard(), &query, &both, b"", now()).err(), incomplete);
-    assert_eq!(refused("&X-Amz-Date", "&X-Amz-Security-Token=x&X-Amz-Date"), Some(Code::InvalidClientTokenId));
+    assert_eq!(
+        refused("&X-Amz-Date", "&X-Amz-Security-Token=x&X-Amz-Date"),
+        Some(Code::InvalidClientTokenId)
+    );
     assert_eq!(refused("AKIDEXAMPLE", "AKIDOTHER"), Some(Code::InvalidClientTokenId));
 }
 
