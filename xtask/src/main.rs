@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod fuzz_api;
 mod invocation;
 mod kernel;
 mod lab;
@@ -46,6 +47,8 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     /// Play a story of many connections, measure and check it; without a name, list all
     Scenario(scenario::Scenario),
+    /// Play mutated requests and signatures through the API's edge until one breaks it
+    FuzzApi(fuzz_api::FuzzApi),
     /// Talk to the lab that `run` made
     Lab(lab::Lab),
 }
@@ -70,6 +73,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(verify) => verify.run(&workspace),
         Command::Fuzz(fuzz) => fuzz.run(&workspace),
         Command::Scenario(scenario) => scenario.run(&workspace),
+        Command::FuzzApi(fuzz) => fuzz.run(&workspace),
         Command::Lab(lab) => lab.run(&workspace),
     }
 }

@@ -14,6 +14,7 @@
 pub mod calendar;
 mod command;
 pub mod configuration;
+mod credentials_watch;
 pub mod domain;
 pub mod health_board;
 pub mod inventory;

@@ -10,6 +10,7 @@ use tracing::{error, warn};
 use super::calendar::Timestamp;
 use super::command::Options;
 use super::configuration::Configuration;
+use super::credentials_watch;
 use super::domain::Engine;
 use super::health_board::HealthBoard;
 use super::projection::Ground;
@@ -85,7 +86,12 @@ impl Api {
 
     /// Serves for ever. Connections end when this is dropped.
     pub async fn serve(self) {
-        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service));
+        let watch = async {
+            if let Err(problem) = credentials_watch::follow(&self.service).await {
+                error!("the credentials are not followed: {problem:#}");
+            }
+        };
+        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service), watch);
     }
 }
 
@@ -104,7 +110,10 @@ fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<En
 /// When the credentials can't be read.
 pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
     match &configuration.credentials {
-        Some(file) => Credentials::load(file).map(Guard::signed),
+        Some(file) => {
+            let credentials = Credentials::load(file)?;
+            Ok(Guard::signed(credentials).in_region(&configuration.identity.region).of_file(file))
+        }
         None => {
             warn!("no credentials are set: everybody on this host may do everything");
             Ok(Guard::Open)

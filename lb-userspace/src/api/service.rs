@@ -1,6 +1,7 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method, Uri};
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use super::calendar::Timestamp;
 use super::domain::{Call, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
 use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
-use super::signature::{Caller, Guard, Signed};
+use super::signature::{Caller, Credentials, Guard, Signed};
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -44,6 +45,8 @@ pub struct Answer {
 pub struct Service {
     engine: Queue,
     guard: RwLock<Arc<Guard>>,
+    /// Why the present file of credentials is not in force.
+    rejected_credentials: Mutex<Option<String>>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -52,7 +55,7 @@ impl Service {
     /// The API over an engine whose state is kept.
     pub fn new(engine: Engine, guard: Guard) -> Service {
         let guard = RwLock::new(Arc::new(guard));
-        Service { engine: Queue::new(engine), guard, is_ephemeral: false }
+        Service { engine: Queue::new(engine), guard, rejected_credentials: Mutex::default(), is_ephemeral: false }
     }
 
     /// The API over an engine whose state need not be kept.
@@ -107,6 +110,44 @@ impl Service {
         Ok(())
     }
 
+    /// The file that the credentials are from.
+    pub fn credentials_file(&self) -> Option<PathBuf> {
+        self.guard().file().map(Path::to_owned)
+    }
+
+    /// Goes on with other credentials; whether they differ.
+    pub fn take_credentials(&self, credentials: Credentials) -> bool {
+        let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+        let renewed = present.renewed(credentials);
+        let is_other = renewed.is_some();
+        if let Some(guard) = renewed {
+            *present = Arc::new(guard);
+        }
+        drop(present);
+        self.tell_of_credentials(None);
+        is_other
+    }
+
+    /// Says why the present file of credentials is not in force.
+    pub fn reject_credentials(&self, why: String) {
+        self.tell_of_credentials(Some(why));
+    }
+
+    /// Why the present file of credentials is not in force.
+    pub fn rejected_credentials(&self) -> Option<String> {
+        self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell_of_credentials(&self, why: Option<String>) {
+        let mut present = self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if *present != why {
+            *present = why;
+            drop(present);
+            // No change of the state, and yet there is something new to tell.
+            self.engine.wake();
+        }
+    }
+
     /// Forgets the deregistered targets that have drained by now; when the next one has.
     ///
     /// # Errors
@@ -115,6 +156,11 @@ impl Service {
         let mut engine = self.engine();
         engine.expire(now)?;
         Ok(engine.next_expiry())
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_key(&self, key_id: &str) -> bool {
+        matches!(&*self.guard(), Guard::Signed(verifier) if verifier.has_key(key_id))
     }
 
     fn guard(&self) -> Arc<Guard> {
@@ -182,9 +228,10 @@ fn check_place(request: &Request, is_ephemeral: bool) -> Result<(), ApiError> {
 }
 
 fn parameters(request: &Request) -> Result<Node, ApiError> {
+    // A presigned POST has its parameters in the query, too.
     let encoded = match request.method {
-        Method::GET => request.uri.query().unwrap_or("").as_bytes(),
-        _ => &request.body,
+        Method::POST if !request.body.is_empty() => &request.body,
+        _ => request.uri.query().unwrap_or("").as_bytes(),
     };
     let pairs =
         form::parse(encoded).map_err(|error| Code::MalformedQueryString.because(error.to_string()))?;

@@ -99,7 +99,10 @@ impl Owner {
         match self {
             Owner::File => OwnerReport::File,
             Owner::Api(api) => {
-                OwnerReport::Api { url: api.url.clone(), changes: *api.service.changes().borrow() }
+                let (url, service) = (api.url.clone(), &api.service);
+                let (changes, rejected_credentials) =
+                    (*service.changes().borrow(), service.rejected_credentials());
+                OwnerReport::Api { url, changes, rejected_credentials }
             }
         }
     }

@@ -83,9 +83,12 @@ fn header(page: &mut Page, report: &Report) {
         Tone::Plain,
         &format!("configuration {} · generation {}", configuration.file, configuration.generation),
     );
-    if let OwnerReport::Api { url, changes } = &configuration.owner {
+    if let OwnerReport::Api { url, changes, rejected_credentials } = &configuration.owner {
         let owner = format!("state owned by the API at {url} · {} changes in force", count(*changes));
         page.line(Tone::Plain, &owner);
+        if let Some(why) = rejected_credentials {
+            page.line(Tone::Bad, &format!("REJECTED: earlier credentials are in force: {why}"));
+        }
     }
     page.line(Tone::Plain, &publications(report));
     if let Some(why) = &configuration.rejected {

@@ -61,6 +61,9 @@ pub enum OwnerReport {
         url: String,
         /// How many changes it made since the start that are in force.
         changes: u64,
+        /// Why the present file of credentials is not in force, if it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rejected_credentials: Option<String>,
     },
 }
 

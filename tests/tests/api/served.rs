@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,11 @@ impl Served {
             host.enter(|| TcpStream::connect(address)).context("connecting to the API")
         })?;
         Ok(Served { host, address, process, certificate: None })
+    }
+
+    /// The file of the certificate that clients trust, if it speaks TLS.
+    pub(crate) fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     /// What clients call their endpoint.

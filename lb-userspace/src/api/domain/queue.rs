@@ -80,6 +80,11 @@ impl Queue {
         self.changes.subscribe()
     }
 
+    /// Wakes those who wait for changes, although there was none: something beside the state is new.
+    pub fn wake(&self) {
+        self.changes.send_modify(|_| {});
+    }
+
     /// Carries out an operation. This waits for its turn, and for what it changes to be kept.
     ///
     /// # Errors

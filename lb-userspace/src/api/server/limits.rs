@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time; more wait in the socket's backlog.
+    /// Connections at the same time; when one more comes, the one goes that has asked nothing for the longest time.
     pub connections: usize,
     /// Header fields of a request.
     pub header_fields: usize,

@@ -1,6 +1,7 @@
 //! Serves the API over HTTP/1.1, with TLS or without, within limits that no client can stretch.
 
 mod body;
+mod crowd;
 mod limits;
 mod tls;
 
@@ -19,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -27,6 +28,7 @@ use tracing::debug;
 use super::calendar::Timestamp;
 use super::configuration::Tls;
 use super::service::{Answer, Request, Service};
+use crowd::{Activity, Crowd};
 pub use limits::Limits;
 
 /// A bound server.
@@ -73,11 +75,8 @@ impl Server {
 
     /// Serves for ever. Connections end when this is dropped.
     pub async fn serve(self) {
-        let mut connections = JoinSet::new();
+        let mut crowd = Crowd::of(self.limits.connections);
         for number in 0.. {
-            while connections.len() >= self.limits.connections {
-                connections.join_next().await;
-            }
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -87,12 +86,10 @@ impl Server {
                     continue;
                 }
             };
-            while connections.try_join_next().is_some() {}
-            connections.spawn(connection(
-                stream,
-                self.tls.clone(),
-                Exchange { number, service: self.service.clone(), limits: self.limits },
-            ));
+            let (tls, service, limits) = (self.tls.clone(), self.service.clone(), self.limits);
+            crowd
+                .admit(|activity| connection(stream, tls, Exchange { number, service, limits, activity }))
+                .await;
         }
     }
 }
@@ -116,6 +113,7 @@ struct Exchange {
     number: u64,
     service: Arc<Service>,
     limits: Limits,
+    activity: Activity,
 }
 
 impl Exchange {
@@ -140,6 +138,7 @@ impl Exchange {
     }
 
     async fn answer(self, request: hyper::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.activity.note();
         let (parts, body) = request.into_parts();
         let answer = match body::read(body, &self.limits).await {
             Ok(body) => {

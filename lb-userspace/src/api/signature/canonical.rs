@@ -18,6 +18,9 @@ pub struct Scope<'a> {
     pub service: &'a str,
 }
 
+/// The parameter of a query that is not covered by the signature, because it is the signature.
+pub(super) const SIGNATURE: &str = "X-Amz-Signature";
+
 /// The signature of a request: of what `signed_headers` names, at `time` (`20150830T123600Z`). None if one of the
 /// header fields is not there.
 pub fn sign(
@@ -38,53 +41,67 @@ pub fn sign(
     Some(hmac(&key, &to_sign))
 }
 
-fn canonical(request: &Signed, signed_headers: &[&str]) -> Option<String> {
-    let mut text = format!("{}\n{}\n{}\n", request.method, request.path, query(request.query));
+/// Bytes, because a header's value need not be UTF-8, and two values must never look the same.
+fn canonical(request: &Signed, signed_headers: &[&str]) -> Option<Vec<u8>> {
+    let mut text =
+        format!("{}\n{}\n{}\n", request.method, request.path, canonical_query(request.query)).into_bytes();
     for name in signed_headers {
         let values = request.headers.get_all(*name).iter();
-        let values: Vec<String> = values.map(|value| trimmed(value.as_bytes())).collect();
+        let values: Vec<Vec<u8>> = values.map(|value| trimmed(value.as_bytes())).collect();
         if values.is_empty() {
             return None;
         }
-        writeln!(text, "{name}:{}", values.join(",")).expect("a string takes any text");
+        text.extend([name.as_bytes(), b":", &values.join(&b","[..]), b"\n"].concat());
     }
-    let names = signed_headers.join(";");
-    write!(text, "\n{names}\n{}", hex(&request.body_hash)).expect("a string takes any text");
+    text.extend(format!("\n{}\n{}", signed_headers.join(";"), hex(&request.body_hash)).into_bytes());
     Some(text)
 }
 
 /// A header's value with runs of spaces made one.
-fn trimmed(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+fn trimmed(value: &[u8]) -> Vec<u8> {
+    let words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(&b" "[..])
 }
 
-/// The pairs of a query, encoded in the one way that signatures know, and sorted.
-fn query(query: &str) -> String {
-    let mut pairs: Vec<String> = query
+/// The pairs of a query but for the signature, encoded in the one way that signatures know, and sorted by name and
+/// value.
+fn canonical_query(query: &str) -> String {
+    let mut pairs: Vec<(String, String)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            format!("{}={}", encoded(name), encoded(value))
-        })
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (encoded(name), encoded(value)))
+        .filter(|(name, _)| name != SIGNATURE)
         .collect();
     pairs.sort_unstable();
-    pairs.join("&")
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// Percent-encodes what RFC 3986 does not call unreserved; what is encoded already stays so.
+/// Percent-encodes all bytes but those that RFC 3986 calls unreserved, whichever were encoded before and however.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, after) = match (first, escaped(after)) {
+            (b'%', Some(byte)) => (byte, &after[2..]),
+            // What a form means by it.
+            (b'+', _) => (b' ', after),
+            (other, _) => (*other, after),
+        };
+        rest = after;
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' => {
-                encoded.push(byte.into())
-            }
-            b'+' => encoded.push_str("%20"),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
             other => write!(encoded, "%{other:02X}").expect("a string takes any text"),
         }
     }
     encoded
+}
+
+/// The byte that the two hexadecimal digits at the beginning stand for.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let digit =
+        |at: usize| char::from(*digits.get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(0)? << 4 | digit(1)?)
 }
 
 fn hmac(key: &[u8], text: &str) -> [u8; 32] {
@@ -99,4 +116,33 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a string takes any text");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_one_canonical_form() {
+        for (query, expected) in [
+            ("", ""),
+            ("b=2&a=1", "a=1&b=2"),
+            ("a&b=", "a=&b="),
+            ("a=%2f&b=%7e&c=/&d=%41", "a=%2F&b=~&c=%2F&d=A"),
+            ("a=x+y&b=x%20y&c=x%2By", "a=x%20y&b=x%20y&c=x%2By"),
+            ("a.b=1&a-b=2&a=3", "a=3&a-b=2&a.b=1"),
+            ("a=2&a=10&a=1", "a=1&a=10&a=2"),
+            ("a=1&X-Amz-Signature=00", "a=1"),
+            ("a=%&b=%f&c=%zz", "a=%25&b=%25f&c=%25zz"),
+            ("a=b=c&&=d", "=d&a=b%3Dc"),
+        ] {
+            assert_eq!(canonical_query(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn spaces_of_a_header_are_made_one_and_bytes_are_kept() {
+        assert_eq!(trimmed(b"  a   b\t c "), b"a b c");
+        assert_ne!(trimmed(b"\xff"), trimmed(b"\xfe"));
+    }
 }

@@ -33,7 +33,7 @@ impl fmt::Display for Role {
 }
 
 /// A secret access key with its role. Its debug form does not tell the secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The secret access key.
     pub secret: String,
@@ -48,7 +48,7 @@ impl fmt::Debug for Credential {
 }
 
 /// Credentials by access key id.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials(BTreeMap<String, Credential>);
 
 #[derive(Deserialize)]

@@ -1,10 +1,11 @@
 //! Who sent a request: Signature Version 4, verified.
 //!
-//! A signature is checked for its form, its time, its key, and then itself, in constant time. One that changes
-//! something is good for one request. Without credentials nobody is asked who they are; such a server listens on the
+//! A signature is in the `Authorization` field, or in the query of a presigned URL. It is checked for its form, its time,
+//! its key, and then itself, in constant time. One that changes something is good for one request. Without credentials nobody is asked who they are; such a server listens on the
 //! loopback only and refuses what browsers send, because any web page could make them send it.
 
 mod canonical;
+mod claim;
 mod credentials;
 mod replay;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use super::domain::{Access, Operation};
 use super::protocol::{ApiError, Code};
 use super::service::Request;
 pub use canonical::{Scope, sign};
+use claim::Claim;
 pub use credentials::{Credential, Credentials, Role};
 use replay::{Seen, Use};
 
@@ -32,8 +35,6 @@ pub const SKEW: Duration = Duration::from_secs(300);
 
 /// The service's name in scopes.
 pub const SERVICE: &str = "elasticloadbalancing";
-
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Lets requests in.
 #[derive(Debug)]
@@ -48,6 +49,10 @@ pub enum Guard {
 #[derive(Debug)]
 pub struct Verifier {
     credentials: Credentials,
+    /// The only region that signatures may be for, if it matters.
+    region: Option<String>,
+    /// The file that the credentials are from.
+    file: Option<PathBuf>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -75,9 +80,17 @@ pub struct Caller {
     pub key_id: Option<String>,
     /// What they may do.
     pub role: Role,
-    /// The signature and its time.
-    signature: Option<([u8; 32], Timestamp)>,
+    /// The signature; none where nobody is asked.
+    proof: Option<Proof>,
     connection: u64,
+}
+
+/// A signature that was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Proof {
+    signature: [u8; 32],
+    good_until: Timestamp,
+    is_presigned: bool,
 }
 
 impl fmt::Display for Caller {
@@ -109,14 +122,54 @@ impl<'a> Signed<'a> {
 impl Guard {
     /// Lets in who has one of these credentials.
     pub fn signed(credentials: Credentials) -> Guard {
-        Guard::Signed(Verifier { credentials, seen: Arc::default() })
+        Guard::Signed(Verifier { credentials, region: None, file: None, seen: Arc::default() })
     }
 
-    /// This one in place of `earlier`, with the signatures that were used: what was good once is not good twice.
+    /// Only with signatures for this region: one that another server was sent is worth nothing here.
+    pub fn in_region(self, region: &str) -> Guard {
+        match self {
+            Guard::Signed(verifier) => {
+                Guard::Signed(Verifier { region: Some(region.to_owned()), ..verifier })
+            }
+            Guard::Open => Guard::Open,
+        }
+    }
+
+    /// With credentials that are from this file.
+    pub fn of_file(self, file: &Path) -> Guard {
+        match self {
+            Guard::Signed(verifier) => Guard::Signed(Verifier { file: Some(file.to_owned()), ..verifier }),
+            Guard::Open => Guard::Open,
+        }
+    }
+
+    /// The file that the credentials are from.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Guard::Signed(verifier) => verifier.file.as_deref(),
+            Guard::Open => None,
+        }
+    }
+
+    /// This one with other credentials; none if it has these already, or asks nobody.
+    pub fn renewed(&self, credentials: Credentials) -> Option<Guard> {
+        match self {
+            Guard::Signed(verifier) if verifier.credentials != credentials => {
+                let Verifier { region, file, seen, .. } = verifier;
+                let (region, file, seen) = (region.clone(), file.clone(), Arc::clone(seen));
+                Some(Guard::Signed(Verifier { credentials, region, file, seen }))
+            }
+            _ => None,
+        }
+    }
+
+    /// This one in place of `earlier`, with the signatures that were used (what was good once is not good twice), and
+    /// for the same region.
     pub fn after(self, earlier: &Guard) -> Guard {
         match (self, earlier) {
             (Guard::Signed(verifier), Guard::Signed(earlier)) => {
-                Guard::Signed(Verifier { seen: Arc::clone(&earlier.seen), ..verifier })
+                let (region, seen) = (earlier.region.clone(), Arc::clone(&earlier.seen));
+                Guard::Signed(Verifier { region, seen, ..verifier })
             }
             (guard, _) => guard,
         }
@@ -131,23 +184,30 @@ impl Guard {
             Guard::Open => refuse_browsers(request.headers).map(|()| Caller {
                 key_id: None,
                 role: Role::Admin,
-                signature: None,
+                proof: None,
                 connection: request.connection,
             }),
             Guard::Signed(verifier) => verifier.identify(request, now),
         }
     }
 
-    /// Refuses a signature that was used before, but for the second in which a client may well say the same twice.
+    /// Refuses a signature that was used before, but for the second in which a client may well say the same twice. A
+    /// presigned URL that reads is made to be used until it expires.
     ///
     /// # Errors
     /// `RequestExpired`, upon which clients sign anew; `Throttling` when no more signatures can be remembered.
     pub fn check_first_use(&self, caller: &Caller, changes: bool, now: Timestamp) -> Result<(), ApiError> {
-        let (Guard::Signed(verifier), Some((signature, signed))) = (self, caller.signature) else {
+        let (Guard::Signed(verifier), Some(proof)) = (self, caller.proof) else { return Ok(()) };
+        if proof.is_presigned && !changes {
             return Ok(());
-        };
+        }
         let mut seen = verifier.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.check(signature, signed, changes, Use { time: now, connection: caller.connection })
+        seen.check(
+            proof.signature,
+            proof.good_until,
+            changes,
+            Use { time: now, connection: caller.connection },
+        )
     }
 }
 
@@ -196,121 +256,43 @@ impl Caller {
     }
 }
 
-/// The parts of an `Authorization` field.
-struct Authorization<'a> {
-    key_id: &'a str,
-    scope: Scope<'a>,
-    signed_headers: Vec<&'a str>,
-    signature: [u8; 32],
-}
-
 impl Verifier {
     fn identify(&self, request: &Signed, now: Timestamp) -> Result<Caller, ApiError> {
-        let field = request.headers.get("authorization").ok_or_else(|| {
-            Code::MissingAuthenticationToken
-                .because("Request is missing Authentication Token: it is not signed")
-        })?;
-        let field = field.to_str().map_err(|_| incomplete("Authorization header is not text"))?;
-        let authorization = Authorization::parse(field)?;
-        let time = self.check_time(request, &authorization, now)?;
-        let invalid =
-            || Code::InvalidClientTokenId.because("The security token included in the request is invalid.");
-        if request.headers.contains_key("x-amz-security-token") {
-            return Err(invalid());
-        }
-        let credential = self.credentials.of(authorization.key_id).ok_or_else(invalid)?;
-        let Authorization { scope, signed_headers, signature, .. } = &authorization;
-        let right = sign(request, scope, time.text, signed_headers, &credential.secret)
-            .ok_or_else(|| incomplete("A header named in SignedHeaders is not in the request"))?;
-        if !bool::from(right.ct_eq(signature)) {
+        let claim = Claim::of(request)?;
+        claim.check_time(now)?;
+        self.check_region(&claim)?;
+        let credential = self.credentials.of(&claim.key_id).ok_or_else(claim::unknown_key)?;
+        let names: Vec<&str> = claim.signed_headers.iter().map(String::as_str).collect();
+        let right = sign(request, &claim.scope(), &claim.time, &names, &credential.secret)
+            .ok_or_else(|| claim::incomplete("A header named in SignedHeaders is not in the request"))?;
+        if !bool::from(right.ct_eq(&claim.signature)) {
             return Err(Code::SignatureDoesNotMatch.because(
                 "The request signature we calculated does not match the signature you provided. Check your secret \
                  access key and signing method.",
             ));
         }
+        let signature =
+            Proof { signature: right, good_until: claim.good_until(), is_presigned: claim.is_presigned() };
         Ok(Caller {
-            key_id: Some(authorization.key_id.to_owned()),
+            key_id: Some(claim.key_id),
             role: credential.role,
-            signature: Some((right, time.time)),
+            proof: Some(signature),
             connection: request.connection,
         })
     }
 
-    fn check_time<'r>(
-        &self,
-        request: &Signed<'r>,
-        authorization: &Authorization,
-        now: Timestamp,
-    ) -> Result<Time<'r>, ApiError> {
-        let text = request.headers.get("x-amz-date").and_then(|date| date.to_str().ok());
-        let text = text.ok_or_else(|| {
-            incomplete("Authorization header requires existence of the 'X-Amz-Date' header")
-        })?;
-        let time = Timestamp::parse_basic(text)
-            .ok_or_else(|| incomplete("The 'X-Amz-Date' header must be like 20150830T123600Z"))?;
-        if text.get(..8) != Some(authorization.scope.date) {
-            return Err(Code::SignatureDoesNotMatch
-                .because("Date in Credential scope does not match the date of the 'X-Amz-Date' header"));
-        }
-        if time.distance(now) > SKEW {
-            let skew = SKEW.as_secs() / 60;
-            return Err(Code::RequestExpired.because(format!(
-                "Signature expired: it is of {text}, and it is {now} here; {skew} min. may be between"
-            )));
-        }
-        Ok(Time { text, time })
+    #[cfg(test)]
+    pub(super) fn has_key(&self, key_id: &str) -> bool {
+        self.credentials.of(key_id).is_some()
     }
-}
 
-/// A signature's time.
-struct Time<'a> {
-    text: &'a str,
-    time: Timestamp,
-}
-
-impl<'a> Authorization<'a> {
-    fn parse(field: &'a str) -> Result<Authorization<'a>, ApiError> {
-        let rest = field
-            .strip_prefix(ALGORITHM)
-            .filter(|rest| rest.starts_with(' '))
-            .ok_or_else(|| incomplete(&format!("Authorization header must begin with '{ALGORITHM}'")))?;
-        let part = |name: &str| {
-            let found = rest.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
-            found.ok_or_else(|| incomplete(&format!("Authorization header requires '{name}' parameter")))
-        };
-        let (credential, signed_headers, signature) =
-            (part("Credential")?, part("SignedHeaders")?, part("Signature")?);
-        let [key_id, date, region, service, "aws4_request"] = credential.split('/').collect::<Vec<_>>()[..]
-        else {
-            return Err(incomplete("Credential must be KEY/DATE/REGION/elasticloadbalancing/aws4_request"));
-        };
-        if service != SERVICE {
-            return Err(Code::SignatureDoesNotMatch
-                .because(format!("Credential should be scoped to correct service: '{SERVICE}'")));
+    fn check_region(&self, claim: &Claim) -> Result<(), ApiError> {
+        match &self.region {
+            Some(region) if *region != claim.region => Err(Code::SignatureDoesNotMatch.because(format!(
+                "Credential should be scoped to a valid region, not '{}': here it is '{region}'",
+                claim.region
+            ))),
+            _ => Ok(()),
         }
-        let signed_headers: Vec<&str> = signed_headers.split(';').collect();
-        if !["host", "x-amz-date"].iter().all(|name| signed_headers.contains(name)) {
-            return Err(incomplete("SignedHeaders must name host and x-amz-date"));
-        }
-        let signature =
-            hex(signature).ok_or_else(|| incomplete("Signature must be 64 hexadecimal digits"))?;
-        Ok(Authorization { key_id, scope: Scope { date, region, service }, signed_headers, signature })
     }
-}
-
-fn incomplete(why: &str) -> ApiError {
-    Code::IncompleteSignature.because(why)
-}
-
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::SKEW;
 use crate::api::calendar::Timestamp;
 use crate::api::protocol::{ApiError, Code};
 
@@ -31,12 +30,12 @@ pub(super) struct Use {
 }
 
 impl Seen {
-    /// Notes the use of a signature. A second use is let through at once after the first: for a read, and for a change
+    /// Notes the use of a signature, and keeps it in mind while it is good. A second use is let through at once after the first: for a read, and for a change
     /// on the same connection, on which nobody but its client can send.
     pub(super) fn check(
         &mut self,
         signature: [u8; 32],
-        signed: Timestamp,
+        good_until: Timestamp,
         changes: bool,
         Use { time: now, connection }: Use,
     ) -> Result<(), ApiError> {
@@ -56,7 +55,7 @@ impl Seen {
             return Err(Code::Throttling.because("Too many requests: no more signatures can be remembered"));
         }
         self.first_use.insert(key, Use { time: now, connection });
-        self.expiring.entry(signed.after(SKEW).0 / 1000 + 1).or_default().push(key);
+        self.expiring.entry(good_until.0 / 1000 + 1).or_default().push(key);
         Ok(())
     }
 
@@ -72,8 +71,13 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::signature::SKEW;
 
     const START: Timestamp = Timestamp(1_000_000_000_000);
+
+    fn until(signed: Timestamp) -> Timestamp {
+        signed.after(SKEW)
+    }
 
     fn at(seconds: u64, connection: u64) -> Use {
         Use { time: START.after(Duration::from_secs(seconds)), connection }
@@ -82,39 +86,39 @@ mod tests {
     #[test]
     fn a_change_is_made_once() {
         let mut seen = Seen::default();
-        seen.check([1; 32], START, true, at(0, 1)).unwrap();
+        seen.check([1; 32], until(START), true, at(0, 1)).unwrap();
         for seconds in [0, 1, 299, 300] {
-            let error = seen.check([1; 32], START, true, at(seconds, 2)).unwrap_err();
+            let error = seen.check([1; 32], until(START), true, at(seconds, 2)).unwrap_err();
             assert_eq!(error.code, Code::RequestExpired);
         }
-        seen.check([2; 32], START, true, at(1, 2)).unwrap();
+        seen.check([2; 32], until(START), true, at(1, 2)).unwrap();
     }
 
     #[test]
     fn a_client_may_say_the_same_twice_in_a_second() {
         let mut seen = Seen::default();
-        seen.check([1; 32], START, true, at(0, 1)).unwrap();
-        seen.check([1; 32], START, true, at(2, 1)).unwrap();
-        assert!(seen.check([1; 32], START, true, at(3, 1)).is_err());
+        seen.check([1; 32], until(START), true, at(0, 1)).unwrap();
+        seen.check([1; 32], until(START), true, at(2, 1)).unwrap();
+        assert!(seen.check([1; 32], until(START), true, at(3, 1)).is_err());
     }
 
     #[test]
     fn a_read_is_repeated_for_seconds_only() {
         let mut seen = Seen::default();
-        seen.check([1; 32], START, false, at(0, 1)).unwrap();
-        seen.check([1; 32], START, false, at(2, 2)).unwrap();
-        assert!(seen.check([1; 32], START, false, at(3, 2)).is_err());
-        assert!(seen.check([1; 32], START, true, at(1, 2)).is_err());
+        seen.check([1; 32], until(START), false, at(0, 1)).unwrap();
+        seen.check([1; 32], until(START), false, at(2, 2)).unwrap();
+        assert!(seen.check([1; 32], until(START), false, at(3, 2)).is_err());
+        assert!(seen.check([1; 32], until(START), true, at(1, 2)).is_err());
     }
 
     #[test]
     fn what_has_expired_is_forgotten() {
         let mut seen = Seen::default();
         for number in 0..100 {
-            seen.check([number; 32], START, true, at(0, 1)).unwrap();
+            seen.check([number; 32], until(START), true, at(0, 1)).unwrap();
         }
         let late = at(400, 1);
-        seen.check([200; 32], late.time, true, late).unwrap();
+        seen.check([200; 32], until(late.time), true, late).unwrap();
         assert_eq!((seen.first_use.len(), seen.expiring.len()), (1, 1));
     }
 }

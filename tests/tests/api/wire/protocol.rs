@@ -37,7 +37,10 @@ pub(crate) fn cases() -> Vec<Case> {
         no("Name=x", MissingAction, "must contain the parameter Action"),
         no("Action=", MissingAction, "must contain the parameter Action"),
         no("GET /", MissingAction, "must contain the parameter Action"),
-        no("POST /?Action=DescribeLoadBalancers&Version=2015-12-01", MissingAction, "the parameter Action"),
+        ok(
+            "POST /?Action=DescribeLoadBalancers&Version=2015-12-01",
+            "<LoadBalancerName>web</LoadBalancerName>",
+        ),
         no("Action=Nothing", InvalidAction, "Could not find operation Nothing for version 2015-12-01"),
         no("Action=describeLoadBalancers", InvalidAction, "Could not find operation describeLoadBalancers"),
         no(

@@ -1,5 +1,7 @@
 //! Signatures that others made: the published test vectors of Signature Version 4, and botocore's.
 
+mod presigned;
+
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -158,10 +160,57 @@ fn incomplete_signatures_are_refused() {
         ("host;", "", Code::IncompleteSignature),
         ("aws4_request", "aws5_request", Code::IncompleteSignature),
         ("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512", Code::IncompleteSignature),
+        ("content-type;host", "host;content-type", Code::IncompleteSignature),
+        ("content-type;host", "host;host", Code::IncompleteSignature),
+        ("content-type;host", "Content-Type;host", Code::IncompleteSignature),
+        ("host;", "host;;", Code::IncompleteSignature),
+        (", SignedHeaders", ", Credential=x, SignedHeaders", Code::IncompleteSignature),
     ] {
         let authorization = AUTHORIZATION.replace(from, to);
         assert_eq!(refused(&[("authorization", &authorization)], BODY, now()), Some(code), "{authorization}");
     }
+}
+
+#[test]
+fn what_is_given_twice_is_refused() {
+    for name in ["authorization", "x-amz-date", "host", "x-amz-content-sha256"] {
+        let mut fields = headers(&[
+            ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+            ("host", "127.0.0.1:8440"),
+            ("x-amz-date", TIME),
+            ("authorization", AUTHORIZATION),
+        ]);
+        let value = fields.get(name).cloned().unwrap_or(HeaderValue::from_static("x"));
+        fields.insert(HeaderName::from_static(name), value.clone());
+        fields.append(HeaderName::from_static(name), value);
+        let error = guard().identify(&signed(&Method::POST, "", &fields, BODY), now()).unwrap_err();
+        assert_eq!(error.code, Code::IncompleteSignature, "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_body_is_signed_as_a_whole() {
+    let hash = canonical::hex(&Sha256::digest(BODY));
+    assert_eq!(refused(&[("x-amz-content-sha256", &hash)], BODY, now()), None);
+    for hash in ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &hash[1..]] {
+        let code = refused(&[("x-amz-content-sha256", hash)], BODY, now());
+        assert_eq!(code, Some(Code::SignatureDoesNotMatch), "{hash}");
+    }
+}
+
+#[test]
+fn a_guard_of_a_region_refuses_others() {
+    let fields = headers(&[
+        ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+        ("host", "127.0.0.1:8440"),
+        ("x-amz-date", TIME),
+        ("authorization", AUTHORIZATION),
+    ]);
+    let request = signed(&Method::POST, "", &fields, BODY);
+    assert!(guard().in_region("us-east-1").identify(&request, now()).is_ok());
+    let error = guard().in_region("local").identify(&request, now()).unwrap_err();
+    assert_eq!(error.code, Code::SignatureDoesNotMatch);
+    assert!(error.message.contains("not 'us-east-1': here it is 'local'"), "{error}");
 }
 
 #[test]
