@@ -100,7 +100,8 @@ fn start(lab: &mut Lab) -> Result<()> {
     let node = &mut lab.nodes[0];
     node.write_configuration(&configuration())?;
     let mut command = Command::new(binary("sluice")?);
-    command.args(["run", "--ephemeral", "--config"]).arg(node.configuration_file());
+    command.args(["run", "--unpinned", "--config"]).arg(node.configuration_file());
+    command.arg("--state-directory").arg(node.host.lease().directory().join("state"));
     command.arg("--runtime-directory").arg(node.runtime_directory()?);
     node.controller = Some(node.host.spawn(&mut command, "lb1.log")?);
     wait::until("the controller's first status", PATIENCE, || {
