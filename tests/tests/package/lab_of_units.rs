@@ -35,12 +35,14 @@ fn balance(lab: &mut Lab, scratch: &Scratch) -> Result<()> {
     let configuration = lab.configuration();
     lab.start_servers()?;
     lab.start_agents()?;
+    let pins = BpfFileSystem::mount(scratch, "sluice")?;
     let node = &mut lab.nodes[0];
     node.write_configuration(&configuration)?;
     let runtime = node.runtime_directory()?;
     confined::give(&runtime)?;
     let mut command = confined::command(&unit, scratch, &calls);
     command.args(["run", "--config"]).arg(node.configuration_file()).arg("--runtime-directory").arg(runtime);
+    command.arg("--pins").arg(pins.join("sluice"));
     manager.invite(&mut command);
     let process = node.host.spawn(&mut command, "lb1.log")?;
     expect_grants(&unit, &process)?;
@@ -53,6 +55,13 @@ fn balance(lab: &mut Lab, scratch: &Scratch) -> Result<()> {
     explain_and_reload(lab)?;
     lab.nodes[0].stop_controller()?;
     manager.hear("STOPPING=1", PATIENCE)?;
+    confined::expect_allowed(&unit, &calls)?;
+    lab.get(VIP4.into()).context("between two controllers")?;
+    let node = &mut lab.nodes[0];
+    node.controller = Some(node.host.spawn(&mut command, "lb1.log")?);
+    manager.hear("READY=1", PATIENCE)?;
+    lab.get(VIP6.into()).context("after the adoption")?;
+    lab.nodes[0].stop_controller()?;
     confined::expect_allowed(&unit, &calls)
 }
 

@@ -2,6 +2,8 @@
 //! and a package that brings all of it and leaves nothing.
 
 mod confined;
+mod copy;
+mod installed;
 mod lab_of_units;
 mod manager;
 mod scratch;

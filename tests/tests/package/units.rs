@@ -1,7 +1,7 @@
 //! The unit files as systemd reads them; nothing is started.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use lab::process::output_of;
@@ -27,6 +27,9 @@ fn systemd_takes_the_units_without_a_word() {
         fs::write(root.join(program), "#!/bin/sh\n").unwrap();
         fs::set_permissions(root.join(program), Permissions::from_mode(0o755)).unwrap();
     }
+    let helper = "sluice-pins@.service";
+    fs::copy(crate::packaging("systemd").join(helper), root.join("usr/lib/systemd/system").join(helper))
+        .unwrap();
     // Targets that the units name are systemd's own.
     for target in ["network-online", "multi-user", "basic", "sysinit", "shutdown", "network"] {
         let file = root.join(format!("usr/lib/systemd/system/{target}.target"));
@@ -75,6 +78,34 @@ fn a_restarted_agent_leaves_its_work_in_place_and_a_stopped_one_takes_it_away() 
         assert_eq!(unit.only("RuntimeDirectoryPreserve"), "yes");
         assert_eq!(unit.only("ExecReload"), "/bin/kill -HUP $MAINPID");
     }
+}
+
+#[test]
+fn the_key_that_nodes_share_reaches_the_controller_at_boot() {
+    if !lab::require_root() {
+        return;
+    }
+    let scratch = Scratch::new("boot");
+    for directory in ["etc/sluice", "usr/lib/tmpfiles.d"] {
+        fs::create_dir_all(scratch.path().join(directory)).unwrap();
+    }
+    fs::write(scratch.path().join("etc/passwd"), "sluice:x:64117:64117::/:/bin/false\n").unwrap();
+    fs::write(scratch.path().join("etc/group"), "sluice:x:64117:\n").unwrap();
+    let rules = scratch.path().join("usr/lib/tmpfiles.d/sluice.conf");
+    fs::copy(crate::packaging("tmpfiles.d/sluice.conf"), rules).unwrap();
+    let boot = || {
+        let mut command = Command::new("systemd-tmpfiles");
+        command.arg("--root").arg(scratch.path()).args(["--create", "sluice.conf"]);
+        output_of(&mut command).unwrap()
+    };
+    let key = scratch.path().join("run/sluice/hash.key");
+    assert_eq!(boot(), "");
+    assert!(!key.exists(), "without the administrator's key the controller makes its own");
+    fs::write(scratch.path().join("etc/sluice/hash.key"), "00112233445566778899aabbccddeeff\n").unwrap();
+    assert_eq!(boot(), "");
+    let about = fs::metadata(&key).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o777), (64117, 0o600));
+    assert_eq!(fs::read(&key).unwrap(), b"00112233445566778899aabbccddeeff\n");
 }
 
 #[test]
