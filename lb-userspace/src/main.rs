@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
-use lb_userspace::{agent, api, capture, config, controller, doctor, explain, output, status};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use lb_userspace::{agent, api, capture, config, controller, doctor, explain, manual, output, status};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -42,6 +43,17 @@ enum Command {
     State(api::store::Options),
     /// Find out why packets are not forwarded, on a node or a target
     Doctor(doctor::Options),
+    /// Print the script that completes the words of this command in a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Manual {
+        /// Made if it isn't there
+        directory: PathBuf,
+    },
 }
 
 /// A node's controller, or the API alone.
@@ -93,6 +105,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Capture(options) => capture::run(options).await,
         Command::State(options) => return api::store::run(options),
         Command::Doctor(options) => return doctor::examine(options).await,
+        Command::Completions { shell } => output::print(&manual::completions(Arguments::command(), shell)),
+        Command::Manual { directory } => manual::write_pages(Arguments::command(), &directory),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod fuzz_api;
 mod invocation;
 mod kernel;
 mod lab;
+mod package;
 mod privilege;
 mod run;
 mod scenario;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Run),
     /// Run every test, privileged ones too
     Test(test::Test),
+    /// Make the Debian package
+    Package(package::Package),
     /// Load every program in every feature set, and print what the verifier makes of it
     Verify(verify::Verify),
     /// Play mutated packets through the loaded balancer and its model until they differ
@@ -70,6 +73,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Build(build) => build.run(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(run) => run.run(&workspace),
         Command::Test(test) => test.run(&workspace),
+        Command::Package(package) => package.run(&workspace),
         Command::Verify(verify) => verify.run(&workspace),
         Command::Fuzz(fuzz) => fuzz.run(&workspace),
         Command::Scenario(scenario) => scenario.run(&workspace),

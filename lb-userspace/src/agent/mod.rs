@@ -29,7 +29,7 @@ mod report;
 mod sysctl;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lb_common::packet::mss::OuterVersion;
@@ -44,6 +44,7 @@ pub use peers::Prefix;
 pub use ports::{PortMapping, Protocol};
 pub use report::{AttachMode, InterfaceReport, Report};
 
+use crate::service_manager::{self, Watchdog};
 use addresses::{AddressChanges, Link, Netlink};
 use directory::RuntimeDirectory;
 use mss::Segments;
@@ -105,8 +106,14 @@ pub async fn run_until(options: Options, mut commands: mpsc::Receiver<Command>) 
         let agent = Agent { options: &options, directory: &directory, netlink: &netlink };
         match agent.serve(&configuration, &mut commands).await {
             Ok(Ending::Anew(changed)) => configuration = *changed,
-            Ok(Ending::HandOver) => return Ok(()),
-            Ok(Ending::End) => return agent.put_back().await,
+            Ok(Ending::HandOver) => {
+                service_manager::stopping();
+                return Ok(());
+            }
+            Ok(Ending::End) => {
+                service_manager::stopping();
+                return agent.put_back().await;
+            }
             Err(error) => {
                 if let Err(another) = agent.put_back().await {
                     error!("{another:#}");
@@ -164,6 +171,7 @@ impl Agent<'_> {
         let _servers = serve_reports(&reporter, configuration, self.directory).await?;
         let _connections = connections::serve(configuration.nodes.clone(), &configuration.ports).await?;
         info!("agent ready: {}", reporter.summary());
+        service_manager::ready(&reporter.summary());
         let ending = self.follow(configuration, &mut host, &mut changes, &reporter, commands).await?;
         info!("agent ends: {}", reporter.counted());
         Ok(ending)
@@ -180,6 +188,7 @@ impl Agent<'_> {
     ) -> anyhow::Result<Ending> {
         let mut resync = tokio::time::interval(RESYNC);
         let mut wishes = tokio::time::interval(peers::WISHES);
+        let mut watchdog = Watchdog::of_this_process(Instant::now());
         loop {
             tokio::select! {
                 command = commands.recv() => match command.unwrap_or(Command::End) {
@@ -195,6 +204,7 @@ impl Agent<'_> {
                 _ = resync.tick() => host.refresh(configuration).await,
                 _ = wishes.tick() => host.look_for_wishes(),
                 () = host.peers.changed() => host.write_ways(),
+                () = watchdog.due() => watchdog.feed(Instant::now()),
             }
         }
     }

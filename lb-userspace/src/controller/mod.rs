@@ -34,6 +34,7 @@ use tracing::{debug, error, info};
 
 use crate::config;
 use crate::data_plane::Pins;
+use crate::service_manager::{self, Watchdog};
 use crate::status::server;
 use configuration::ConfigurationFile;
 pub use detach::{Options as DetachOptions, run as detach};
@@ -99,13 +100,19 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     };
     node.attach_at_start().await?;
     owner.serve();
+    let mut watchdog = Watchdog::of_this_process(Instant::now());
     info!("ready: {}", config::summary(node.desired()));
+    service_manager::ready(&config::summary(node.desired()));
     loop {
-        let first = events.next(node.next_deadline().into_iter().chain(owner.next_deadline()).min()).await;
+        let deadlines = [node.next_deadline(), owner.next_deadline(), watchdog.next_deadline()];
+        let first = events.next(deadlines.into_iter().flatten().min()).await;
         let (mut asked, mut is_changed) = (Vec::new(), false);
         for event in std::iter::once(first).chain(events.pending()) {
             match event {
-                Event::Stop => return node.stop(),
+                Event::Stop => {
+                    service_manager::stopping();
+                    return node.stop();
+                }
                 Event::Reload => owner.reload(&mut node, &options).await,
                 Event::Changed => is_changed = true,
                 Event::Health(event) => node.observe(event),
@@ -131,6 +138,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
             debug!("the API's state is in force after {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
         }
         node.post_health();
+        watchdog.feed(Instant::now());
         // Only now: what a report says of health and configuration is in force.
         asked.into_iter().for_each(|answer| node.answer(answer));
     }

@@ -42,9 +42,15 @@ const RUNTIME: [(&str, &str, &str); 3] = [
 ];
 
 /// Programs that only tests call.
-const TESTS: [(&str, &str, &str); 2] = [
+const TESTS: [(&str, &str, &str); 8] = [
     ("etcd", "etcd-server", "nodes of the tests share their state in it"),
     ("etcdctl", "etcd-client", "the tests make users of etcd with it"),
+    ("systemd-analyze", "systemd", "it reads the units, and runs them on a copy of the machine"),
+    ("setpriv", "util-linux", "programs are run with what their units grant"),
+    ("strace", "strace", "it tells which system calls the units must allow"),
+    ("objdump", "binutils", "packages are stripped, and name the C library that they need"),
+    ("man", "man-db", "manual pages are read with it"),
+    ("lintian", "lintian", "it examines the package"),
 ];
 
 /// What the user space is built with.
