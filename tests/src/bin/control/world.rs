@@ -122,7 +122,7 @@ fn start(lab: &mut Lab, arguments: &Arguments) -> Result<()> {
     write_credentials(&credentials)?;
     node.write_configuration(&configuration(&credentials))?;
     let mut command = Command::new(binary("sluice")?);
-    command.arg("run");
+    command.args(["run", "--unpinned"]);
     match &arguments.state_directory {
         Some(directory) => command.arg("--state-directory").arg(directory),
         None => command.arg("--ephemeral"),
