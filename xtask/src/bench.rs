@@ -13,9 +13,15 @@ use crate::workspace::Workspace;
 /// The bench's binary, in the package `lab`.
 const BENCH_BINARY: &str = "bench";
 
+/// The binary of the control plane's bench, there too.
+const CONTROL_BINARY: &str = "control";
+
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct Bench {
+    /// Measure the way from the API to the kernel instead
+    #[arg(long)]
+    control: bool,
     /// What to measure and how long; `cargo xtask bench -- --help` says it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -26,8 +32,10 @@ impl Bench {
     pub(crate) fn run(&self, workspace: &Workspace) -> Result<ExitCode> {
         let privilege = Privilege::find("cargo xtask bench")?;
         build::ebpf(workspace)?;
-        build::user_space(workspace, Profile::Release, &["lab"])?;
-        let mut command = privilege.command(workspace.binary(Profile::Release.directory(), BENCH_BINARY));
+        let (packages, binary): (&[&str], _) =
+            if self.control { (&["lab", "lb-userspace"], CONTROL_BINARY) } else { (&["lab"], BENCH_BINARY) };
+        build::user_space(workspace, Profile::Release, packages)?;
+        let mut command = privilege.command(workspace.binary(Profile::Release.directory(), binary));
         become_command(command.args(&self.arguments))
     }
 }

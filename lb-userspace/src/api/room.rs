@@ -11,10 +11,11 @@ use super::domain::records::TargetGroup as GroupRecord;
 use super::domain::targets::address_of;
 use super::domain::{Feasibility, State};
 use super::inventory::Inventory;
+use super::projection::differences::{self, Shared, changed};
 use super::projection::{Ground, Projector};
 use super::protocol::{ApiError, Code};
 use crate::data_plane::Capacity;
-use crate::model::{Desired, ForwardAction, LoadBalancer, Stickiness};
+use crate::model::{Desired, ForwardAction, LoadBalancer, Protocol, Stickiness};
 use crate::reconcile::{Full, TooBig, check_room};
 use crate::table::{GroupShare, TableSize, member};
 
@@ -25,8 +26,10 @@ pub struct Room {
     capacity: Capacity,
     /// What was found good last: what is the same in it need not be looked into again.
     good: Desired,
+    /// How many slots the tables of its actions have.
+    sizes: BTreeMap<ForwardAction, usize>,
     /// The records that it came from, and the inventory.
-    good_groups: BTreeMap<String, Arc<GroupRecord>>,
+    good_groups: Shared<GroupRecord>,
     inventory: Arc<Inventory>,
 }
 
@@ -40,7 +43,8 @@ impl Room {
             target_groups: BTreeMap::new(),
         };
         let projector = Projector::new(ground, Arc::clone(&inventory));
-        Room { projector, capacity, good, good_groups: BTreeMap::new(), inventory }
+        let (sizes, good_groups) = (BTreeMap::new(), BTreeMap::new());
+        Room { projector, capacity, good, sizes, good_groups, inventory }
     }
 
     /// Checks the load balancers and target groups that are others than before.
@@ -78,13 +82,31 @@ impl Room {
         Ok(())
     }
 
-    /// All tables, and beside them the largest once more: a table is written beside the one that it replaces.
-    fn check_slots(&self, desired: &Desired) -> Result<(), ApiError> {
+    /// What is in the maps besides targets and slots. Target groups alone change nothing of it, but for QUIC.
+    fn check_maps(&self, desired: &Desired, is_same: bool) -> Result<(), ApiError> {
+        let mut others = changed(&self.good.target_groups, &desired.target_groups);
+        if is_same && others.all(|(_, group)| group.protocol != Protocol::Quic) {
+            return Ok(());
+        }
+        check_room(desired, self.capacity).map_err(|problem| refusal(&problem))
+    }
+
+    /// The sizes of tables that may be others than those that are known, which are none of other load balancers.
+    fn other_sizes(&self, desired: &Desired, is_same: bool) -> BTreeMap<ForwardAction, usize> {
+        let size = |action: &ForwardAction| (action.clone(), table_size(action, desired).slots());
+        if is_same {
+            let others = changed(&self.good.target_groups, &desired.target_groups);
+            let others: BTreeSet<String> = others.map(|(name, _)| name.clone()).collect();
+            return self.sizes.keys().filter(|action| action.names_any(&others)).map(size).collect();
+        }
         let listeners = desired.load_balancers.values().flat_map(|one| &one.listeners);
-        let actions: BTreeSet<&ForwardAction> = listeners.map(|listener| &listener.forward).collect();
-        let sizes: Vec<usize> = actions.iter().map(|action| table_size(action, desired).slots()).collect();
-        let count = sizes.iter().sum::<usize>() + sizes.iter().max().unwrap_or(&0);
-        let room = 1 << self.capacity.slots_log2;
+        listeners.map(|listener| size(&listener.forward)).collect()
+    }
+
+    /// All tables, and beside them the largest once more: a table is written beside the one that it replaces.
+    fn check_slots(&self, sizes: impl Iterator<Item = usize>) -> Result<(), ApiError> {
+        let (sum, largest) = sizes.fold((0, 0), |(sum, largest), size| (sum + size, size.max(largest)));
+        let (count, room) = (sum + largest, 1 << self.capacity.slots_log2);
         if count > room {
             return Err(too_many(Code::TooManyTargets, "slots of tables", count, room));
         }
@@ -95,13 +117,23 @@ impl Room {
 impl Feasibility for Room {
     fn check(&mut self, state: &State, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
         self.check_number(state)?;
-        let desired = self.projector.project(state, inventory);
-        self.check_changed(&desired, state, inventory)?;
-        desired.load_balancers.values().try_for_each(|one| refuse_mixed_stickiness(one, &desired))?;
-        check_room(&desired, self.capacity).map_err(|problem| refusal(&problem))?;
-        self.check_slots(&desired)?;
-        (self.good, self.inventory) = (desired, Arc::clone(inventory));
-        self.good_groups.clone_from(&state.target_groups);
+        self.projector.follow(state, inventory);
+        let desired = self.projector.made();
+        self.check_changed(desired, state, inventory)?;
+        desired.load_balancers.values().try_for_each(|one| refuse_mixed_stickiness(one, desired))?;
+        let is_same = differences::is_same(&self.good.load_balancers, &desired.load_balancers);
+        self.check_maps(desired, is_same)?;
+        let others = self.other_sizes(desired, is_same);
+        let same = self.sizes.iter().filter(|(action, _)| is_same && !others.contains_key(action));
+        self.check_slots(same.chain(&others).map(|(_, size)| *size))?;
+        if !is_same {
+            self.sizes.clear();
+        }
+        self.sizes.extend(others);
+        differences::follow(&mut self.good.load_balancers, &desired.load_balancers);
+        differences::follow(&mut self.good.target_groups, &desired.target_groups);
+        differences::follow(&mut self.good_groups, &state.target_groups);
+        self.inventory = Arc::clone(inventory);
         Ok(())
     }
 }
@@ -122,14 +154,6 @@ fn refuse_shared_addresses(group: &GroupRecord, inventory: &Inventory) -> Result
     Ok(())
 }
 
-/// What has another pointer than before.
-fn changed<'a, T>(
-    before: &'a BTreeMap<String, Arc<T>>,
-    now: &'a BTreeMap<String, Arc<T>>,
-) -> impl Iterator<Item = (&'a String, &'a Arc<T>)> {
-    now.iter().filter(|(name, one)| before.get(*name).is_none_or(|before| !Arc::ptr_eq(before, one)))
-}
-
 /// Packets for a target that is a VIP would come back to the node for ever.
 fn refuse_vip(vip: &IpAddr) -> Result<(), ApiError> {
     Err(Code::InvalidConfigurationRequest.because(format!(
@@ -139,7 +163,7 @@ fn refuse_vip(vip: &IpAddr) -> Result<(), ApiError> {
 }
 
 fn refuse_mixed_stickiness(load_balancer: &LoadBalancer, desired: &Desired) -> Result<(), ApiError> {
-    for listener in &load_balancer.listeners {
+    for listener in load_balancer.listeners.iter().filter(|listener| listener.forward.0.len() > 1) {
         let groups =
             listener.forward.0.iter().filter_map(|part| desired.target_groups.get(&part.target_group));
         let kinds: Vec<Stickiness> = groups.map(|group| group.stickiness).collect();

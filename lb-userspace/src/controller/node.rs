@@ -20,7 +20,7 @@ use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
 use crate::health::HealthEvent;
 use crate::model::Desired;
-use crate::next_hop::{Interface, Resolutions};
+use crate::next_hop::{self, Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
 use crate::reconcile::{Reconciler, Refused};
@@ -267,13 +267,13 @@ impl Node {
 
     /// Takes over how targets are reached.
     pub(super) fn set_next_hops(&mut self, next_hops: &Arc<Resolutions>) {
-        for (address, resolution) in next_hops.iter() {
-            let known = self.reconciler.next_hops().get(address);
-            if let (Some(Ok(_)) | None, Err(problem)) = (known, resolution) {
+        let known = self.reconciler.next_hops();
+        for address in next_hop::differences(known, next_hops) {
+            if let (Some(Ok(_)) | None, Some(Err(problem))) = (known.get(&address), next_hops.get(&address)) {
                 warn!("target {address}: {problem}");
             }
         }
-        self.reconciler.set_next_hops(Resolutions::clone(next_hops));
+        self.reconciler.set_next_hops(Arc::clone(next_hops));
         self.news.of_ways();
     }
 

@@ -79,21 +79,29 @@ impl HealthChecker {
     ///
     /// Must be called within a tokio runtime with I/O and time.
     pub fn reconcile(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
-        self.checks.retain(|target, _| wanted.contains_key(target));
-        for (target, check) in wanted {
-            match self.checks.get_mut(target) {
-                Some(running) if running.check == *check => {}
-                Some(running) => {
-                    let watched = Arc::clone(&running.watched);
-                    *running = RunningCheck::start(target, check, watched, &self.rim);
-                }
-                None => {
-                    let watched = Arc::new(Watched::new());
-                    let running = RunningCheck::start(target, check, watched, &self.rim);
-                    self.checks.insert(target.clone(), running);
-                }
-            }
+        let others = self.others(wanted);
+        for (target, check) in &others {
+            let watched = self.checks.get(*target).map(|running| Arc::clone(&running.watched));
+            let watched = watched.unwrap_or_else(|| Arc::new(Watched::new()));
+            let running = RunningCheck::start(target, check, watched, others.len(), &self.rim);
+            self.checks.insert((*target).clone(), running);
         }
+        if self.checks.len() > wanted.len() {
+            self.checks.retain(|target, _| wanted.contains_key(target));
+        }
+    }
+
+    /// What is wanted and does not run so. Both are in order, and go side by side: there may be many, and few others.
+    fn others<'a>(
+        &self,
+        wanted: &'a BTreeMap<TargetKey, TargetCheck>,
+    ) -> Vec<(&'a TargetKey, &'a TargetCheck)> {
+        let mut running = self.checks.iter().peekable();
+        let is_other = |(target, check): &(&TargetKey, &TargetCheck)| {
+            while running.next_if(|(earlier, _)| earlier < target).is_some() {}
+            running.next_if(|(same, _)| same == target).is_none_or(|(_, running)| running.check != **check)
+        };
+        wanted.iter().filter(is_other).collect()
     }
 
     /// The present status of a target, if it is checked.
@@ -134,13 +142,21 @@ struct RunningCheck {
 }
 
 impl RunningCheck {
-    fn start(target: &TargetKey, check: &TargetCheck, watched: Arc<Watched>, rim: &Rim) -> RunningCheck {
+    /// Starts it as one of `newcomers`.
+    fn start(
+        target: &TargetKey,
+        check: &TargetCheck,
+        watched: Arc<Watched>,
+        newcomers: usize,
+        rim: &Rim,
+    ) -> RunningCheck {
         let era = watched.begin_era();
         let watch = Watch {
             target: target.clone(),
             check: check.clone(),
             era,
             watched: Arc::clone(&watched),
+            newcomers,
             rim: rim.clone(),
         };
         let task = tokio::spawn(watch.run()).abort_handle();
@@ -162,13 +178,16 @@ struct Watch {
     check: TargetCheck,
     watched: Arc<Watched>,
     era: Era,
+    /// How many targets came with this one.
+    newcomers: usize,
     rim: Rim,
 }
 
 impl Watch {
     async fn run(self) {
         let mut random = fastrand::Rng::new();
-        let mut start = Instant::now() + schedule::first_delay(self.check.health_check.interval, &mut random);
+        let interval = self.check.health_check.interval;
+        let mut start = Instant::now() + schedule::first_delay(interval, self.newcomers, &mut random);
         let mut could_ask = true;
         loop {
             tokio::time::sleep_until(start.into()).await;

@@ -5,17 +5,22 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest wait before a new target's first check: soon enough to serve soon, long enough that 1,000
-/// targets that come at once are not asked in the same millisecond.
+/// The longest wait before a new target's first check: soon enough to serve soon.
 const FIRST_CHECK_WITHIN: Duration = Duration::from_secs(1);
+
+/// What each of several targets that come at once adds to that wait: 1,000 of them are not asked in the same
+/// millisecond, and one that comes alone is asked at once.
+const PER_NEWCOMER: Duration = Duration::from_millis(1);
 
 /// How far a check moves from its interval, as a share of it. So the nodes' checks of a target, and one node's
 /// checks of targets that were added together, do not march in step.
 const JITTER: f64 = 0.1;
 
-/// The wait before a target's first check: anywhere from now to the interval's end, but at most one second.
-pub fn first_delay(interval: Duration, random: &mut fastrand::Rng) -> Duration {
-    interval.min(FIRST_CHECK_WITHIN).mul_f64(random.f64())
+/// The wait before the first check of one of `newcomers` targets: anywhere from now to as many milliseconds as there
+/// are of them, but not beyond the interval's end, and at most one second.
+pub fn first_delay(interval: Duration, newcomers: usize, random: &mut fastrand::Rng) -> Duration {
+    let others = u32::try_from(newcomers.saturating_sub(1)).unwrap_or(u32::MAX);
+    interval.min(FIRST_CHECK_WITHIN).min(PER_NEWCOMER.saturating_mul(others)).mul_f64(random.f64())
 }
 
 /// When the next check starts, if the last one `started` then and ended `now`: an interval after that start,
@@ -36,7 +41,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let mut tenths = [0u32; 10];
         for _ in 0..10_000 {
-            let delay = first_delay(INTERVAL, &mut random);
+            let delay = first_delay(INTERVAL, 16_000, &mut random);
             tenths[(delay.as_millis() / 100) as usize] += 1;
         }
         // 1,000 expected in each; 120 is four standard deviations.
@@ -47,7 +52,14 @@ mod tests {
     fn a_first_check_does_not_wait_longer_than_the_interval() {
         let mut random = fastrand::Rng::with_seed(2);
         let interval = Duration::from_millis(50);
-        assert!((0..1_000).all(|_| first_delay(interval, &mut random) <= interval));
+        assert!((0..1_000).all(|_| first_delay(interval, 1_000, &mut random) <= interval));
+    }
+
+    #[test]
+    fn a_target_that_comes_alone_is_checked_at_once() {
+        let mut random = fastrand::Rng::with_seed(4);
+        assert_eq!(first_delay(INTERVAL, 1, &mut random), Duration::ZERO);
+        assert!((0..1_000).all(|_| first_delay(INTERVAL, 11, &mut random) <= Duration::from_millis(10)));
     }
 
     #[test]

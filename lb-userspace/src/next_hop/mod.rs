@@ -11,7 +11,7 @@
 //! a route or an address. The only thing it writes is the request that the kernel resolve a neighbour and keep
 //! it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use thiserror::Error;
@@ -57,6 +57,16 @@ pub type Resolution = Result<NextHop, Unresolved>;
 
 /// Targets by address with what is known of the way to each. A target that is not in it was not looked up yet.
 pub type Resolutions = BTreeMap<IpAddr, Resolution>;
+
+/// The addresses of which something else is known in `new` than in `old`; those that are gone are not among them.
+pub fn differences(old: &Resolutions, new: &Resolutions) -> BTreeSet<IpAddr> {
+    let mut before = old.iter().peekable();
+    let is_new = |(address, resolution): &(&IpAddr, &Resolution)| {
+        while before.next_if(|(earlier, _)| earlier < address).is_some() {}
+        before.next_if(|(same, _)| same == address).is_none_or(|(_, earlier)| earlier != *resolution)
+    };
+    new.iter().filter(is_new).map(|(address, _)| *address).collect()
+}
 
 /// Why a target has no next hop; packets for it can't be sent until this is mended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

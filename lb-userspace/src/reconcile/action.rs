@@ -1,5 +1,6 @@
 //! One forward action: its members, their owners, and the life of its slots.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,10 @@ pub struct Action {
     table: Option<Table>,
     /// How long a flow of one of its listeners lives without a packet.
     pub(super) idle: Duration,
+    /// When [`Action::tick`] may change something; renewed with the slots, of which there are many.
+    deadline: Option<Instant>,
+    /// The target groups of the actions that it succeeds, until no slot has flows that began on their targets.
+    inherited: BTreeSet<String>,
 }
 
 /// A target's part in an action, group by group.
@@ -45,6 +50,8 @@ impl Action {
             slots: None,
             table: None,
             idle: Duration::ZERO,
+            deadline: None,
+            inherited: BTreeSet::new(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Action {
         let fate = |id| fate(registry, id, idle, now);
         let slots = SlotTable::adopted(&table.slots, &table.chains, now, &fate);
         let mut action = Action::new(index);
+        action.inherited = groups_in(&table, registry);
         (action.size, action.slots, action.table, action.idle) = (base, Some(slots), Some(table), idle);
         action
     }
@@ -68,6 +76,32 @@ impl Action {
     /// The size that its owners are computed for; the table may not have shrunk to it yet.
     pub(super) fn base_size(&self) -> TableSize {
         self.size
+    }
+
+    /// An action with the index `index` that goes on with the flows of this one, which is `forward`; to be refreshed.
+    pub fn succeeded(&self, forward: &ForwardAction, index: u32, now: Instant) -> Action {
+        let groups = forward.0.iter().map(|part| part.target_group.clone());
+        Action {
+            index,
+            members: self.members.clone(),
+            base: self.base.clone(),
+            size: self.size,
+            slots: self.slots.as_ref().map(|slots| slots.succeeded(now)),
+            table: self.table.clone(),
+            idle: self.idle,
+            deadline: self.deadline,
+            inherited: groups.chain(self.inherited.iter().cloned()).collect(),
+        }
+    }
+
+    /// Whether flows may live that began on targets of the group, by this action or one that it succeeds.
+    pub fn serves(&self, forward: &ForwardAction, target_group: &str) -> bool {
+        forward.has(target_group) || self.inherited.contains(target_group)
+    }
+
+    /// Whether one of these target groups is one of those.
+    pub fn serves_any(&self, forward: &ForwardAction, target_groups: &BTreeSet<String>) -> bool {
+        forward.names_any(target_groups) || !self.inherited.is_disjoint(target_groups)
     }
 
     /// Computes members, owners and slots anew.
@@ -107,7 +141,7 @@ impl Action {
                 slots.reassign(&owners, now, &|id| fate(registry, id, idle, now))
             }
         };
-        self.publish_if(changed > 0);
+        self.settle(changed > 0);
     }
 
     fn rebuild_base(&mut self, members: Vec<Member>) {
@@ -120,10 +154,20 @@ impl Action {
         }
     }
 
-    fn publish_if(&mut self, changed: bool) {
-        if let Some(slots) = &self.slots
-            && changed
-        {
+    /// Takes note of what became of the slots.
+    fn settle(&mut self, changed: bool) {
+        if changed {
+            self.publish();
+        }
+        let slots = self.slots.as_ref();
+        self.deadline = slots.and_then(|slots| slots.next_deadline(self.idle));
+        if !self.inherited.is_empty() && slots.is_none_or(SlotTable::is_stable) {
+            self.inherited.clear();
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(slots) = &self.slots {
             let (words, chains): (Vec<Slot>, Vec<ChainWord>) = slots.with_chains().unzip();
             let has_chains = chains.iter().any(|chain| *chain != ChainWord::NONE);
             let chains = if has_chains { chains } else { Vec::new() };
@@ -147,7 +191,7 @@ impl Action {
             slots.resize(self.size);
         }
         let resized = slots.size() != before;
-        self.publish_if(changed > 0 || resized);
+        self.settle(changed > 0 || resized);
     }
 
     /// Takes over what a target told of its connections when it was asked at `asked`.
@@ -164,7 +208,7 @@ impl Action {
         let fate = |id| fate(registry, id, idle, now);
         let log2 = slots.size().log2();
         let changed = slots.told(target, &|slot| used.contain(slot, log2), asked, now, &fate);
-        self.publish_if(changed > 0);
+        self.settle(changed > 0);
     }
 
     /// Takes over which slots a target had connections in when it was asked at `asked`, just after the node started.
@@ -181,7 +225,7 @@ impl Action {
         let fate = |id| fate(registry, id, idle, now);
         let log2 = slots.size().log2();
         let changed = slots.learn(target, &|slot| used.contain(slot, log2), asked, &fate);
-        self.publish_if(changed > 0);
+        self.settle(changed > 0);
     }
 
     /// Whether a flow may live that began on `target`: a slot still names it, or has exceptions, whosever they are.
@@ -192,7 +236,7 @@ impl Action {
 
     /// When [`Action::tick`] may change something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.slots.as_ref()?.next_deadline(self.idle)
+        self.deadline
     }
 
     /// The table as the data plane must have it.
@@ -204,6 +248,15 @@ impl Action {
     pub fn slots(&self) -> Option<&SlotTable> {
         self.slots.as_ref()
     }
+}
+
+/// The target groups of the targets that a table names.
+fn groups_in(table: &Table, registry: &Registry) -> BTreeSet<String> {
+    let in_slots = table.slots.iter().flat_map(|slot| [slot.current(), slot.previous()]);
+    let in_chains = table.slots.iter().zip(table.chains.iter()).map(|(slot, chain)| chain.oldest(*slot));
+    let named: BTreeSet<TargetId> = in_slots.chain(in_chains).collect();
+    let keys = named.into_iter().filter_map(|id| registry.by_id(id));
+    keys.map(|(key, _)| key.target_group.clone()).collect()
 }
 
 fn groups_of<'a>(forward: &'a ForwardAction, desired: &'a Desired) -> Vec<(&'a str, &'a TargetGroup, u16)> {

@@ -19,7 +19,7 @@ impl Reconciler {
     pub fn agent_addresses(&self) -> BTreeSet<IpAddr> {
         let groups = self.desired().target_groups.iter();
         groups
-            .filter(|(name, group)| second_chance::may_have_chains(group) && self.is_in_use(name))
+            .filter(|(name, group)| second_chance::may_have_chains(group) && self.may_have_flows(name))
             .flat_map(|(name, _)| self.registry().group(name))
             .map(|(address, _)| address)
             .collect()
@@ -100,10 +100,15 @@ impl Reconciler {
         self.untold.failed(address);
     }
 
-    /// Whether the target is one of the action's.
+    /// Whether a listener forwards to the group, or did, and its flows may live.
+    fn may_have_flows(&self, target_group: &str) -> bool {
+        self.actions().iter().any(|(forward, action)| action.serves(forward, target_group))
+    }
+
+    /// Whether the target is one of the action's, or of those that it succeeds.
     fn is_of(&self, forward: &ForwardAction, target: TargetId) -> bool {
         let key = self.registry().by_id(target).map(|(key, _)| key);
-        key.is_some_and(|key| forward.0.iter().any(|part| part.target_group == key.target_group))
+        key.is_some_and(|key| self.actions()[forward].serves(forward, &key.target_group))
     }
 
     /// The TCP listeners behind which the action's table is.

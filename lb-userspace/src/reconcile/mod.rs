@@ -21,6 +21,7 @@ mod quic_servers;
 mod reconciler;
 mod registry;
 mod second_chance;
+mod succession;
 mod untold;
 
 pub use action::Action;

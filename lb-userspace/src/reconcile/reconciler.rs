@@ -21,6 +21,7 @@ use super::policies;
 use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use super::second_chance::{self, Agents, Keeper};
+use super::succession::{self, ListenerValues};
 use super::untold::Untold;
 use crate::data_plane::Capacity;
 use crate::health::{HealthStatus, TargetCheck};
@@ -43,7 +44,7 @@ pub(super) type ListenerName = (String, Protocol, ListenerPort);
 pub struct Reconciler {
     desired: Desired,
     registry: Registry,
-    next_hops: Resolutions,
+    next_hops: Arc<Resolutions>,
     /// What is known of the targets' agents.
     agents: Agents,
     /// Targets that were there at the start and have not told their connections yet.
@@ -56,7 +57,7 @@ pub struct Reconciler {
     /// Of the listeners that have one.
     policies: BTreeMap<ListenerName, Policy>,
     /// What `LISTENERS` must hold, renewed where something changed: there may be thousands.
-    listener_values: BTreeMap<(IpAddr, u16, u8), ListenerValue>,
+    listener_values: ListenerValues,
     /// What `TARGETS` must hold, likewise.
     target_entries: BTreeMap<TargetId, Target>,
     /// Whose the ids are, likewise.
@@ -172,7 +173,7 @@ impl Reconciler {
                 target_groups: BTreeMap::new(),
             },
             registry: Registry::new(capacity.targets),
-            next_hops: Resolutions::new(),
+            next_hops: Arc::default(),
             agents: Agents::new(),
             untold: Untold::default(),
             unsettled: BTreeSet::new(),
@@ -201,12 +202,12 @@ impl Reconciler {
         let zone_changed = self.desired.node.zone != desired.node.zone;
         let listeners_changed = self.desired.load_balancers != desired.load_balancers;
         self.desired = desired;
-        if listeners_changed {
-            self.follow_listeners();
-        }
-        let stale = self.renew_idles(|forward| zone_changed || forward.names_any(&changed));
+        let heirs = if listeners_changed { self.follow_listeners(now) } else { BTreeSet::new() };
+        let stale = self.renew_idles(|forward, action| {
+            zone_changed || heirs.contains(forward) || action.serves_any(forward, &changed)
+        });
         self.renew_listeners(|forward| listeners_changed || forward.names_any(&changed));
-        self.refresh(|forward| stale.contains(forward), now);
+        self.refresh(|forward, _| stale.contains(forward), now);
         if zone_changed {
             self.renew_targets(&self.desired.target_groups.keys().cloned().collect());
         } else {
@@ -215,29 +216,75 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Gives the forward actions and listeners that are there now their numbers and policies.
-    fn follow_listeners(&mut self) {
+    /// Gives the forward actions and listeners that are there now their numbers and policies; the actions that go on
+    /// with the slots of others.
+    fn follow_listeners(&mut self, now: Instant) -> BTreeSet<ForwardAction> {
         let wanted: BTreeSet<ForwardAction> =
             self.listeners().map(|(_, _, listener)| listener.forward.clone()).collect();
         let named: BTreeSet<ListenerName> =
             self.listeners().map(|(name, _, listener)| listener_name(name, listener)).collect();
-        self.forwards.retain(|forward| wanted.contains(forward));
         self.counters.retain(|name| named.contains(name));
-        self.actions.retain(|forward, _| wanted.contains(forward));
-        for forward in wanted {
-            let index = self.forwards.of(&forward).expect("`check_room` has counted the actions");
-            self.actions.entry(forward).or_insert_with(|| Action::new(index));
-        }
+        let heirs = self.follow_actions(wanted, now);
         for name in named {
             self.counters.of(&name).expect("`check_room` has counted the listeners");
         }
         self.policies = policies_of(&self.desired);
         self.listener_values.clear();
+        heirs
+    }
+
+    /// Makes the actions those that are `wanted`; new ones that go on with the slots of others are told. The first heir
+    /// of an action that goes has its index: what is known of the slots in the data plane is its own then, and until
+    /// its listener is written that finds its table, not a stranger's.
+    fn follow_actions(&mut self, wanted: BTreeSet<ForwardAction>, now: Instant) -> BTreeSet<ForwardAction> {
+        let heirs = self.heirs();
+        for (heir, old) in heirs.iter().filter(|(_, old)| !wanted.contains(old)) {
+            self.forwards.bequeath(old, heir);
+        }
+        self.forwards.retain(|forward| wanted.contains(forward));
+        let mut newcomers = Vec::new();
+        for forward in wanted.iter().filter(|forward| !self.actions.contains_key(forward)) {
+            let index = self.forwards.of(forward).expect("`check_room` has counted the actions");
+            let old = heirs.get(forward);
+            let action = match old.and_then(|old| Some((old, self.actions.get(old)?))) {
+                Some((old, action)) => action.succeeded(old, index, now),
+                None => Action::new(index),
+            };
+            newcomers.push((forward.clone(), action));
+        }
+        self.actions.retain(|forward, _| wanted.contains(forward));
+        self.actions.extend(newcomers);
+        heirs.into_keys().collect()
+    }
+
+    /// The wanted actions that are new and have a predecessor, with that.
+    fn heirs(&self) -> BTreeMap<ForwardAction, ForwardAction> {
+        let is_new = |listener: &Listener| !self.actions.contains_key(&listener.forward);
+        let listeners = self.listeners().filter(|(_, _, listener)| is_new(listener));
+        let wanted = listeners.flat_map(|(_, vips, listener)| {
+            let names = protocol_numbers(listener.protocol).iter().flat_map(move |protocol| {
+                vips.iter().map(move |vip| (*vip, port_number(listener.port), *protocol))
+            });
+            names.map(|name| (name, &listener.forward))
+        });
+        let predecessors = succession::predecessors(wanted, &self.listener_values);
+        if predecessors.is_empty() {
+            return BTreeMap::new();
+        }
+        let by_index: BTreeMap<u32, &ForwardAction> =
+            self.actions.iter().map(|(forward, action)| (action.index, forward)).collect();
+        let heir = |(heir, index): (&ForwardAction, u32)| {
+            Some((heir.clone(), by_index.get(&index).copied()?.clone()))
+        };
+        predecessors.into_iter().filter_map(heir).collect()
     }
 
     /// Takes over the idle time-outs; the actions that must be refreshed: new ones, those with another time-out, and
     /// those that are `concerned` by something else.
-    fn renew_idles(&mut self, concerned: impl Fn(&ForwardAction) -> bool) -> BTreeSet<ForwardAction> {
+    fn renew_idles(
+        &mut self,
+        concerned: impl Fn(&ForwardAction, &Action) -> bool,
+    ) -> BTreeSet<ForwardAction> {
         let idles = self.idles();
         let idle_of = |forward| idles.get(forward).copied().unwrap_or_default();
         let stale: BTreeMap<ForwardAction, Duration> = self
@@ -245,7 +292,7 @@ impl Reconciler {
             .iter()
             .map(|(forward, action)| (forward, action, idle_of(forward)))
             .filter(|(forward, action, idle)| {
-                action.slots().is_none() || action.idle != *idle || concerned(forward)
+                action.slots().is_none() || action.idle != *idle || concerned(forward, action)
             })
             .map(|(forward, _, idle)| (forward.clone(), idle))
             .collect();
@@ -260,10 +307,7 @@ impl Reconciler {
         let mut renewed = Vec::new();
         for (name, vips, listener) in self.listeners().filter(|(_, _, listener)| concerned(&listener.forward))
         {
-            let port = match listener.port {
-                ListenerPort::Port(port) => port,
-                ListenerPort::Any => 0,
-            };
+            let port = port_number(listener.port);
             for protocol in protocol_numbers(listener.protocol) {
                 let value = self.listener_value(name, listener, *protocol);
                 renewed.extend(vips.iter().map(|vip| ((*vip, port, *protocol), value)));
@@ -324,15 +368,17 @@ impl Reconciler {
     pub fn settle(&mut self, now: Instant) {
         let groups = std::mem::take(&mut self.unsettled);
         if !groups.is_empty() {
-            self.refresh(|forward| forward.names_any(&groups), now);
+            self.refresh(|forward, action| action.serves_any(forward, &groups), now);
             self.renew_targets(&groups);
         }
     }
 
     /// Takes over how the targets are reached.
-    pub fn set_next_hops(&mut self, next_hops: Resolutions) {
-        let old = std::mem::replace(&mut self.next_hops, next_hops);
-        let is_new = |key: &TargetKey| old.get(&key.address) != self.next_hops.get(&key.address);
+    pub fn set_next_hops(&mut self, next_hops: impl Into<Arc<Resolutions>>) {
+        let old = std::mem::replace(&mut self.next_hops, next_hops.into());
+        let differences = crate::next_hop::differences(&old, &self.next_hops);
+        let is_gone = |address: &IpAddr| old.contains_key(address) && !self.next_hops.contains_key(address);
+        let is_new = |key: &TargetKey| differences.contains(&key.address) || is_gone(&key.address);
         let renewed: Vec<(TargetId, Target)> = self
             .registry
             .iter()
@@ -351,7 +397,7 @@ impl Reconciler {
     pub fn tick(&mut self, now: Instant, last_exception: &dyn Fn(u32, usize) -> Option<Instant>) {
         let left = self.registry.end_draining(now);
         if !left.is_empty() {
-            self.refresh(|forward| forward.names_any(&left), now);
+            self.refresh(|forward, action| action.serves_any(forward, &left), now);
         }
         for action in self.actions.values_mut() {
             if action.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -361,7 +407,8 @@ impl Reconciler {
         }
         let actions = &self.actions;
         self.registry.end_lingering(now, LINGER_PAUSE, |key, record| {
-            let mut concerned = actions.iter().filter(|(forward, _)| forward.has(&key.target_group));
+            let mut concerned =
+                actions.iter().filter(|(forward, action)| action.serves(forward, &key.target_group));
             concerned.any(|(_, action)| action.may_have_flows_of(record.id))
         });
         self.renew_targets(&left);
@@ -373,9 +420,11 @@ impl Reconciler {
         actions.chain(self.registry.next_deadline()).min()
     }
 
-    fn refresh(&mut self, concerned: impl Fn(&ForwardAction) -> bool, now: Instant) {
-        for (forward, action) in self.actions.iter_mut().filter(|(forward, _)| concerned(forward)) {
-            action.refresh(forward, &self.desired, &self.registry, &self.agents, now);
+    fn refresh(&mut self, concerned: impl Fn(&ForwardAction, &Action) -> bool, now: Instant) {
+        for (forward, action) in &mut self.actions {
+            if concerned(forward, action) {
+                action.refresh(forward, &self.desired, &self.registry, &self.agents, now);
+            }
         }
     }
 
@@ -580,13 +629,15 @@ impl Reconciler {
     pub fn health_checks(&self) -> BTreeMap<TargetKey, TargetCheck> {
         let named = self.actions.keys().flat_map(|forward| &forward.0);
         let in_use: BTreeSet<&str> = named.map(|part| part.target_group.as_str()).collect();
-        let used = self.registry.iter().filter(|(key, _)| in_use.contains(key.target_group.as_str()));
-        used.filter_map(|(key, record)| {
-            let health_check = &self.desired.target_groups.get(&key.target_group)?.health_check;
-            let port = health_check.port.of(record.port);
-            Some((key.clone(), TargetCheck { port, health_check: Arc::clone(health_check) }))
-        })
-        .collect()
+        let groups = in_use.into_iter().filter_map(|name| self.desired.target_groups.get_key_value(name));
+        groups
+            .flat_map(|(name, group)| self.registry.group(name).map(move |member| (name, group, member)))
+            .map(|(name, group, (address, record))| {
+                let health_check = Arc::clone(&group.health_check);
+                let check = TargetCheck { port: health_check.port.of(record.port), health_check };
+                (TargetKey { target_group: name.clone(), address }, check)
+            })
+            .collect()
     }
 
     /// Whether a listener forwards to the group.
@@ -659,6 +710,14 @@ fn policies_of(desired: &Desired) -> BTreeMap<ListenerName, Policy> {
 
 pub(super) fn listener_name(load_balancer: &str, listener: &Listener) -> ListenerName {
     (load_balancer.to_owned(), listener.protocol, listener.port)
+}
+
+/// The port of a listener in `LISTENERS`.
+fn port_number(port: ListenerPort) -> u16 {
+    match port {
+        ListenerPort::Port(port) => port,
+        ListenerPort::Any => 0,
+    }
 }
 
 /// The transport protocols of a listener: an entry of `LISTENERS` each, with one action and one counter.

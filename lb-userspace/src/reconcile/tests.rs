@@ -17,6 +17,7 @@ use crate::next_hop::{NextHop, Resolutions};
 
 mod attributes;
 mod scale;
+mod succession;
 
 const DRAINING: Duration = Duration::from_secs(100);
 const IDLE: Duration = Duration::from_secs(60);

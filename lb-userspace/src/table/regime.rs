@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use lb_common::{ChainWord, Slot, TargetId};
 
 use super::chain::Chain;
-use super::life::{Fate, Life, Moment};
+use super::life::{Fate, Life, Moment, Phase};
 
 /// Who keeps flows where they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,14 +108,25 @@ impl SlotLife {
         }
     }
 
-    /// Follows the table into `regime` if no flow would notice.
-    pub(super) fn enter(&mut self, regime: Regime) {
-        let is_stable = match self {
+    /// Whether all flows are on the current target, and no other is to have the slot.
+    pub(super) fn is_stable(&self) -> bool {
+        match self {
             SlotLife::Remembered(life) => life.encoded() == Slot::stable(life.current),
             SlotLife::Chained(chain) => chain.is_stable() && !chain.is_deferred(),
-        };
-        if is_stable {
+        }
+    }
+
+    /// Follows the table into `regime` if no flow would notice.
+    pub(super) fn enter(&mut self, regime: Regime) {
+        if self.is_stable() {
             *self = SlotLife::stable(self.current(), regime);
+        }
+    }
+
+    /// Takes an exception for seen at `now`: who could tell when it was has gone.
+    pub(super) fn renew_exceptions(&mut self, now: Moment) {
+        if let SlotLife::Remembered(Life { phase: Phase::Exceptions { since }, .. }) = self {
+            *since = now;
         }
     }
 

@@ -65,6 +65,20 @@ impl SlotTable {
         SlotTable { epoch: now, regime: Regime::FlowTable, lives: lives.collect() }
     }
 
+    /// The same slots for an action that goes on with them: what the data plane saw of their exceptions is not known
+    /// of it, so that their time begins anew.
+    pub fn succeeded(&self, now: Instant) -> SlotTable {
+        let mut table = self.clone();
+        let now = Moment::not_before(table.epoch, now);
+        table.lives.iter_mut().for_each(|life| life.renew_exceptions(now));
+        table
+    }
+
+    /// Whether all flows of all slots are on the current target.
+    pub fn is_stable(&self) -> bool {
+        self.lives.iter().all(SlotLife::is_stable)
+    }
+
     /// Sets who keeps flows where they are; each slot follows when no flow notices it.
     pub fn enter(&mut self, regime: Regime) {
         self.regime = regime;

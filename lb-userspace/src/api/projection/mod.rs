@@ -8,18 +8,20 @@
 //! A [`Projector`] remembers what it made of which record: with a thousand target groups a change of one costs the
 //! looking at a thousand pointers.
 
+pub(super) mod differences;
 mod load_balancer;
 mod target_group;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::domain::{State, records};
 use super::inventory::Inventory;
-use crate::model::{Desired, Encapsulation, LoadBalancer, Node, TargetGroup};
+use crate::model::{Desired, Encapsulation, Node};
+use differences::Shared;
 
 /// What of the data plane the API does not own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +39,33 @@ pub struct Ground {
 pub struct Projector {
     ground: Ground,
     inventory: Arc<Inventory>,
-    load_balancers: BTreeMap<String, (Arc<records::LoadBalancer>, Arc<LoadBalancer>)>,
-    target_groups: BTreeMap<String, MadeGroup>,
+    /// The records that `made` was made of: that they are held keeps their pointers from being other records'.
+    load_balancers: Shared<records::LoadBalancer>,
+    target_groups: Shared<records::TargetGroup>,
+    /// The load balancers by the target groups that their listeners forward to: a group has one at most.
+    users: Users,
+    made: Desired,
 }
 
-/// A target group with what it was made of. That these are held keeps their pointers from being other records'.
-#[derive(Debug)]
-struct MadeGroup {
-    record: Arc<records::TargetGroup>,
-    user: Option<Arc<records::LoadBalancer>>,
-    made: Arc<TargetGroup>,
-}
-
-/// The load balancers by the target groups that their listeners forward to: a group has one at most.
-type Users<'a> = BTreeMap<&'a str, &'a Arc<records::LoadBalancer>>;
+type Users = Shared<records::LoadBalancer>;
 
 impl Projector {
     /// One that has seen no state yet.
     pub fn new(ground: Ground, inventory: Arc<Inventory>) -> Projector {
-        Projector { ground, inventory, load_balancers: BTreeMap::new(), target_groups: BTreeMap::new() }
+        let made = Desired {
+            node: ground.node.clone(),
+            metrics_address: ground.metrics_address,
+            load_balancers: BTreeMap::new(),
+            target_groups: BTreeMap::new(),
+        };
+        Projector {
+            ground,
+            inventory,
+            load_balancers: BTreeMap::new(),
+            target_groups: BTreeMap::new(),
+            users: Users::new(),
+            made,
+        }
     }
 
     /// What the data plane stands on.
@@ -65,65 +75,73 @@ impl Projector {
 
     /// What `state` means with this inventory. What did not change since the last time has the same pointer.
     pub fn project(&mut self, state: &State, inventory: &Arc<Inventory>) -> Desired {
+        self.follow(state, inventory);
+        self.made.clone()
+    }
+
+    /// Takes over `state` with this inventory; [`Projector::made`] is what it means.
+    pub fn follow(&mut self, state: &State, inventory: &Arc<Inventory>) {
         if !Arc::ptr_eq(&self.inventory, inventory) {
             *self = Projector::new(self.ground.clone(), Arc::clone(inventory));
         }
-        Desired {
-            node: self.ground.node.clone(),
-            metrics_address: self.ground.metrics_address,
-            load_balancers: self.load_balancers(state),
-            target_groups: self.target_groups(state),
-        }
+        let users = self.follow_load_balancers(state);
+        self.follow_target_groups(state, users);
     }
 
-    fn load_balancers(&mut self, state: &State) -> BTreeMap<String, Arc<LoadBalancer>> {
-        self.load_balancers.retain(|name, _| state.load_balancers.contains_key(name));
-        for (name, record) in &state.load_balancers {
-            if self.load_balancers.get(name).is_some_and(|(of, _)| Arc::ptr_eq(of, record)) {
-                continue;
-            }
+    /// What the state that was followed last means.
+    pub fn made(&self) -> &Desired {
+        &self.made
+    }
+
+    /// The users of target groups, if they may be others now.
+    fn follow_load_balancers(&mut self, state: &State) -> Option<Users> {
+        if differences::is_same(&self.load_balancers, &state.load_balancers) {
+            return None;
+        }
+        for (name, record) in differences::changed(&self.load_balancers, &state.load_balancers) {
             let made = Arc::new(load_balancer::project(record, &self.inventory));
-            self.load_balancers.insert(name.clone(), (Arc::clone(record), made));
+            self.made.load_balancers.insert(name.clone(), made);
         }
-        self.load_balancers.iter().map(|(name, (_, made))| (name.clone(), Arc::clone(made))).collect()
+        differences::follow(&mut self.load_balancers, &state.load_balancers);
+        differences::forget_others(&mut self.made.load_balancers, &self.load_balancers);
+        Some(users(state))
     }
 
-    fn target_groups(&mut self, state: &State) -> BTreeMap<String, Arc<TargetGroup>> {
-        let users = users(state);
-        self.target_groups.retain(|name, _| state.target_groups.contains_key(name));
-        for (name, record) in &state.target_groups {
-            let user = users.get(name.as_str()).copied();
-            let before = self.target_groups.get(name);
-            if before.is_some_and(|before| before.is_of(record, user)) {
-                continue;
-            }
-            let mut made = Arc::new(target_group::project(record, user, &self.inventory, &self.ground));
-            if let Some(before) = before.filter(|before| before.made == made) {
-                made = Arc::clone(&before.made);
-            }
-            let group = MadeGroup { record: Arc::clone(record), user: user.cloned(), made };
-            self.target_groups.insert(name.clone(), group);
+    fn follow_target_groups(&mut self, state: &State, users: Option<Users>) {
+        let mut concerned: BTreeSet<String> = differences::changed(&self.target_groups, &state.target_groups)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if let Some(users) = users {
+            let came = differences::changed(&self.users, &users);
+            let gone = self.users.keys().filter(|name| !users.contains_key(*name));
+            concerned.extend(came.map(|(name, _)| name).chain(gone).cloned());
+            self.users = users;
         }
-        self.target_groups.iter().map(|(name, group)| (name.clone(), Arc::clone(&group.made))).collect()
+        for name in concerned {
+            if let Some(record) = state.target_groups.get(&name) {
+                self.make_group(name, record);
+            }
+        }
+        differences::follow(&mut self.target_groups, &state.target_groups);
+        differences::forget_others(&mut self.made.target_groups, &self.target_groups);
+    }
+
+    /// One that is equal to the one before keeps its pointer.
+    fn make_group(&mut self, name: String, record: &records::TargetGroup) {
+        let user = self.users.get(&name);
+        let made = target_group::project(record, user, &self.inventory, &self.ground);
+        let is_same = self.made.target_groups.get(&name).is_some_and(|before| **before == made);
+        if !is_same {
+            self.made.target_groups.insert(name, Arc::new(made));
+        }
     }
 }
 
-impl MadeGroup {
-    fn is_of(&self, record: &Arc<records::TargetGroup>, user: Option<&Arc<records::LoadBalancer>>) -> bool {
-        let is_same_user = match (&self.user, user) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
-        is_same_user && Arc::ptr_eq(&self.record, record)
-    }
-}
-
-fn users(state: &State) -> Users<'_> {
+fn users(state: &State) -> Users {
     let mut users = Users::new();
     for record in state.load_balancers.values() {
         for forward in record.listeners.values().flat_map(|listener| &listener.forward) {
-            users.insert(&forward.target_group, record);
+            users.insert(forward.target_group.clone(), Arc::clone(record));
         }
     }
     users
