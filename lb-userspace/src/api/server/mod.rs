@@ -78,8 +78,8 @@ impl Server {
             while connections.len() >= self.limits.connections {
                 connections.join_next().await;
             }
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, say: others end soon.
                     debug!(%error, "no connection could be accepted");
@@ -91,7 +91,7 @@ impl Server {
             connections.spawn(connection(
                 stream,
                 self.tls.clone(),
-                Exchange { number, service: self.service.clone(), limits: self.limits },
+                Exchange { number, peer, service: self.service.clone(), limits: self.limits },
             ));
         }
     }
@@ -114,6 +114,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, exchange: Excha
 #[derive(Clone)]
 struct Exchange {
     number: u64,
+    peer: SocketAddr,
     service: Arc<Service>,
     limits: Limits,
 }
@@ -144,7 +145,8 @@ impl Exchange {
         let answer = match body::read(body, &self.limits).await {
             Ok(body) => {
                 let Parts { method, uri, headers, .. } = parts;
-                let request = Request { method, uri, headers, body, connection: self.number };
+                let (connection, peer) = (self.number, Some(self.peer));
+                let request = Request { method, uri, headers, body, connection, peer };
                 self.carry_out(request).await
             }
             Err(error) => Service::refuse_unread(&error),
