@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use axum::http::{HeaderMap, Method};
 use lb_userspace::api::calendar::Timestamp;
 use lb_userspace::api::domain::arn::Identity;
-use lb_userspace::api::domain::{Access, Changes, Engine, Operation, State, Store};
+use lb_userspace::api::domain::{Access, Changes, Engine, Operation, State, Store, Unkept};
 use lb_userspace::api::inventory::Inventory;
 use lb_userspace::api::protocol::{Node, form};
 use lb_userspace::api::service::{Answer, Request, Service};
@@ -107,6 +107,7 @@ fn ask(service: &Service, body: &[u8]) -> Answer {
         headers: HeaderMap::new(),
         body: body.to_vec(),
         connection: 0,
+        peer: None,
     };
     service.answer(&request, NOW)
 }
@@ -145,7 +146,7 @@ impl Store for Given {
         Ok(self.0.clone())
     }
 
-    fn keep(&mut self, _: &State, _: &Changes) -> anyhow::Result<()> {
+    fn keep(&mut self, _: u64, _: &State, _: &Changes) -> Result<(), Unkept> {
         Ok(())
     }
 }

@@ -146,6 +146,22 @@ fn connections_to(wanted: &BTreeSet<Listener>, translated: &Translated) -> anyho
     Ok(found)
 }
 
+/// How many connections this host has to each of the VIPs. The kernel walks through all sockets of the host for it.
+///
+/// # Errors
+/// If the kernel does not list them.
+pub(super) fn count(vips: &[IpAddr]) -> anyhow::Result<BTreeMap<IpAddr, u64>> {
+    let mut counts: BTreeMap<IpAddr, u64> = vips.iter().map(|vip| (*vip, 0)).collect();
+    for family in [Family::V4, Family::V6] {
+        for_each_connection(family, |connection| {
+            if let Some(count) = counts.get_mut(&connection.local.ip()) {
+                *count += 1;
+            }
+        })?;
+    }
+    Ok(counts)
+}
+
 fn as_clients_see_it(mut local: SocketAddr, translated: &Translated) -> SocketAddr {
     if let Some(port) = translated.get(&(local.ip(), local.port())) {
         local.set_port(*port);
@@ -310,5 +326,7 @@ mod tests {
         assert_eq!(found, [Connection { client: client.local_addr().unwrap(), local }]);
         let any = connections_to(&[(local.ip(), 0)].into(), &Translated::new()).unwrap();
         assert!(any.contains(&found[0]));
+        let counts = count(&[local.ip(), "192.0.2.1".parse().unwrap()]).unwrap();
+        assert!(counts[&local.ip()] >= 1 && counts.len() == 2, "{counts:?}");
     }
 }

@@ -38,6 +38,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
+pub use metrics::METRICS;
 pub use mss::MssClamp;
 pub use options::{Configuration, Options};
 pub use peers::Prefix;

@@ -17,9 +17,10 @@ use axum::{Json, Router};
 use lb_common::reason::Reason;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
-use tracing::error;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::{debug, error};
 
+use super::connections;
 use super::directory::RuntimeDirectory;
 use super::options::Configuration;
 use super::program::Counters;
@@ -212,9 +213,18 @@ impl Reporter {
 async fn metrics(State(reporter): State<Arc<Reporter>>) -> Result<impl IntoResponse, (StatusCode, String)> {
     let counts =
         reporter.counts().map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")))?;
+    let vips = reporter.vips.clone();
+    let listed = spawn_blocking(move || connections::count(&vips)).await;
+    let connections = match listed.map_err(anyhow::Error::from).flatten() {
+        Ok(connections) => connections,
+        Err(problem) => {
+            debug!("the kernel does not list its connections: {problem:#}");
+            BTreeMap::new()
+        }
+    };
     Ok((
         [(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)],
-        super::metrics::render(&reporter.interfaces, &counts),
+        super::metrics::render(&reporter.interfaces, &counts, &connections),
     ))
 }
 

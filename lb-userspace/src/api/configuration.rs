@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::audit::configuration::AuditConfiguration;
 use super::domain::arn::Identity;
 use super::inventory::{Inventory, RawInventory};
 use super::store;
@@ -29,6 +30,8 @@ pub struct Configuration {
     pub credentials: Option<PathBuf>,
     /// Where its state is kept.
     pub store: store::Configuration,
+    /// The log of who changed what, if one is kept.
+    pub audit_log: Option<AuditConfiguration>,
     /// Who it is.
     pub identity: Identity,
     /// The network that it speaks of.
@@ -66,6 +69,7 @@ struct WrittenApi {
     plain_text_beyond_loopback: bool,
     credentials: Option<PathBuf>,
     state: Option<PathBuf>,
+    audit_log: Option<AuditConfiguration>,
     partition: Option<String>,
     region: Option<String>,
     account: Option<String>,
@@ -99,6 +103,7 @@ impl Configuration {
             is_plain_text_allowed: false,
             credentials: None,
             store: store::Configuration { directory: store::DEFAULT_DIRECTORY.into(), shared: None },
+            audit_log: None,
             identity: Identity::default(),
             inventory: Inventory::sample(),
             encapsulation: Encapsulation::Ipip,
@@ -139,6 +144,7 @@ impl Configuration {
         };
         check_identity(&identity)?;
         written.store.iter().try_for_each(|shared| shared.etcd.check())?;
+        api.audit_log.iter().try_for_each(AuditConfiguration::check)?;
         Ok(Configuration {
             address: api.address.unwrap_or(sample.address),
             tls: api.tls,
@@ -148,6 +154,7 @@ impl Configuration {
                 directory: api.state.unwrap_or(sample.store.directory),
                 shared: written.store,
             },
+            audit_log: api.audit_log,
             identity,
             inventory,
             encapsulation: api.encapsulation.unwrap_or_default().into(),
@@ -230,6 +237,8 @@ mod tests {
             (r#"{ "account": "1" }"#, "api.account: \"1\" must be 12 digits"),
             (r#"{ "region": "The Hague" }"#, "api.region"),
             (r#"{ "encapsulation": "vxlan" }"#, "api.encapsulation: unknown variant `vxlan`"),
+            (r#"{ "audit_log": { "file": "a.log" } }"#, "api.audit_log.file: a.log must be an absolute"),
+            (r#"{ "audit_log": { "file": "/a", "sync": 1 } }"#, "api.audit_log.sync"),
         ] {
             let error = format!("{:#}", with_api(api).unwrap_err());
             assert!(error.contains(why), "{error}");

@@ -8,9 +8,10 @@
 //!                        health_board: what its checks say ◄───────────────────────┘
 //! ```
 //!
-//! Everything but `server`, `store`, `process` and `command` is free of sockets, files and clocks. `sluice run` serves it beside
-//! the data plane that it owns; `sluice run --api-only` without root and without a data plane.
+//! Everything but `server`, `store`, `process`, `command` and `audit` is free of sockets, files and clocks. `sluice run`
+//! serves it beside the data plane that it owns; `sluice run --api-only` without root and without a data plane.
 
+pub mod audit;
 pub mod calendar;
 mod command;
 pub mod configuration;

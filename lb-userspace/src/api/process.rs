@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 
+use super::audit::AuditLog;
 use super::calendar::Timestamp;
 use super::command::Options;
 use super::configuration::Configuration;
@@ -52,7 +53,8 @@ impl Api {
         let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
         let service =
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
-        let service = Arc::new(service);
+        let audit = configuration.audit_log.as_ref().map(AuditLog::open).transpose()?;
+        let service = Arc::new(service.with_audit(audit));
         let server =
             Server::bind(configuration.address, configuration.tls.as_ref(), Arc::clone(&service)).await?;
         Ok(Api { service, health, server })

@@ -1,16 +1,21 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use axum::http::{HeaderMap, Method, Uri};
 use tokio::sync::watch;
 
+use super::audit::{Account, AuditLog};
 use super::calendar::Timestamp;
-use super::domain::{Call, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
+use super::domain::{Access, Call, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
 use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
 use super::signature::{Caller, Credentials, Guard, Signed};
+use crate::metrics::ApiScrape;
+use crate::metrics::calls::Calls;
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -28,6 +33,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The number of the connection, the same for all requests that it carries.
     pub connection: u64,
+    /// Where the connection comes from, if that is known.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What is answered.
@@ -47,6 +54,8 @@ pub struct Service {
     guard: RwLock<Arc<Guard>>,
     /// Why the present file of credentials is not in force.
     rejected_credentials: Mutex<Option<String>>,
+    calls: Calls,
+    audit: Option<AuditLog>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -54,13 +63,29 @@ pub struct Service {
 impl Service {
     /// The API over an engine whose state is kept.
     pub fn new(engine: Engine, guard: Guard) -> Service {
-        let guard = RwLock::new(Arc::new(guard));
-        Service { engine: Queue::new(engine), guard, rejected_credentials: Mutex::default(), is_ephemeral: false }
+        Service {
+            engine: Queue::new(engine),
+            guard: RwLock::new(Arc::new(guard)),
+            rejected_credentials: Mutex::default(),
+            calls: Calls::default(),
+            audit: None,
+            is_ephemeral: false,
+        }
     }
 
     /// The API over an engine whose state need not be kept.
     pub fn ephemeral(engine: Engine, guard: Guard) -> Service {
         Service { is_ephemeral: true, ..Service::new(engine, guard) }
+    }
+
+    /// With a log of who changed what.
+    pub fn with_audit(self, audit: Option<AuditLog>) -> Service {
+        Service { audit, ..self }
+    }
+
+    /// What the metrics tell of it.
+    pub fn scrape(&self) -> ApiScrape {
+        ApiScrape::of(&self.calls, self.audit.as_ref().map(|audit| &**audit.counts()))
     }
 
     /// The state as it is now, with what others have changed.
@@ -169,8 +194,16 @@ impl Service {
 
     /// Answers a request; `now` is the time.
     pub fn answer(&self, request: &Request, now: Timestamp) -> Answer {
+        let begun = Instant::now();
         let request_id = request_id();
-        match self.carry_out(request, now, &request_id) {
+        let mut account = Account::new(now, &request_id, request);
+        let answer = self.carry_out(request, now, &request_id, &mut account);
+        let refusal = answer.as_ref().err();
+        if let Some(audit) = &self.audit {
+            audit.answer(&account, refusal, now);
+        }
+        self.calls.count(account.operation(), refusal.map(|error| error.code), begun.elapsed());
+        match answer {
             Ok(body) => Answer { status: 200, request_id, body },
             Err(error) => Service::refuse(&error, request_id),
         }
@@ -186,23 +219,48 @@ impl Service {
         Answer { status: error.code.status(), request_id, body }
     }
 
-    fn carry_out(&self, request: &Request, now: Timestamp, request_id: &str) -> Result<String, ApiError> {
+    /// Tells `account` what becomes known of the request on the way.
+    fn carry_out(
+        &self,
+        request: &Request,
+        now: Timestamp,
+        request_id: &str,
+        account: &mut Account,
+    ) -> Result<String, ApiError> {
         check_place(request, self.is_ephemeral)?;
         let guard = self.guard();
         let caller = guard.identify(&Signed::of(request), now)?;
+        account.identify(&caller);
         if request.uri.path() == RESET {
+            account.name("Reset");
             caller.check_reset()?;
             guard.check_first_use(&caller, true, now)?;
+            self.tell_of_change(account)?;
             self.engine().reset()?;
+            self.calls.count_change();
             return Ok(xml::answer("Reset", request_id, |_| {}));
         }
         let parameters = parameters(request)?;
+        account.name_action(&parameters);
         let operation = operation(&parameters)?;
+        account.ask(operation, &parameters);
         caller.check(operation)?;
-        guard.check_first_use(&caller, operation.access != super::domain::Access::Reads, now)?;
+        guard.check_first_use(&caller, operation.access != Access::Reads, now)?;
+        if operation.access != Access::Reads {
+            self.tell_of_change(account)?;
+        }
         let (outcome, changes) = self.engine.call(Call { operation, parameters, now })?;
+        if !changes.is_empty() {
+            account.change(&changes, &self.engine.snapshot().state);
+            self.calls.count_change();
+        }
         log(operation, &caller, changes.is_empty(), request_id);
         Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))
+    }
+
+    /// Before a change is made.
+    fn tell_of_change(&self, account: &Account) -> Result<(), ApiError> {
+        self.audit.as_ref().map_or(Ok(()), |audit| audit.ask(account))
     }
 
     fn engine(&self) -> Held<'_> {

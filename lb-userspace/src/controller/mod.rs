@@ -27,6 +27,7 @@ mod report;
 mod stop;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -95,7 +96,11 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
             .await
             .context("serving captures")?;
     let _metrics = match metrics_address {
-        Some(address) => Some(server::serve_metrics(address, reports).await.context("serving the metrics")?),
+        Some(address) => {
+            let api = owner.service().map(Arc::clone);
+            let api = Box::new(move || api.as_ref().map(|api| api.scrape()));
+            Some(server::serve_metrics(address, reports, api).await.context("serving the metrics")?)
+        }
         None => None,
     };
     node.attach_at_start().await?;

@@ -86,6 +86,14 @@ impl Owner {
         }
     }
 
+    /// The API, where it is the owner.
+    pub(super) fn service(&self) -> Option<&Arc<Service>> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => Some(&api.service),
+        }
+    }
+
     /// Where the targets' health is told.
     pub(super) fn health_board(&self) -> Option<Arc<HealthBoard>> {
         match self {
@@ -261,6 +269,7 @@ impl ApiOwner {
         let later = [
             ("address", present.address != wanted.address),
             ("tls", present.tls != wanted.tls),
+            ("audit_log", present.audit_log != wanted.audit_log),
             ("partition, region, account or domain", present.identity != wanted.identity),
         ];
         for (name, _) in later.iter().filter(|(_, is_other)| *is_other) {

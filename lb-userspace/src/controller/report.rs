@@ -1,5 +1,6 @@
 //! The node's state as a report: read from the reconciler, the health checks and the counters.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -7,9 +8,10 @@ use lb_common::{SlotState, TargetId};
 
 use super::node::{Node, tick_now};
 use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
+use crate::metrics::histogram::Durations;
 use crate::model::{Listener, LoadBalancer, Stickiness, TargetGroup, TargetKey, UdpTracking};
 use crate::presence::AgentState;
-use crate::reconcile::{Keeper, Record, may_have_chains};
+use crate::reconcile::{Keeper, Record, Registry, may_have_chains};
 use crate::status::report::{
     AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
     NextHopReport, ReasonReport, Report, TargetGroupReport, TargetReport,
@@ -25,6 +27,29 @@ struct Sums {
     /// Living entries of the flow table by target.
     flows: BTreeMap<TargetId, u64>,
     checks: BTreeMap<TargetKey, TargetSnapshot>,
+    /// How long passed health checks took, by target group.
+    durations: BTreeMap<String, Durations>,
+}
+
+/// What targets are called in digests, by their ids. Tables have thousands of slots for each target, so that looking
+/// each of them up would be most of a report's time.
+struct Identities<'r> {
+    registry: &'r Registry,
+    known: RefCell<Vec<Option<u64>>>,
+}
+
+impl Identities<'_> {
+    fn of(&self, id: TargetId) -> u64 {
+        let mut known = self.known.borrow_mut();
+        let place = usize::from(id.0);
+        if known.len() <= place {
+            known.resize(place + 1, None);
+        }
+        *known[place].get_or_insert_with(|| {
+            let target = self.registry.by_id(id);
+            target.map_or(0, |(key, _)| member::identity(&key.target_group, key.address))
+        })
+    }
 }
 
 impl Node {
@@ -32,10 +57,10 @@ impl Node {
     pub(super) fn report(&self) -> anyhow::Result<Report> {
         let desired = self.desired();
         let sums = self.sums();
-        let load_balancers = desired
-            .load_balancers
-            .iter()
-            .map(|(name, load_balancer)| Ok((name.clone(), self.load_balancer(name, load_balancer)?)));
+        let identities = Identities { registry: self.reconciler.registry(), known: RefCell::default() };
+        let load_balancers = desired.load_balancers.iter().map(|(name, load_balancer)| {
+            Ok((name.clone(), self.load_balancer(name, load_balancer, &identities)?))
+        });
         let target_groups = desired
             .target_groups
             .iter()
@@ -51,6 +76,8 @@ impl Node {
             load_balancers: load_balancers.collect::<anyhow::Result<_>>()?,
             target_groups: target_groups.collect::<anyhow::Result<_>>()?,
             reasons: self.reasons()?,
+            announcements: Vec::new(),
+            shared_state: None,
         })
     }
 
@@ -65,23 +92,30 @@ impl Node {
         self.attachments.iter().map(report).collect()
     }
 
-    fn load_balancer(&self, name: &str, load_balancer: &LoadBalancer) -> anyhow::Result<LoadBalancerReport> {
-        let listeners = load_balancer.listeners.iter().map(|listener| self.listener(name, listener));
+    fn load_balancer(
+        &self,
+        name: &str,
+        load_balancer: &LoadBalancer,
+        identities: &Identities,
+    ) -> anyhow::Result<LoadBalancerReport> {
+        let listeners =
+            load_balancer.listeners.iter().map(|listener| self.listener(name, listener, identities));
         Ok(LoadBalancerReport {
             vips: load_balancer.vips.clone(),
             listeners: listeners.collect::<anyhow::Result<_>>()?,
         })
     }
 
-    fn listener(&self, load_balancer: &str, listener: &Listener) -> anyhow::Result<ListenerReport> {
+    fn listener(
+        &self,
+        load_balancer: &str,
+        listener: &Listener,
+        identities: &Identities,
+    ) -> anyhow::Result<ListenerReport> {
         let slots = self.reconciler.actions().get(&listener.forward).and_then(|action| action.slots());
         let counter = self.reconciler.counter(load_balancer, listener).unwrap_or_default();
         let traffic = self.data_plane.maps.listener_traffic(counter)?;
         let count = |state| slots.map_or(0, |slots| slots.count(state) as u32);
-        let identity = |id| {
-            let target = self.reconciler.registry().by_id(id);
-            target.map_or(0, |(key, _)| member::identity(&key.target_group, key.address))
-        };
         let forward = listener
             .forward
             .0
@@ -96,7 +130,7 @@ impl Node {
             exception_slots: count(SlotState::Exceptions),
             chained_slots: slots.map_or(0, |slots| slots.waiting().chained as u32),
             deferred_slots: slots.map_or(0, |slots| slots.waiting().deferred as u32),
-            table_digest: slots.map(|slots| slots.digest(identity)).unwrap_or_default(),
+            table_digest: slots.map(|slots| slots.digest(|id| identities.of(id))).unwrap_or_default(),
             packets: traffic.packets,
             bytes: traffic.bytes,
         })
@@ -131,6 +165,7 @@ impl Node {
             flows_kept_by: if no_second_chance.is_some() { "flow_table" } else { "targets" }.to_owned(),
             no_second_chance,
             untold: self.reconciler.untold(name).into_iter().collect(),
+            check_durations: sums.durations.get(name).cloned(),
             fail_open: self.reconciler.is_in_use(name) && self.reconciler.fails_open(name),
             targets: targets.collect::<anyhow::Result<_>>()?,
         })
@@ -230,6 +265,7 @@ impl Node {
             group_slots: BTreeMap::new(),
             flows: self.living_flows(),
             checks: self.observers.health.snapshot(),
+            durations: self.observers.health.durations(),
         };
         for (forward, action) in self.reconciler.actions() {
             let Some(slots) = action.slots() else { continue };

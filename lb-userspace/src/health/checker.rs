@@ -23,6 +23,7 @@ use super::state::{Outcome, Thresholds, Transition};
 use super::status::HealthStatus;
 use super::watched::{CheckStatistics, Era, Watched};
 use super::{probe, schedule};
+use crate::metrics::histogram::{Durations, Histogram};
 use crate::model::{HealthCheck, TargetKey};
 
 /// A target's status has changed: its state, or the reason or description within it.
@@ -62,6 +63,8 @@ pub struct TargetSnapshot {
 #[derive(Debug)]
 pub struct HealthChecker {
     checks: BTreeMap<TargetKey, RunningCheck>,
+    /// How long passed checks took, by target group.
+    durations: BTreeMap<String, Arc<Histogram>>,
     rim: Rim,
 }
 
@@ -71,7 +74,7 @@ impl HealthChecker {
     pub fn new() -> (HealthChecker, UnboundedReceiver<HealthEvent>) {
         let (events, receiver) = unbounded_channel();
         let rim = Rim { events, permits: Arc::new(Semaphore::new(concurrent_checks())) };
-        (HealthChecker { checks: BTreeMap::new(), rim }, receiver)
+        (HealthChecker { checks: BTreeMap::new(), durations: BTreeMap::new(), rim }, receiver)
     }
 
     /// Makes the checks be those of `wanted`: starts those of new targets, ends those of targets that are gone,
@@ -80,10 +83,14 @@ impl HealthChecker {
     /// Must be called within a tokio runtime with I/O and time.
     pub fn reconcile(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
         let others = self.others(wanted);
+        if !others.is_empty() || self.checks.len() != wanted.len() {
+            self.follow_groups(wanted);
+        }
         for (target, check) in &others {
             let watched = self.checks.get(*target).map(|running| Arc::clone(&running.watched));
             let watched = watched.unwrap_or_else(|| Arc::new(Watched::new()));
-            let running = RunningCheck::start(target, check, watched, others.len(), &self.rim);
+            let durations = &self.durations[&target.target_group];
+            let running = RunningCheck::start(target, check, watched, durations, others.len(), &self.rim);
             self.checks.insert((*target).clone(), running);
         }
         if self.checks.len() > wanted.len() {
@@ -102,6 +109,23 @@ impl HealthChecker {
             running.next_if(|(same, _)| same == target).is_none_or(|(_, running)| running.check != **check)
         };
         wanted.iter().filter(is_other).collect()
+    }
+
+    /// A histogram for each group of `wanted`, and for no other. Targets of a group are next to one another.
+    fn follow_groups(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
+        let mut groups: Vec<&String> = wanted.keys().map(|target| &target.target_group).collect();
+        groups.dedup();
+        self.durations.retain(|group, _| groups.binary_search(&group).is_ok());
+        for group in groups {
+            if !self.durations.contains_key(group) {
+                self.durations.insert(group.clone(), Arc::default());
+            }
+        }
+    }
+
+    /// How long passed checks took, by target group, since the group's first target was checked.
+    pub fn durations(&self) -> BTreeMap<String, Durations> {
+        self.durations.iter().map(|(group, durations)| (group.clone(), durations.durations())).collect()
     }
 
     /// The present status of a target, if it is checked.
@@ -147,6 +171,7 @@ impl RunningCheck {
         target: &TargetKey,
         check: &TargetCheck,
         watched: Arc<Watched>,
+        durations: &Arc<Histogram>,
         newcomers: usize,
         rim: &Rim,
     ) -> RunningCheck {
@@ -156,6 +181,7 @@ impl RunningCheck {
             check: check.clone(),
             era,
             watched: Arc::clone(&watched),
+            durations: Arc::clone(durations),
             newcomers,
             rim: rim.clone(),
         };
@@ -177,6 +203,7 @@ struct Watch {
     target: TargetKey,
     check: TargetCheck,
     watched: Arc<Watched>,
+    durations: Arc<Histogram>,
     era: Era,
     /// How many targets came with this one.
     newcomers: usize,
@@ -193,6 +220,9 @@ impl Watch {
             tokio::time::sleep_until(start.into()).await;
             let (started, outcome) = self.check().await;
             let ended = Instant::now();
+            if let Outcome::Passed { latency } = &outcome {
+                self.durations.observe(*latency);
+            }
             could_ask = self.tell_whether_asked(could_ask, &outcome);
             self.take_in(&outcome, ended);
             start = schedule::next_start(started, ended, self.check.health_check.interval, &mut random);
@@ -346,6 +376,9 @@ mod tests {
         assert!(snapshot.statistics.failed >= 3, "{snapshot:?}");
         assert!(snapshot.statistics.passed >= 3, "{snapshot:?}");
         assert!(snapshot.statistics.last_latency.is_some(), "{snapshot:?}");
+        assert!(checker.durations()["web"].count() >= 3, "{:?}", checker.durations());
+        checker.reconcile(&BTreeMap::new());
+        assert!(checker.durations().is_empty());
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::histogram::Durations;
+
 /// One node at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -31,6 +33,35 @@ pub struct Report {
     pub publications: PublicationReport,
     /// Why packets were not forwarded (or answered), by reason; only those that can happen, all of them.
     pub reasons: Vec<ReasonReport>,
+    /// The VIPs that routers are told of, or would be were they not withdrawn; none where nobody tells routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announcements: Vec<AnnouncementReport>,
+    /// The state that nodes share; none where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_state: Option<SharedStateReport>,
+}
+
+/// A VIP as routers are told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncementReport {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Whether its packets are to come here; false while it is withdrawn.
+    pub announced: bool,
+    /// Why it is withdrawn, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The state that nodes share, as this one knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedStateReport {
+    /// Generation of the newest state that the node knows of.
+    pub generation: u64,
+    /// Generation of the state that its tables are made from.
+    pub generation_in_force: u64,
+    /// Whether the store answers.
+    pub store_reachable: bool,
 }
 
 /// The configuration in force.
@@ -172,6 +203,9 @@ pub struct TargetGroupReport {
     pub untold: Vec<IpAddr>,
     /// True while fewer targets are healthy than `minimum_healthy` asks for, so that all are used.
     pub fail_open: bool,
+    /// How long its targets' passed health checks took, since the controller began to check the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_durations: Option<Durations>,
     /// Its targets in the order of their addresses, draining ones included.
     pub targets: Vec<TargetReport>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::*;
+use crate::metrics::histogram::Durations;
 
 /// One load balancer with two listeners; of its three targets one is unhealthy and one has
 /// no next hop.
@@ -33,6 +34,19 @@ pub(crate) fn report() -> Report {
             reason("no_next_hop", "dropped", "The target's route or neighbour is unknown.", 7),
             reason("no_target", "dropped", "No target could take the flow.", 0),
         ],
+        announcements: vec![
+            AnnouncementReport { vip: "10.200.1.1".parse().unwrap(), announced: true, reason: None },
+            AnnouncementReport {
+                vip: "fc00:1::1".parse().unwrap(),
+                announced: false,
+                reason: Some("too few healthy targets".into()),
+            },
+        ],
+        shared_state: Some(SharedStateReport {
+            generation: 9,
+            generation_in_force: 8,
+            store_reachable: true,
+        }),
     }
 }
 
@@ -44,6 +58,8 @@ pub(crate) fn empty_report() -> Report {
         target_groups: BTreeMap::new(),
         publications: PublicationReport::default(),
         reasons: Vec::new(),
+        announcements: Vec::new(),
+        shared_state: None,
         ..report()
     }
 }
@@ -93,8 +109,16 @@ fn target_group() -> TargetGroupReport {
         no_second_chance: None,
         untold: Vec::new(),
         fail_open: false,
+        check_durations: Some(durations()),
         targets: vec![healthy(), unhealthy(), unreachable()],
     }
+}
+
+/// 740 checks that took 2 ms each, and ten of 0.3 s.
+fn durations() -> Durations {
+    let mut durations = Durations { sum: 4.48, ..Durations::default() };
+    (durations.buckets[2], durations.buckets[9]) = (740, 10);
+    durations
 }
 
 fn healthy() -> TargetReport {

@@ -6,7 +6,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::extract::State;
@@ -15,20 +16,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use axum::{Json, Router};
+use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::report::Report;
 use super::socket_file::{self, SocketFile};
-use crate::metrics;
+use crate::metrics::{self, ApiScrape, Scrape};
 
 /// Asks the controller: it answers each request with a fresh report.
 pub type Reports = mpsc::Sender<oneshot::Sender<Report>>;
+
+/// Tells what the API counted, where it is served.
+pub type ApiScrapes = Box<dyn Fn() -> Option<ApiScrape> + Send + Sync>;
 
 /// Something that is being served, until this is dropped; then a socket's file is gone too.
 #[derive(Debug)]
@@ -68,11 +73,11 @@ pub async fn serve_socket(path: &Path, reports: Reports, more: Router) -> Result
     Ok(serving)
 }
 
-/// Serves `GET /metrics` (OpenMetrics text) on `address`.
+/// Serves `GET /metrics` (OpenMetrics text) on `address`, with what `api` tells of the API.
 ///
 /// # Errors
 /// When the address can't be bound.
-pub async fn serve_metrics(address: SocketAddr, reports: Reports) -> Result<Serving> {
+pub async fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrapes) -> Result<Serving> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!(
             "metrics can't be served on {address}; the configuration's metrics address must be one of this \
@@ -80,7 +85,7 @@ pub async fn serve_metrics(address: SocketAddr, reports: Reports) -> Result<Serv
         )
     })?;
     let bound = listener.local_addr().context("the metrics socket has no address")?;
-    let mut serving = Serving::start(listener, metrics_routes(reports), LIMITS);
+    let mut serving = Serving::start(listener, metrics_routes(reports, api), LIMITS);
     serving.address = Some(bound);
     Ok(serving)
 }
@@ -90,8 +95,9 @@ fn status_routes(reports: Reports) -> Router {
     router.fallback(async || nothing_here("this socket serves GET /status and POST /explain"))
 }
 
-fn metrics_routes(reports: Reports) -> Router {
-    let router = Router::new().route("/metrics", get(openmetrics)).with_state(reports);
+fn metrics_routes(reports: Reports, api: ApiScrapes) -> Router {
+    let scrapes = Arc::new(Scrapes { reports, api, last: Mutex::new(None) });
+    let router = Router::new().route("/metrics", get(openmetrics)).with_state(scrapes);
     router.fallback(async || nothing_here("this address serves GET /metrics"))
 }
 
@@ -99,8 +105,34 @@ async fn status(State(reports): State<Reports>) -> Result<Json<Report>, Unavaila
     ask(&reports).await.map(Json)
 }
 
-async fn openmetrics(State(reports): State<Reports>) -> Result<Response, Unavailable> {
-    let text = metrics::render(&ask(&reports).await?);
+/// Where scrapes come from. One is made at a time, and serves whoever asks within [`FRESH`]: many who ask cost the
+/// controller no more than one.
+struct Scrapes {
+    reports: Reports,
+    api: ApiScrapes,
+    last: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Scrapes {
+    async fn text(&self) -> Result<Bytes, Unavailable> {
+        let mut last = self.last.lock().await;
+        if let Some((made, text)) = &*last
+            && made.elapsed() < FRESH
+        {
+            return Ok(text.clone());
+        }
+        let (made, report) = (Instant::now(), ask(&self.reports).await?);
+        let scrape = Scrape { report, api: (self.api)() };
+        // With thousands of targets it takes tens of milliseconds, in which other tasks have this thread's work.
+        let text = spawn_blocking(|| metrics::render(scrape)).await.map_err(|_| Unavailable::Stopping)?;
+        let text = Bytes::from(text);
+        *last = Some((made, text.clone()));
+        Ok(text)
+    }
+}
+
+async fn openmetrics(State(scrapes): State<Arc<Scrapes>>) -> Result<Response, Unavailable> {
+    let text = scrapes.text().await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
@@ -174,6 +206,8 @@ struct Limits {
 
 const LIMITS: Limits =
     Limits { connections: 32, headers: Duration::from_secs(5), connection: Duration::from_secs(20) };
+/// How long a scrape serves: less than between two of the keenest Prometheus.
+const FRESH: Duration = Duration::from_millis(500);
 /// How long the controller may take to make a report.
 const REPORT: Duration = Duration::from_secs(5);
 

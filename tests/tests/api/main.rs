@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no users")]
 
+mod audit;
 mod balanced;
 mod clients;
 mod hostile;

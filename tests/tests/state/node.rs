@@ -34,6 +34,7 @@ impl Node {
             headers: HeaderMap::new(),
             body: format!("Version=2015-12-01&Action={action}").into_bytes(),
             connection: 0,
+            peer: None,
         };
         self.service.answer(&request, Timestamp::now())
     }

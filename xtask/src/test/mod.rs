@@ -63,6 +63,7 @@ impl Test {
         if !self.no_lint && self.filter.is_none() {
             lint::run(workspace, &mut summary)?;
         }
+        toolchain::promtool::ensure(workspace)?;
         toolchain::python::ensure_clients(workspace)?;
         toolchain::routers::ensure()?;
         build::user_space(workspace, Profile::Debug, &["lb-userspace", "lab"])?;

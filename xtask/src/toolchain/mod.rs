@@ -4,6 +4,7 @@
 pub(crate) mod apt;
 mod ebpf_rustc;
 mod linker;
+pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod routers;
 

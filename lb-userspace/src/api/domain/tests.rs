@@ -44,6 +44,7 @@ impl Api {
             headers: HeaderMap::new(),
             body: format!("Version=2015-12-01&Action={body}").into_bytes(),
             connection: 0,
+            peer: None,
         };
         self.service.answer(&request, self.now)
     }
@@ -302,6 +303,7 @@ proptest! {
             headers: HeaderMap::new(),
             body,
             connection: 0,
+            peer: None,
         };
         let answer = Api::over(engine()).service.answer(&request, START);
         prop_assert!((400..500).contains(&answer.status));

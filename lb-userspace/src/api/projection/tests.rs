@@ -47,6 +47,7 @@ impl World {
             headers: HeaderMap::new(),
             body: format!("Version=2015-12-01&Action={request}").into_bytes(),
             connection: 0,
+            peer: None,
         };
         let answer = self.service.answer(&request, NOW);
         assert_eq!(answer.status, 200, "{}", answer.body);

@@ -53,6 +53,11 @@ impl Node {
         self.children.get(name)
     }
 
+    /// All members with their names.
+    pub fn children(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.children.iter().map(|(name, node)| (name.as_str(), node))
+    }
+
     /// The items of a list in the order of their numbers, which need not be without gaps. An empty text without
     /// items is the empty list; nothing at all is no list.
     pub fn items(&self) -> Option<Vec<&Node>> {

@@ -77,8 +77,8 @@ impl Server {
     pub async fn serve(self) {
         let mut crowd = Crowd::of(self.limits.connections);
         for number in 0.. {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, say: others end soon.
                     debug!(%error, "no connection could be accepted");
@@ -88,7 +88,9 @@ impl Server {
             };
             let (tls, service, limits) = (self.tls.clone(), self.service.clone(), self.limits);
             crowd
-                .admit(|activity| connection(stream, tls, Exchange { number, service, limits, activity }))
+                .admit(|activity| {
+                    connection(stream, tls, Exchange { number, peer, service, limits, activity })
+                })
                 .await;
         }
     }
@@ -111,6 +113,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, exchange: Excha
 #[derive(Clone)]
 struct Exchange {
     number: u64,
+    peer: SocketAddr,
     service: Arc<Service>,
     limits: Limits,
     activity: Activity,
@@ -143,7 +146,8 @@ impl Exchange {
         let answer = match body::read(body, &self.limits).await {
             Ok(body) => {
                 let Parts { method, uri, headers, .. } = parts;
-                let request = Request { method, uri, headers, body, connection: self.number };
+                let (connection, peer) = (self.number, Some(self.peer));
+                let request = Request { method, uri, headers, body, connection, peer };
                 self.carry_out(request).await
             }
             Err(error) => Service::refuse_unread(&error),

@@ -156,7 +156,8 @@ async fn a_stopping_controller_is_named() {
 
 #[tokio::test]
 async fn metrics_come_with_their_media_type() {
-    let serving = serve_metrics((Ipv4Addr::LOCALHOST, 0).into(), controller()).await.unwrap();
+    let serving =
+        serve_metrics((Ipv4Addr::LOCALHOST, 0).into(), controller(), Box::new(|| None)).await.unwrap();
     let address = serving.address().unwrap();
     let answer = ask_raw(TcpStream::connect(address).await.unwrap(), "/metrics").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -168,9 +169,10 @@ async fn metrics_come_with_their_media_type() {
 
 #[tokio::test]
 async fn an_address_in_use_is_an_error_at_once() {
-    let first = serve_metrics((Ipv4Addr::LOCALHOST, 0).into(), controller()).await.unwrap();
+    let first =
+        serve_metrics((Ipv4Addr::LOCALHOST, 0).into(), controller(), Box::new(|| None)).await.unwrap();
     let address = first.address().unwrap();
-    let error = format!("{:#}", serve_metrics(address, controller()).await.unwrap_err());
+    let error = format!("{:#}", serve_metrics(address, controller(), Box::new(|| None)).await.unwrap_err());
     assert!(error.contains(&address.to_string()) && error.contains("no other program"), "{error}");
 }
 

@@ -85,6 +85,7 @@ impl World {
             headers: HeaderMap::new(),
             body: body.into_bytes(),
             connection: 0,
+            peer: None,
         };
         self.service.answer(&request, NOW)
     }

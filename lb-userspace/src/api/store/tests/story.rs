@@ -68,6 +68,7 @@ impl Story {
             headers: HeaderMap::new(),
             body: format!("Version=2015-12-01&Action={action}").into_bytes(),
             connection: 0,
+            peer: None,
         };
         self.service.answer(&request, START)
     }

@@ -1,0 +1,121 @@
+//! The node: what runs, where it is attached, what is in force, what was not forwarded.
+
+use super::metric::Metric;
+
+pub(super) const METRICS: &[Metric] = &[
+    Metric {
+        name: "sluice_build_info",
+        help: "The version of the running controller",
+        samples: |scrape, samples| samples.info(&[("version", &scrape.report.version)]),
+    },
+    Metric {
+        name: "sluice_node_info",
+        help: "The node's name and zone",
+        samples: |scrape, samples| {
+            samples.info(&[("node", &scrape.report.node), ("zone", &scrape.report.zone)])
+        },
+    },
+    Metric {
+        name: "sluice_uptime_seconds",
+        help: "Seconds since the controller started",
+        samples: |scrape, samples| samples.single(scrape.report.uptime_seconds),
+    },
+    Metric {
+        name: "sluice_configuration_generation",
+        help: "How many contents of the configuration file were applied since the start",
+        samples: |scrape, samples| samples.single(scrape.report.configuration.generation),
+    },
+    Metric {
+        name: "sluice_configuration_rejected",
+        help: "1 while the configuration file's present content is invalid and an earlier one is in force, else 0",
+        samples: |scrape, samples| samples.single(scrape.report.configuration.rejected.is_some()),
+    },
+    Metric {
+        name: "sluice_state_generation",
+        help: "Generation of the newest state that nodes share and that this one knows of",
+        samples: |scrape, samples| match &scrape.report.shared_state {
+            Some(state) => samples.single(state.generation),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_state_generation_in_force",
+        help: "Generation of the shared state that the node's tables are made from",
+        samples: |scrape, samples| match &scrape.report.shared_state {
+            Some(state) => samples.single(state.generation_in_force),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_state_store_reachable",
+        help: "1 while the store of the shared state answers, 0 while the node goes on with what it knows",
+        samples: |scrape, samples| match &scrape.report.shared_state {
+            Some(state) => samples.single(state.store_reachable),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_interface_info",
+        help: "The interfaces with the balancer, and the XDP mode: native, or generic (slower)",
+        samples: |scrape, samples| {
+            scrape
+                .report
+                .interfaces
+                .iter()
+                .try_for_each(|at| samples.info(&[("interface", &at.name), ("mode", &at.mode)]))
+        },
+    },
+    Metric {
+        name: "sluice_vip_announced",
+        help: "1 while routers are told to send the VIP's packets to this node, 0 while the VIP is withdrawn; where \
+               VIPs are announced",
+        samples: |scrape, samples| {
+            scrape
+                .report
+                .announcements
+                .iter()
+                .try_for_each(|at| samples.labelled(&[("vip", &at.vip.to_string())], at.announced))
+        },
+    },
+    Metric {
+        name: "sluice_unforwarded_packets_total",
+        help: "Packets that were not forwarded, by reason, and what became of them: passed (to this host), \
+               dropped or answered",
+        samples: |scrape, samples| {
+            scrape.report.reasons.iter().try_for_each(|at| {
+                samples.labelled(&[("reason", &at.reason), ("verdict", &at.verdict)], at.packets)
+            })
+        },
+    },
+    Metric {
+        name: "sluice_tables_published_total",
+        help: "Tables published since the start",
+        samples: |scrape, samples| samples.single(scrape.report.publications.tables),
+    },
+    Metric {
+        name: "sluice_last_write_seconds",
+        help: "How long the last write of a difference into the maps took",
+        samples: |scrape, samples| samples.single(scrape.report.publications.last_write_seconds),
+    },
+    Metric {
+        name: "sluice_health_decisions_total",
+        help: "Changes of health that were decided and published",
+        samples: |scrape, samples| samples.single(scrape.report.publications.decisions),
+    },
+    Metric {
+        name: "sluice_last_health_decision_seconds",
+        help: "From the end of the health check that decided to the swapped table, for the last change of health",
+        samples: |scrape, samples| match scrape.report.publications.last_decision_seconds {
+            Some(seconds) => samples.single(seconds),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_max_health_decision_seconds",
+        help: "The longest time from the end of a health check that decided to the swapped table, since the start",
+        samples: |scrape, samples| match scrape.report.publications.max_decision_seconds {
+            Some(seconds) => samples.single(seconds),
+            None => Ok(()),
+        },
+    },
+];
