@@ -83,18 +83,16 @@ impl HealthChecker {
     /// Must be called within a tokio runtime with I/O and time.
     pub fn reconcile(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
         let others = self.others(wanted);
-        if !others.is_empty() || self.checks.len() != wanted.len() {
-            self.follow_groups(wanted);
-        }
         for (target, check) in &others {
             let watched = self.checks.get(*target).map(|running| Arc::clone(&running.watched));
             let watched = watched.unwrap_or_else(|| Arc::new(Watched::new()));
-            let durations = &self.durations[&target.target_group];
-            let running = RunningCheck::start(target, check, watched, durations, others.len(), &self.rim);
+            let durations = self.durations.entry(target.target_group.clone()).or_default();
+            let running = RunningCheck::start(target, check, watched, others.len(), durations, &self.rim);
             self.checks.insert((*target).clone(), running);
         }
         if self.checks.len() > wanted.len() {
             self.checks.retain(|target, _| wanted.contains_key(target));
+            self.forget_groups();
         }
     }
 
@@ -111,16 +109,11 @@ impl HealthChecker {
         wanted.iter().filter(is_other).collect()
     }
 
-    /// A histogram for each group of `wanted`, and for no other. Targets of a group are next to one another.
-    fn follow_groups(&mut self, wanted: &BTreeMap<TargetKey, TargetCheck>) {
-        let mut groups: Vec<&String> = wanted.keys().map(|target| &target.target_group).collect();
+    /// Forgets the histograms of groups that have no target any more. Targets of a group are next to one another.
+    fn forget_groups(&mut self) {
+        let mut groups: Vec<&String> = self.checks.keys().map(|target| &target.target_group).collect();
         groups.dedup();
         self.durations.retain(|group, _| groups.binary_search(&group).is_ok());
-        for group in groups {
-            if !self.durations.contains_key(group) {
-                self.durations.insert(group.clone(), Arc::default());
-            }
-        }
     }
 
     /// How long passed checks took, by target group, since the group's first target was checked.
@@ -171,8 +164,8 @@ impl RunningCheck {
         target: &TargetKey,
         check: &TargetCheck,
         watched: Arc<Watched>,
-        durations: &Arc<Histogram>,
         newcomers: usize,
+        durations: &Arc<Histogram>,
         rim: &Rim,
     ) -> RunningCheck {
         let era = watched.begin_era();
@@ -181,8 +174,8 @@ impl RunningCheck {
             check: check.clone(),
             era,
             watched: Arc::clone(&watched),
-            durations: Arc::clone(durations),
             newcomers,
+            durations: Arc::clone(durations),
             rim: rim.clone(),
         };
         let task = tokio::spawn(watch.run()).abort_handle();

@@ -219,8 +219,10 @@ fn text(line: &Line) -> String {
 
 /// Whoever signed the request says so; it is not known yet whether that is true.
 fn claimed_key(request: &Request) -> Option<&str> {
-    let field = request.headers.get("authorization")?.to_str().ok()?;
-    field.split("Credential=").nth(1)?.split(['/', ',', ' ']).next()
+    let field = request.headers.get("authorization").and_then(|field| field.to_str().ok());
+    // In a presigned URL's parameter a slash is escaped.
+    let signed = field.or(request.uri.query())?;
+    signed.split("Credential=").nth(1)?.split(['/', '%', '&', ',', ' ']).next()
 }
 
 /// What a request calls itself that may be refused before it is read.
@@ -337,5 +339,13 @@ mod tests {
         assert_eq!((&line["claimed_access_key"], line.get("access_key")), (&json!("EVE"), None));
         assert_eq!((&line["operation"], line.get("parameters")), (&json!("DeleteLoadBalancer"), None));
         assert!(account.is_worth_a_line());
+        let presigned = Request {
+            uri: "/?Action=AddTags&X-Amz-Credential=EVE%2F20150830%2Flocal&X-Amz-Signature=ab"
+                .parse()
+                .unwrap(),
+            ..request(&[], "")
+        };
+        let line = read(&Account::new(Timestamp(0), "id-1", &presigned).line(Event::Answered, None, 0));
+        assert_eq!((&line["claimed_access_key"], &line["operation"]), (&json!("EVE"), &json!("AddTags")));
     }
 }
