@@ -5,9 +5,7 @@
 //! an ICMP error goes the way of the packet that it quotes.
 
 use lb_common::{
-    encapsulation::{
-        ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_chain,
-    },
+    encapsulation::{ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_chain},
     flow::{Flow, FlowHash},
     gue::Carrier,
     packet::{

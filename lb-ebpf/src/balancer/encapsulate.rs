@@ -2,9 +2,7 @@
 
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
 use lb_common::{
-    encapsulation::{
-        ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_gue,
-    },
+    encapsulation::{ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_gue},
     flow::FlowHash,
     packet::{Datagram, Ipv4, Ipv6, Version},
     reason::Reason,
