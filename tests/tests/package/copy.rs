@@ -46,7 +46,9 @@ impl ControlGroup {
         let mount = scratch.path().join("cgroup");
         fs::create_dir(&mount)?;
         output_of(Command::new("mount").args(["-t", "cgroup2", "cgroup2"]).arg(&mount))?;
-        let group = ControlGroup(mount.join(format!("sluice-package-{}", std::process::id())));
+        // Its own name in the hierarchy, which all mounts share.
+        let name = scratch.path().file_name().context("a scratch directory has a name")?;
+        let group = ControlGroup(mount.join(name));
         fs::create_dir(&group.0)?;
         Ok(group)
     }
