@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use lab::process::{Process, output_of};
 use lab::{Host, Lease, wait};
 
+use crate::node::{Node, plain};
+
 /// How long members take to begin, or to agree on a leader.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -51,6 +53,11 @@ impl Cluster {
         };
         let host = Host::new(lease, "etcd")?;
         Ok(Cluster { host, members: (0..members).map(member).collect(), options, scheme })
+    }
+
+    /// A node of that name; its directory is the same each time.
+    pub(crate) fn node(&self, name: &str) -> Result<Node> {
+        Node::start(&self.host, &self.host.lease().directory().join(name), plain(self.endpoints()))
     }
 
     /// How clients call the members.

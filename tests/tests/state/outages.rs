@@ -17,9 +17,7 @@ fn no_member_s_death_loses_an_acknowledged_change() -> Result<()> {
         return Ok(());
     }
     let mut cluster = Cluster::start(3)?;
-    let directory = cluster.host.lease().directory().to_owned();
-    let start = |name: &str| Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()));
-    let nodes = [start("a")?, start("b")?];
+    let nodes = [cluster.node("a")?, cluster.node("b")?];
     let is_over = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| -> Result<Vec<String>> {
         let writers: Vec<_> = nodes
@@ -63,11 +61,7 @@ fn while_all_members_are_away_a_node_tells_what_it_knows_and_changes_nothing() -
         return Ok(());
     }
     let mut cluster = Cluster::start(3)?;
-    let directory = cluster.host.lease().directory().to_owned();
-    let start = |cluster: &Cluster, name: &str| {
-        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
-    };
-    let (a, b) = (start(&cluster, "a")?, start(&cluster, "b")?);
+    let (a, b) = (cluster.node("a")?, cluster.node("b")?);
     assert!(a.make_group("before"));
     let before = b.wait_for(1)?;
     cluster.kill_all();
@@ -77,9 +71,9 @@ fn while_all_members_are_away_a_node_tells_what_it_knows_and_changes_nothing() -
         assert!(node.state() == before);
     }
     drop(b);
-    let b = start(&cluster, "b")?;
+    let b = cluster.node("b")?;
     assert!(b.state() == before, "the last good state is on the disk");
-    assert!(start(&cluster, "new").is_err(), "a node that never knew a state must not serve an empty one");
+    assert!(cluster.node("new").is_err(), "a node that never knew a state must not serve an empty one");
     cluster.start_all()?;
     let name = a.wait_for_change("after")?;
     let state = b.wait_for(a.state().generation)?;
@@ -121,11 +115,7 @@ fn an_etcd_that_forgot_everything_is_told_it_again() -> Result<()> {
         return Ok(());
     }
     let mut cluster = Cluster::start(1)?;
-    let directory = cluster.host.lease().directory().to_owned();
-    let start = |cluster: &Cluster, name: &str| {
-        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
-    };
-    let a = start(&cluster, "a")?;
+    let a = cluster.node("a")?;
     for change in 0..150 {
         assert!(a.make_group(&format!("g{change}")));
     }
@@ -134,7 +124,7 @@ fn an_etcd_that_forgot_everything_is_told_it_again() -> Result<()> {
     cluster.wipe()?;
     cluster.start_all()?;
     let name = a.wait_for_change("after")?;
-    let other = start(&cluster, "b")?.state();
+    let other = cluster.node("b")?.state();
     assert_eq!(other.target_groups.len(), known.target_groups.len() + 1);
     assert!(other.target_groups.contains_key(&name));
     Ok(())
@@ -147,19 +137,15 @@ fn another_state_in_etcd_is_not_taken_for_the_node_s_own() -> Result<()> {
         return Ok(());
     }
     let mut cluster = Cluster::start(1)?;
-    let directory = cluster.host.lease().directory().to_owned();
-    let start = |cluster: &Cluster, name: &str| {
-        Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()))
-    };
-    let a = start(&cluster, "a")?;
+    let a = cluster.node("a")?;
     assert!(a.make_group("mine"));
     drop(a);
     cluster.kill_all();
     cluster.wipe()?;
     cluster.start_all()?;
-    let b = start(&cluster, "b")?;
+    let b = cluster.node("b")?;
     assert!(b.make_group("another"));
-    let error = format!("{:#}", start(&cluster, "a").err().expect("a refusal"));
+    let error = format!("{:#}", cluster.node("a").err().expect("a refusal"));
     assert!(error.contains("is another one") && error.contains("sluice state export"), "{error}");
     Ok(())
 }

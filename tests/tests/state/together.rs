@@ -6,7 +6,6 @@ use anyhow::Result;
 use lab::require_root;
 
 use crate::cluster::Cluster;
-use crate::node::{Node, plain};
 
 #[test]
 fn nodes_that_write_at_once_lose_no_change_of_each_other() -> Result<()> {
@@ -14,9 +13,7 @@ fn nodes_that_write_at_once_lose_no_change_of_each_other() -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::start(1)?;
-    let directory = cluster.host.lease().directory();
-    let start = |name: &str| Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()));
-    let nodes = [start("a")?, start("b")?, start("c")?];
+    let nodes = [cluster.node("a")?, cluster.node("b")?, cluster.node("c")?];
     thread::scope(|scope| {
         for (number, node) in nodes.iter().enumerate() {
             for client in 0..4 {
@@ -43,9 +40,7 @@ fn no_change_of_a_record_undoes_another() -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::start(1)?;
-    let directory = cluster.host.lease().directory();
-    let start = |name: &str| Node::start(&cluster.host, &directory.join(name), plain(cluster.endpoints()));
-    let nodes = [start("a")?, start("b")?];
+    let nodes = [cluster.node("a")?, cluster.node("b")?];
     assert!(nodes[0].make_group("web"));
     // The other node knows of it at once: what it does not know it asks for.
     let id = nodes[0].state().target_groups["web"].id;
@@ -75,8 +70,7 @@ fn many_changes_are_one() -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::start(1)?;
-    let directory = cluster.host.lease().directory();
-    let node = Node::start(&cluster.host, &directory.join("a"), plain(cluster.endpoints()))?;
+    let node = cluster.node("a")?;
     thread::scope(|scope| {
         for client in 0..300 {
             let node = &node;
