@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_common::{ChainWord, Slot, SlotState, TargetId};
+use lb_common::{SlotState, TargetId};
 
 use super::contents::Table;
 use super::registry::{Record, Registry};
@@ -168,11 +169,8 @@ impl Action {
 
     fn publish(&mut self) {
         if let Some(slots) = &self.slots {
-            let (words, chains): (Vec<Slot>, Vec<ChainWord>) = slots.with_chains().unzip();
-            let has_chains = chains.iter().any(|chain| *chain != ChainWord::NONE);
-            let chains = if has_chains { chains } else { Vec::new() };
-            self.table =
-                Some(Table { log2: slots.size().log2(), slots: words.into(), chains: chains.into() });
+            let (words, chains) = (Arc::clone(slots.words()), slots.chain_words());
+            self.table = Some(Table { log2: slots.size().log2(), slots: words, chains });
         }
     }
 
