@@ -272,9 +272,9 @@ impl SlotTable {
 
     /// How many slots are in `state`; those with a chain are in none but [`SlotTable::waiting`].
     pub fn count(&self, state: SlotState) -> usize {
-        let is_counted =
-            |(slot, chain): &(Slot, ChainWord)| slot.state() == state && !chain.is_chain_of(*slot);
-        self.with_chains().filter(is_counted).count()
+        let chained = |(slot, chain): (Slot, ChainWord)| chain.is_chain_of(slot) && slot.state() == state;
+        let with_chain = self.lives.awake().filter(|life| chained(life.encoded())).count();
+        self.encoded().filter(|slot| slot.state() == state).count() - with_chain
     }
 
     /// How many slots send new flows to each target; one that has none is not in it.
