@@ -110,7 +110,10 @@ fn unavailable_members() {
 
 fn slot_tables() {
     let owners = |table: &Table| -> Vec<TargetId> {
-        table.iter().map(|owner| owner.map_or(TargetId::NONE, |owner| TargetId(owner.0 + 1))).collect()
+        table
+            .iter()
+            .map(|owner| owner.map_or(TargetId::NONE, |owner| TargetId(owner.at() as u16 + 1)))
+            .collect()
     };
     let (before, after): (Table, Table) =
         (maglev::build(&members(&[1; 1000]), 131072), maglev::build(&members(&[1; 999]), 131072));

@@ -11,12 +11,12 @@ use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
 use crate::metrics::histogram::Durations;
 use crate::model::{Listener, LoadBalancer, Stickiness, TargetGroup, TargetKey, UdpTracking};
 use crate::presence::AgentState;
-use crate::reconcile::{Keeper, Record, Registry, may_have_chains};
+use crate::reconcile::{Action, Keeper, Record, Registry, may_have_chains};
 use crate::status::report::{
     AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
     NextHopReport, ReasonReport, Report, TargetGroupReport, TargetReport,
 };
-use crate::table::member;
+use crate::table::{SlotTable, member};
 
 /// What is summed up once for all targets.
 struct Sums {
@@ -99,7 +99,7 @@ impl Node {
         identities: &Identities,
     ) -> anyhow::Result<LoadBalancerReport> {
         let listeners =
-            load_balancer.listeners.iter().map(|listener| self.listener(name, listener, identities));
+            load_balancer.listeners.iter().map(|one| self.listener(name, load_balancer, one, identities));
         Ok(LoadBalancerReport {
             vips: load_balancer.vips.clone(),
             listeners: listeners.collect::<anyhow::Result<_>>()?,
@@ -108,14 +108,16 @@ impl Node {
 
     fn listener(
         &self,
-        load_balancer: &str,
+        name: &str,
+        load_balancer: &LoadBalancer,
         listener: &Listener,
         identities: &Identities,
     ) -> anyhow::Result<ListenerReport> {
-        let slots = self.reconciler.actions().get(&listener.forward).and_then(|action| action.slots());
-        let counter = self.reconciler.counter(load_balancer, listener).unwrap_or_default();
+        let actions = self.reconciler.actions_of(&load_balancer.vips, listener);
+        let slots: Vec<&SlotTable> = actions.into_iter().filter_map(Action::slots).collect();
+        let counter = self.reconciler.counter(name, listener).unwrap_or_default();
         let traffic = self.data_plane.maps.listener_traffic(counter)?;
-        let count = |state| slots.map_or(0, |slots| slots.count(state) as u32);
+        let sum = |count: &dyn Fn(&SlotTable) -> usize| slots.iter().map(|slots| count(slots) as u32).sum();
         let forward = listener
             .forward
             .0
@@ -125,12 +127,12 @@ impl Node {
             protocol: listener.protocol.to_string(),
             port: listener.port.to_string(),
             forward: forward.collect(),
-            slots: slots.map_or(0, |slots| slots.size().slots() as u32),
-            changing_slots: count(SlotState::Changing),
-            exception_slots: count(SlotState::Exceptions),
-            chained_slots: slots.map_or(0, |slots| slots.waiting().chained as u32),
-            deferred_slots: slots.map_or(0, |slots| slots.waiting().deferred as u32),
-            table_digest: slots.map(|slots| slots.digest(|id| identities.of(id))).unwrap_or_default(),
+            slots: sum(&|slots| slots.size().slots()),
+            changing_slots: sum(&|slots| slots.count(SlotState::Changing)),
+            exception_slots: sum(&|slots| slots.count(SlotState::Exceptions)),
+            chained_slots: sum(&|slots| slots.waiting().chained),
+            deferred_slots: sum(&|slots| slots.waiting().deferred),
+            table_digest: slots.first().map(|slots| slots.digest(|id| identities.of(id))).unwrap_or_default(),
             packets: traffic.packets,
             bytes: traffic.bytes,
         })
@@ -267,12 +269,12 @@ impl Node {
             checks: self.observers.health.snapshot(),
             durations: self.observers.health.durations(),
         };
-        for (forward, action) in self.reconciler.actions() {
+        for action in self.reconciler.actions().iter() {
             let Some(slots) = action.slots() else { continue };
             for (id, count) in slots.slots_by_target() {
                 *sums.slots.entry(id).or_default() += count as u32;
             }
-            for part in &forward.0 {
+            for part in &action.forward.0 {
                 *sums.group_slots.entry(part.target_group.clone()).or_default() +=
                     slots.size().slots() as u32;
             }
@@ -285,7 +287,7 @@ impl Node {
         let mut flows = BTreeMap::new();
         let desired = self.desired();
         let tracks = desired.target_groups.values().any(|group| group.udp_tracking == UdpTracking::Always);
-        let quiet = self.reconciler.actions().values().all(|action| {
+        let quiet = self.reconciler.actions().iter().all(|action| {
             action.slots().is_none_or(|slots| {
                 slots.count(SlotState::Stable) + slots.waiting().chained == slots.size().slots()
             })

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_common::{ChainWord, Slot, SlotState, TargetId};
+use lb_common::{SlotState, TargetId};
 
 use super::contents::Table;
 use super::registry::{Record, Registry};
@@ -20,6 +21,8 @@ use crate::table::{
 pub struct Action {
     /// Its index in `FORWARDS`.
     pub index: u32,
+    /// What it is; without a part where an earlier controller knew.
+    pub forward: ForwardAction,
     members: Vec<Member>,
     base: Vec<Option<MemberIndex>>,
     size: TableSize,
@@ -31,6 +34,9 @@ pub struct Action {
     deadline: Option<Instant>,
     /// The target groups of the actions that it succeeds, until no slot has flows that began on their targets.
     inherited: BTreeSet<String>,
+    /// Whether it succeeds another. Its slots change anyway, so its table gets the size that a new one would have: then
+    /// those that forward alike come to say the same.
+    is_heir: bool,
 }
 
 /// A target's part in an action, group by group.
@@ -41,9 +47,10 @@ struct Candidate<'a> {
 
 impl Action {
     /// An action without a table yet.
-    pub fn new(index: u32) -> Action {
+    pub fn new(index: u32, forward: ForwardAction) -> Action {
         Action {
             index,
+            forward,
             members: Vec::new(),
             base: Vec::new(),
             size: TableSize::SMALLEST,
@@ -52,6 +59,7 @@ impl Action {
             idle: Duration::ZERO,
             deadline: None,
             inherited: BTreeSet::new(),
+            is_heir: false,
         }
     }
 
@@ -59,6 +67,7 @@ impl Action {
     /// another one only when the action's owners are others.
     pub(super) fn adopted(
         index: u32,
+        forward: ForwardAction,
         base: TableSize,
         table: Table,
         idle: Duration,
@@ -67,7 +76,7 @@ impl Action {
     ) -> Action {
         let fate = |id| fate(registry, id, idle, now);
         let slots = SlotTable::adopted(&table.slots, &table.chains, now, &fate);
-        let mut action = Action::new(index);
+        let mut action = Action::new(index, forward);
         action.inherited = groups_in(&table, registry);
         (action.size, action.slots, action.table, action.idle) = (base, Some(slots), Some(table), idle);
         action
@@ -78,11 +87,12 @@ impl Action {
         self.size
     }
 
-    /// An action with the index `index` that goes on with the flows of this one, which is `forward`; to be refreshed.
+    /// An action with the index `index` that goes on with the flows of this one; to be refreshed.
     pub fn succeeded(&self, forward: &ForwardAction, index: u32, now: Instant) -> Action {
-        let groups = forward.0.iter().map(|part| part.target_group.clone());
+        let groups = self.forward.0.iter().map(|part| part.target_group.clone());
         Action {
             index,
+            forward: forward.clone(),
             members: self.members.clone(),
             base: self.base.clone(),
             size: self.size,
@@ -91,29 +101,35 @@ impl Action {
             idle: self.idle,
             deadline: self.deadline,
             inherited: groups.chain(self.inherited.iter().cloned()).collect(),
+            is_heir: true,
         }
     }
 
     /// Whether flows may live that began on targets of the group, by this action or one that it succeeds.
-    pub fn serves(&self, forward: &ForwardAction, target_group: &str) -> bool {
-        forward.has(target_group) || self.inherited.contains(target_group)
+    pub fn serves(&self, target_group: &str) -> bool {
+        self.forward.has(target_group) || self.inherited.contains(target_group)
     }
 
     /// Whether one of these target groups is one of those.
-    pub fn serves_any(&self, forward: &ForwardAction, target_groups: &BTreeSet<String>) -> bool {
-        forward.names_any(target_groups) || !self.inherited.is_disjoint(target_groups)
+    pub fn serves_any(&self, target_groups: &BTreeSet<String>) -> bool {
+        self.forward.names_any(target_groups) || !self.inherited.is_disjoint(target_groups)
+    }
+
+    /// Whether all flows are where its slots say, and nothing is known that they do not.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.inherited.is_empty() && self.slots.as_ref().is_some_and(SlotTable::is_stable)
+    }
+
+    /// Whether an action that forwards alike sends every flow where this one does.
+    pub(super) fn says_the_same(&self, other: &Action) -> bool {
+        let words = |action: &Action| action.slots.as_ref().map(|slots| Arc::clone(slots.words()));
+        self.size == other.size && words(self) == words(other)
     }
 
     /// Computes members, owners and slots anew.
-    pub fn refresh(
-        &mut self,
-        forward: &ForwardAction,
-        desired: &Desired,
-        registry: &Registry,
-        agents: &Agents,
-        now: Instant,
-    ) {
-        let groups = groups_of(forward, desired);
+    pub fn refresh(&mut self, desired: &Desired, registry: &Registry, agents: &Agents, now: Instant) {
+        let forward = self.forward.clone();
+        let groups = groups_of(&forward, desired);
         let regime = regime(&groups, registry, agents);
         let mut candidates = Vec::new();
         let mut shares = Vec::new();
@@ -146,7 +162,8 @@ impl Action {
 
     fn rebuild_base(&mut self, members: Vec<Member>) {
         let wanted = TableSize::for_weights(members.iter().map(|member| member.weight));
-        let size = if self.slots.is_none() { wanted } else { self.size.kept_for(wanted) };
+        let is_new = self.slots.is_none() || self.is_heir;
+        let size = if is_new { wanted } else { self.size.kept_for(wanted) };
         if members != self.members || size != self.size || self.base.is_empty() {
             self.base = maglev::build(&members, size.slots());
             self.members = members;
@@ -163,16 +180,14 @@ impl Action {
         self.deadline = slots.and_then(|slots| slots.next_deadline(self.idle));
         if !self.inherited.is_empty() && slots.is_none_or(SlotTable::is_stable) {
             self.inherited.clear();
+            self.is_heir = false;
         }
     }
 
     fn publish(&mut self) {
         if let Some(slots) = &self.slots {
-            let (words, chains): (Vec<Slot>, Vec<ChainWord>) = slots.with_chains().unzip();
-            let has_chains = chains.iter().any(|chain| *chain != ChainWord::NONE);
-            let chains = if has_chains { chains } else { Vec::new() };
-            self.table =
-                Some(Table { log2: slots.size().log2(), slots: words.into(), chains: chains.into() });
+            let (words, chains) = (Arc::clone(slots.words()), slots.chain_words());
+            self.table = Some(Table { log2: slots.size().log2(), slots: words, chains });
         }
     }
 
@@ -257,6 +272,15 @@ fn groups_in(table: &Table, registry: &Registry) -> BTreeSet<String> {
     let named: BTreeSet<TargetId> = in_slots.chain(in_chains).collect();
     let keys = named.into_iter().filter_map(|id| registry.by_id(id));
     keys.map(|(key, _)| key.target_group.clone()).collect()
+}
+
+/// How many slots a new table for `forward` has.
+pub(super) fn new_size(forward: &ForwardAction, desired: &Desired, registry: &Registry) -> TableSize {
+    let shares: Vec<GroupShare> = groups_of(forward, desired)
+        .into_iter()
+        .map(|(name, group, weight)| group_share(name, group, weight, desired, registry, &Agents::new()).0)
+        .collect();
+    TableSize::for_weights(member::members_of(&shares).iter().map(|member| member.weight))
 }
 
 fn groups_of<'a>(forward: &'a ForwardAction, desired: &'a Desired) -> Vec<(&'a str, &'a TargetGroup, u16)> {

@@ -14,7 +14,7 @@ use siphasher::sip::SipHasher24;
 
 use super::action::Action;
 use super::contents::Contents;
-use super::reconciler::{ListenerName, listener_name};
+use super::listeners::{ListenerName, listener_name};
 use super::registry::{Record, Registry};
 use crate::health::{HealthState, HealthStatus, Reason};
 use crate::model::{
@@ -198,40 +198,38 @@ pub(super) fn counters(desired: &Desired, held: &Contents) -> Vec<(ListenerName,
         .collect()
 }
 
-/// The forward actions that are still wanted with their indices.
-pub(super) fn forwards(desired: &Desired, held: &Contents) -> BTreeMap<ForwardAction, u32> {
-    let indices: BTreeMap<u64, u32> =
-        held.names.forwards.iter().map(|(index, name)| (name.identity, *index)).collect();
-    let listeners = desired.load_balancers.values().flat_map(|balancer| &balancer.listeners);
-    listeners
-        .filter_map(|listener| {
-            let index = indices.get(&action_identity(&listener.forward))?;
-            Some((listener.forward.clone(), *index))
-        })
-        .collect()
-}
-
-/// An action with its table, if it has one that is whole.
-pub(super) fn action(
-    forward: &ForwardAction,
-    index: u32,
+/// The forward actions that have a whole table, by their indices.
+pub(super) fn actions(
     desired: &Desired,
     held: &Contents,
     registry: &Registry,
     now: Instant,
-) -> Option<Action> {
-    let (name, table) = (held.names.forwards.get(&index)?, held.tables.get(&index)?);
-    // The base may be larger than the table, if nothing was told yet when it grew.
-    TableSize::from_slots(table.slots.len())?;
+) -> BTreeMap<u32, Action> {
+    let listeners = desired.load_balancers.values().flat_map(|balancer| &balancer.listeners);
+    let wanted: BTreeMap<u64, &ForwardAction> =
+        listeners.map(|listener| (action_identity(&listener.forward), &listener.forward)).collect();
+    let action = |(index, name): (&u32, &ForwardName)| {
+        let table = held.tables.get(index)?;
+        // The base may be larger than the table, if nothing was told yet when it grew.
+        TableSize::from_slots(table.slots.len())?;
+        // What is not wanted any more may have an heir, for which its table says all.
+        let forward =
+            wanted.get(&name.identity).map_or(ForwardAction(Vec::new()), |&forward| forward.clone());
+        let idle = idle(*index, &forward, desired, held);
+        Some((*index, Action::adopted(*index, forward, name.base, table.clone(), idle, registry, now)))
+    };
+    held.names.forwards.iter().filter_map(action).collect()
+}
+
+/// How long flows of an action may be silent; where it is not wanted any more, as the data plane was told.
+fn idle(index: u32, forward: &ForwardAction, desired: &Desired, held: &Contents) -> Duration {
     let groups = forward.0.iter().filter_map(|part| desired.target_groups.get(&part.target_group));
     let listeners = desired.load_balancers.values().flat_map(|balancer| &balancer.listeners);
     let own = listeners.filter(|listener| listener.forward == *forward).filter_map(|one| one.idle_timeout);
-    let idle = groups
-        .map(|group| group.idle_timeout.max(group.udp_idle_timeout))
-        .chain(own)
-        .max()
-        .unwrap_or_default();
-    Some(Action::adopted(index, name.base, table.clone(), idle, registry, now))
+    let of_groups = groups.map(|group| group.idle_timeout.max(group.udp_idle_timeout));
+    let of_entries = held.listeners.values().filter(|entry| entry.forward == index);
+    let told = of_entries.map(|entry| Duration::from_nanos(u64::from(entry.idle) << 30));
+    of_groups.chain(own).max().or(told.max()).unwrap_or_default()
 }
 
 /// Names a target in every run.

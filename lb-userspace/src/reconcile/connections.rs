@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use lb_common::TargetId;
 
+use super::listeners::entries;
 use super::reconciler::Reconciler;
+use super::succession::Entry;
 use super::{Action, second_chance};
-use crate::model::{ForwardAction, ListenerPort, Protocol, Stickiness};
+use crate::model::{ListenerPort, Protocol, Stickiness};
 use crate::presence::AgentState;
 use crate::presence::asker::Tables;
 use crate::presence::slots::{ActionListener, Affinity, UsedSlots};
@@ -28,7 +30,7 @@ impl Reconciler {
     /// Whether a slot has a chain or may get one by what is learnt, so that there may be something to ask.
     pub fn may_have_questions(&self) -> bool {
         let has_chains = |action: &Action| action.table().is_some_and(|table| !table.chains.is_empty());
-        self.actions().values().any(has_chains) || !self.untold.is_empty()
+        self.actions().iter().any(has_chains) || !self.untold.is_empty()
     }
 
     /// The targets of a group that were there at the start, and have not told their connections yet: until they have,
@@ -44,18 +46,18 @@ impl Reconciler {
     /// about to end, or whose place is needed; after the start, those of all.
     pub fn questions(&self, now: Instant) -> BTreeMap<IpAddr, Tables> {
         let mut questions: BTreeMap<IpAddr, Tables> = BTreeMap::new();
-        for (forward, action) in self.actions() {
+        for action in self.actions().iter() {
             let Some(slots) = action.slots() else { continue };
             let former = slots.questions(now);
             let records = former.iter().filter_map(|id| self.registry().by_id(*id));
             let mut addresses: BTreeSet<IpAddr> = records.map(|(key, _)| key.address).collect();
             if slots.regime() == Regime::SecondChance {
-                addresses.extend(forward.0.iter().flat_map(|part| self.untold(&part.target_group)));
+                addresses.extend(action.forward.0.iter().flat_map(|part| self.untold(&part.target_group)));
             }
             if addresses.is_empty() {
                 continue;
             }
-            let behind = self.listeners_of(forward);
+            let behind = self.listeners_of(action);
             for address in addresses {
                 questions.entry(address).or_default().push(behind.clone());
             }
@@ -78,17 +80,16 @@ impl Reconciler {
             .filter(|(target, _)| target.address == address)
             .map(|(_, record)| record.id)
             .collect();
-        let forwards: Vec<ForwardAction> = self.actions().keys().cloned().collect();
-        for forward in forwards {
-            let behind = self.listeners_of(&forward);
+        let is_first = self.untold.has(address);
+        for (index, behind) in self.actions_with_listeners() {
             let Some((_, used)) = used.iter().find(|(listeners, _)| *listeners == behind) else { continue };
-            let is_first = self.untold.has(address);
-            for id in ids.iter().copied().filter(|id| self.is_of(&forward, *id)).collect::<Vec<_>>() {
+            for id in ids.iter().copied().filter(|id| self.is_of(index, *id)).collect::<Vec<_>>() {
                 if is_first {
-                    self.teach_action(&forward, id, used, asked, now);
+                    self.teach_action(index, id, used, asked, now);
                 }
-                if self.actions()[&forward].slots().is_some_and(|slots| slots.names(id)) {
-                    self.tell_action(&forward, id, used, asked, now);
+                let slots = self.actions().at(index).and_then(Action::slots);
+                if slots.is_some_and(|slots| slots.names(id)) {
+                    self.tell_action(index, id, used, asked, now);
                 }
             }
         }
@@ -102,31 +103,39 @@ impl Reconciler {
 
     /// Whether a listener forwards to the group, or did, and its flows may live.
     fn may_have_flows(&self, target_group: &str) -> bool {
-        self.actions().iter().any(|(forward, action)| action.serves(forward, target_group))
+        self.actions().iter().any(|action| action.serves(target_group))
     }
 
     /// Whether the target is one of the action's, or of those that it succeeds.
-    fn is_of(&self, forward: &ForwardAction, target: TargetId) -> bool {
+    fn is_of(&self, index: u32, target: TargetId) -> bool {
         let key = self.registry().by_id(target).map(|(key, _)| key);
-        key.is_some_and(|key| self.actions()[forward].serves(forward, &key.target_group))
+        let action = self.actions().at(index);
+        key.zip(action).is_some_and(|(key, action)| action.serves(&key.target_group))
+    }
+
+    fn actions_with_listeners(&self) -> Vec<(u32, Vec<ActionListener>)> {
+        self.actions().iter().map(|action| (action.index, self.listeners_of(action))).collect()
     }
 
     /// The TCP listeners behind which the action's table is.
-    fn listeners_of(&self, forward: &ForwardAction) -> Vec<ActionListener> {
-        let groups = || forward.0.iter().map(|part| &self.desired().target_groups[&part.target_group]);
+    fn listeners_of(&self, action: &Action) -> Vec<ActionListener> {
+        let groups = || action.forward.0.iter().map(|part| &self.desired().target_groups[&part.target_group]);
         let is_sticky = groups().any(|group| group.stickiness == Stickiness::SourceIp);
         let affinity = if is_sticky { Affinity::Client } else { Affinity::Flow };
-        let balancers = self.desired().load_balancers.values();
-        balancers
-            .flat_map(|balancer| balancer.listeners.iter().map(move |listener| (balancer, listener)))
-            .filter(|(_, listener)| listener.forward == *forward && listener.protocol == Protocol::Tcp)
-            .map(|(balancer, listener)| {
+        self.listeners()
+            .filter(|(_, _, listener)| {
+                listener.forward == action.forward && listener.protocol == Protocol::Tcp
+            })
+            .filter_map(|(_, vips, listener)| {
+                let is_behind =
+                    |entry: &Entry| self.actions().of(entry).is_some_and(|other| other.index == action.index);
+                let vips: Vec<_> = entries(vips, listener).filter(is_behind).map(|(vip, _, _)| vip).collect();
                 let port = match listener.port {
                     ListenerPort::Port(port) => Some(port),
                     ListenerPort::Any => None,
                 };
                 // An agent that translates ports tells of connections under the listener's.
-                ActionListener { vips: balancer.vips.clone(), port, target_port: port, affinity }
+                (!vips.is_empty()).then_some(ActionListener { vips, port, target_port: port, affinity })
             })
             .collect()
     }

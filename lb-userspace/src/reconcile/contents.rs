@@ -40,8 +40,8 @@ pub struct Names {
     pub listeners: BTreeMap<u16, u64>,
 }
 
-/// One version of a forward action's table; a change is another allocation, so that equal versions are found
-/// without looking at the slots.
+/// One version of a forward action's table; a change of the slots is another allocation, so that equal versions are
+/// found without looking at them.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Binary logarithm of the number of slots.
@@ -54,6 +54,7 @@ pub struct Table {
 
 impl PartialEq for Table {
     fn eq(&self, other: &Table) -> bool {
-        Arc::ptr_eq(&self.slots, &other.slots) || (self.slots == other.slots && self.chains == other.chains)
+        let has_equal_slots = Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots;
+        has_equal_slots && (Arc::ptr_eq(&self.chains, &other.chains) || self.chains == other.chains)
     }
 }

@@ -54,13 +54,6 @@ impl<K: Ord + Clone> Numbers<K> {
         self.used.get(owner).copied()
     }
 
-    /// Gives the number of `owner`, if it has one, to `heir`, which has none.
-    pub(super) fn bequeath(&mut self, owner: &K, heir: &K) {
-        if let Some(number) = self.used.remove(owner) {
-            self.used.insert(heir.clone(), number);
-        }
-    }
-
     /// Gives back the numbers of all owners for which `keep` is false.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
         let gone: Vec<K> = self.used.keys().filter(|owner| !keep(owner)).cloned().collect();
@@ -82,9 +75,7 @@ mod tests {
         assert_eq!(numbers.of(&"a"), Some(1));
         numbers.retain(|owner| *owner != "a");
         assert_eq!((numbers.of(&"c"), numbers.of(&"b")), (Some(1), Some(2)));
-        numbers.bequeath(&"c", &"d");
-        numbers.bequeath(&"c", &"e");
-        assert_eq!((numbers.get(&"c"), numbers.get(&"d"), numbers.get(&"e")), (None, Some(1), None));
+        assert_eq!((numbers.get(&"a"), numbers.get(&"c")), (None, Some(1)));
     }
 
     #[test]

@@ -11,27 +11,33 @@
 //! next difference, and nothing here needs to remember what was done.
 
 mod action;
+mod actions;
 mod adopt;
 mod connections;
 mod contents;
 mod counters;
 mod fitness;
+mod listeners;
 mod policies;
 mod quic_servers;
 mod reconciler;
 mod registry;
+mod room;
 mod second_chance;
 mod succession;
 mod untold;
+mod ways;
 
 pub use action::Action;
+pub use actions::Actions;
 pub(crate) use adopt::address;
 pub use adopt::{ForwardName, TargetName};
 pub use contents::{Contents, Names, Table};
 pub use fitness::Fitness;
 pub use quic_servers::QuicServerIdInUse;
-pub use reconciler::{Full, Reconciler, Refused, TooBig, check_room};
+pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
+pub use room::{Full, Refused, TooBig, check_room};
 pub use second_chance::{Agents, Keeper, Why, may_have_chains};
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn members_without_weight_have_nothing_and_nobody_may_have_all() {
         let table = build(&members(&[0, 3, 0]), 257);
-        assert!(table.iter().all(|owner| *owner == Some(MemberIndex(1))));
+        assert!(table.iter().all(|owner| *owner == Some(MemberIndex::new(1))));
         assert_eq!(build(&members(&[0, 0]), 4), [None; 4]);
         assert_eq!(build(&[], 1), [None]);
     }
@@ -188,7 +188,7 @@ mod tests {
     fn a_table_never_changes_between_versions() {
         let owners: String = build(&members(&[1, 2, 3, 1]), 32)
             .iter()
-            .map(|owner| char::from(b'a' + owner.unwrap().0 as u8))
+            .map(|owner| char::from(b'a' + owner.unwrap().at() as u8))
             .collect();
         assert_eq!(owners, "abdcbccbbdaccdccbccbaabcccddbcbc");
     }

@@ -5,6 +5,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use siphasher::sip::SipHasher24;
 
@@ -20,14 +21,14 @@ pub struct Member {
     pub group: u16,
 }
 
-/// A member's place in the list that the table was built from, 0 to 65534.
+/// A member's place in the list that the table was built from, 0 to 65534: one more, so that none is no bigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberIndex(pub u16);
+pub struct MemberIndex(NonZeroU16);
 
 impl MemberIndex {
     /// The index as one of a slice.
     pub const fn at(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 
     /// The index of the member at `at`.
@@ -36,8 +37,8 @@ impl MemberIndex {
     ///
     /// If `at` is above 65534: target ids have 16 bits, so no table has that many members.
     pub fn new(at: usize) -> MemberIndex {
-        assert!(at < usize::from(u16::MAX), "a table has at most 65535 members");
-        MemberIndex(at as u16)
+        let number = u16::try_from(at + 1).ok().and_then(NonZeroU16::new);
+        MemberIndex(number.expect("a table has at most 65535 members"))
     }
 }
 

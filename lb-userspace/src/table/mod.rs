@@ -14,6 +14,7 @@
 
 mod chain;
 mod life;
+mod lives;
 pub mod maglev;
 pub mod member;
 pub mod overlay;

@@ -2,10 +2,11 @@
 //!
 //! A [`SlotTable`] is given owners (by `overlay`), what became of targets, the time, and when the data plane
 //! last saw an exception of a slot; it never looks any of this up. A slot's rules are in `life` and `chain`, which
-//! of both it follows in `regime`; here is the whole.
+//! of both it follows in `regime`, where the lives are kept in `lives`; here is the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::{ChainWord, Slot, SlotState, TargetId};
@@ -14,6 +15,7 @@ use siphasher::sip::SipHasher24;
 use super::chain::Chain;
 pub use super::life::Fate;
 use super::life::Moment;
+use super::lives::Lives;
 use super::regime::{Now, Regime, SlotLife};
 use super::size::TableSize;
 
@@ -21,8 +23,7 @@ use super::size::TableSize;
 #[derive(Debug, Clone)]
 pub struct SlotTable {
     epoch: Instant,
-    regime: Regime,
-    lives: Vec<SlotLife>,
+    lives: Lives,
 }
 
 /// What of a table waits, and who could say more.
@@ -42,8 +43,7 @@ impl SlotTable {
     /// If `owners` has not as many entries as a [`TableSize`] has slots.
     pub fn new(owners: &[TargetId], now: Instant) -> SlotTable {
         let _ = size_of(owners.len());
-        let life = |&owner: &TargetId| SlotLife::stable(owner, Regime::FlowTable);
-        SlotTable { epoch: now, regime: Regime::FlowTable, lives: owners.iter().map(life).collect() }
+        SlotTable { epoch: now, lives: Lives::stable(owners, Regime::FlowTable) }
     }
 
     /// The table that the data plane was told as `slots` and `chains` (one for each slot, or none at all), of which
@@ -53,7 +53,7 @@ impl SlotTable {
     ///
     /// If `slots` has not as many entries as a [`TableSize`] has slots.
     pub fn adopted(
-        slots: &[Slot],
+        slots: &Arc<[Slot]>,
         chains: &[ChainWord],
         now: Instant,
         fate: &dyn Fn(TargetId) -> Fate,
@@ -62,7 +62,7 @@ impl SlotTable {
         let at = Moment::not_before(now, now);
         let chains = chains.iter().copied().chain(std::iter::repeat(ChainWord::NONE));
         let lives = slots.iter().zip(chains).map(|(slot, chain)| SlotLife::adopted(*slot, chain, at, fate));
-        SlotTable { epoch: now, regime: Regime::FlowTable, lives: lives.collect() }
+        SlotTable { epoch: now, lives: Lives::of(Arc::clone(slots), Regime::FlowTable, lives) }
     }
 
     /// The same slots for an action that goes on with them: what the data plane saw of their exceptions is not known
@@ -70,29 +70,28 @@ impl SlotTable {
     pub fn succeeded(&self, now: Instant) -> SlotTable {
         let mut table = self.clone();
         let now = Moment::not_before(table.epoch, now);
-        table.lives.iter_mut().for_each(|life| life.renew_exceptions(now));
+        table.lives.awake_mut().for_each(|life| life.renew_exceptions(now));
         table
     }
 
     /// Whether all flows of all slots are on the current target.
     pub fn is_stable(&self) -> bool {
-        self.lives.iter().all(SlotLife::is_stable)
+        self.lives.awake().all(SlotLife::is_stable)
     }
 
     /// Sets who keeps flows where they are; each slot follows when no flow notices it.
     pub fn enter(&mut self, regime: Regime) {
-        self.regime = regime;
-        self.lives.iter_mut().for_each(|life| life.enter(regime));
+        self.lives.enter(regime);
     }
 
     /// Who is to keep flows where they are.
     pub fn regime(&self) -> Regime {
-        self.regime
+        self.lives.regime()
     }
 
     /// The number of slots.
     pub fn size(&self) -> TableSize {
-        size_of(self.lives.len())
+        size_of(self.lives.words().len())
     }
 
     /// Gives every slot to its owner; the number of slots that are told something else than before.
@@ -112,15 +111,19 @@ impl SlotTable {
             self.grow(size);
         }
         let narrower = self.size().log2() - size.log2();
-        let (now, regime) = (Now::of(self.epoch, now), self.regime);
-        self.change(|slot, life| life.reassign(owners[slot >> narrower], regime, now, fate))
+        let (now, regime) = (Now::of(self.epoch, now), self.regime());
+        let owner = |slot: usize| owners[slot >> narrower];
+        self.lives.change(
+            |slot, current| owner(slot) != current,
+            |slot, life| life.reassign(owner(slot), regime, now, fate),
+        )
     }
 
     /// Forgets `target` as the place of unknown flows; the number of slots that are told something else than
     /// before. The slots that it owns stay its own until they are reassigned.
     pub fn died(&mut self, target: TargetId, now: Instant) -> usize {
         let now = Moment::not_before(self.epoch, now);
-        self.change(|_, life| life.died(target, now))
+        self.lives.change(|_, _| false, |_, life| life.died(target, now))
     }
 
     /// Ends what time has ended; the number of slots that are told something else than before.
@@ -135,12 +138,13 @@ impl SlotTable {
         idle: Duration,
         fate: &dyn Fn(TargetId) -> Fate,
     ) -> usize {
-        let (epoch, regime) = (self.epoch, self.regime);
+        let (epoch, regime) = (self.epoch, self.regime());
         let now = Now::of(epoch, now);
-        self.change(|slot, life| {
+        let tick = |slot, life: &mut SlotLife| {
             let seen = || last_exception(slot).map(|at| Moment::not_before(epoch, at));
             life.tick(regime, now, idle, seen, fate);
-        })
+        };
+        self.lives.change(|_, _| false, tick)
     }
 
     /// Takes over what `target` told of its connections when it was asked at `asked`: whether a slot has any. The
@@ -154,8 +158,8 @@ impl SlotTable {
         fate: &dyn Fn(TargetId) -> Fate,
     ) -> usize {
         let (asked, now, regime) =
-            (Moment::reached(self.epoch, asked), Now::of(self.epoch, now), self.regime);
-        self.change(|slot, life| {
+            (Moment::reached(self.epoch, asked), Now::of(self.epoch, now), self.regime());
+        let told = |slot, life: &mut SlotLife| {
             if let SlotLife::Chained(chain) = life
                 && chain.had(target)
             {
@@ -166,7 +170,8 @@ impl SlotTable {
                 life.retry(regime, now, fate);
                 life.enter(regime);
             }
-        })
+        };
+        self.lives.change(|_, _| false, told)
     }
 
     /// Takes over in which slots `target` had connections when it was asked at `asked`, on a node that has just started
@@ -179,13 +184,14 @@ impl SlotTable {
         fate: &dyn Fn(TargetId) -> Fate,
     ) -> usize {
         let asked = Moment::reached(self.epoch, asked);
-        self.change(|slot, life| {
+        let learn = |slot, life: &mut SlotLife| {
             if let SlotLife::Chained(chain) = life
                 && has_connections(slot)
             {
                 chain.learn(target, asked, fate);
             }
-        })
+        };
+        self.lives.change(|slot, _| has_connections(slot), learn)
     }
 
     /// The former owners who should be asked for their connections now: their window is about to end, or the place
@@ -216,7 +222,7 @@ impl SlotTable {
     }
 
     fn chains(&self) -> impl Iterator<Item = &Chain> {
-        self.lives.iter().filter_map(SlotLife::chain)
+        self.lives.awake().filter_map(SlotLife::chain)
     }
 
     /// Makes the table one of `size`; false, and nothing is changed, where flows would notice.
@@ -232,48 +238,49 @@ impl SlotTable {
         let joined = 1 << (self.size().log2() - size.log2());
         let merge =
             |lives: &[SlotLife]| lives[1..].iter().try_fold(lives[0], |one, &other| one.merged(other));
-        let merged: Option<Vec<SlotLife>> = self.lives.chunks_exact(joined).map(merge).collect();
-        let lossless = merged.is_some();
-        self.lives = merged.unwrap_or_else(|| std::mem::take(&mut self.lives));
-        lossless
+        let lives: Vec<SlotLife> = self.lives.all().collect();
+        let merged: Option<Vec<SlotLife>> = lives.chunks_exact(joined).map(merge).collect();
+        let Some(merged) = merged else { return false };
+        let words = merged.iter().map(|life| life.encoded().0).collect();
+        self.lives = Lives::of(words, self.regime(), merged.into_iter());
+        true
     }
 
     fn grow(&mut self, size: TableSize) {
-        let copies = size.slots() / self.lives.len();
-        self.lives = self.lives.iter().flat_map(|&life| std::iter::repeat_n(life, copies)).collect();
+        self.lives.grow(size.slots() / self.size().slots());
     }
 
-    fn change(&mut self, mut change: impl FnMut(usize, &mut SlotLife)) -> usize {
-        let mut changed = 0;
-        for (slot, life) in self.lives.iter_mut().enumerate() {
-            let before = life.encoded();
-            change(slot, life);
-            changed += usize::from(life.encoded() != before);
-        }
-        changed
+    /// What the data plane is told, slot by slot: a change is another allocation.
+    pub fn words(&self) -> &Arc<[Slot]> {
+        self.lives.words()
+    }
+
+    /// The slots' chains likewise; empty if no slot has one.
+    pub fn chain_words(&self) -> Arc<[ChainWord]> {
+        self.lives.chain_words()
     }
 
     /// What the data plane is told, slot by slot.
     pub fn encoded(&self) -> impl ExactSizeIterator<Item = Slot> {
-        self.with_chains().map(|(slot, _)| slot)
+        self.words().iter().copied()
     }
 
     /// The same with the slots' chains.
     pub fn with_chains(&self) -> impl ExactSizeIterator<Item = (Slot, ChainWord)> {
-        self.lives.iter().map(SlotLife::encoded)
+        self.lives.all().map(|life| life.encoded())
     }
 
     /// How many slots are in `state`; those with a chain are in none but [`SlotTable::waiting`].
     pub fn count(&self, state: SlotState) -> usize {
-        let is_counted =
-            |(slot, chain): &(Slot, ChainWord)| slot.state() == state && !chain.is_chain_of(*slot);
-        self.with_chains().filter(is_counted).count()
+        let chained = |(slot, chain): (Slot, ChainWord)| chain.is_chain_of(slot) && slot.state() == state;
+        let with_chain = self.lives.awake().filter(|life| chained(life.encoded())).count();
+        self.encoded().filter(|slot| slot.state() == state).count() - with_chain
     }
 
     /// How many slots send new flows to each target; one that has none is not in it.
     pub fn slots_by_target(&self) -> BTreeMap<TargetId, usize> {
         let mut counts = BTreeMap::new();
-        for target in self.lives.iter().map(SlotLife::current).filter(|target| !target.is_none()) {
+        for target in self.encoded().map(Slot::current).filter(|target| !target.is_none()) {
             *counts.entry(target).or_default() += 1;
         }
         counts
@@ -281,12 +288,13 @@ impl SlotTable {
 
     /// Whether a slot still names `target`. Entries of the flow table may name it for an idle time longer.
     pub fn names(&self, target: TargetId) -> bool {
-        self.lives.iter().any(|life| life.names(target))
+        self.encoded().any(|slot| slot.current() == target)
+            || self.lives.awake().any(|life| life.names(target))
     }
 
     /// When the next [`SlotTable::tick`] may change something; none while all slots are stable.
     pub fn next_deadline(&self, idle: Duration) -> Option<Instant> {
-        let next = self.lives.iter().filter_map(|life| life.deadline(self.regime, idle)).min();
+        let next = self.lives.awake().filter_map(|life| life.deadline(self.regime(), idle)).min();
         next.map(|moment| moment.instant(self.epoch))
     }
 
@@ -295,7 +303,7 @@ impl SlotTable {
     ///
     /// `identity` is what [`super::member::identity`] says: ids of targets differ between nodes.
     pub fn digest(&self, identity: impl Fn(TargetId) -> u64) -> String {
-        let mut owners: Vec<TargetId> = self.lives.iter().map(SlotLife::current).collect();
+        let mut owners: Vec<TargetId> = self.encoded().map(Slot::current).collect();
         while owners.len() > TableSize::SMALLEST.slots()
             && owners.chunks_exact(2).all(|pair| pair[0] == pair[1])
         {
@@ -367,12 +375,12 @@ mod tests {
         table.reassign(&quarter_to_b(), start, &stays);
         let words: Vec<Slot> = table.encoded().collect();
         let later = start + IDLE - Duration::from_secs(1);
-        let mut adopted = SlotTable::adopted(&words, &[], later, &stays);
+        let mut adopted = SlotTable::adopted(&words.as_slice().into(), &[], later, &stays);
         assert_eq!(adopted.encoded().collect::<Vec<_>>(), words);
         assert_eq!(adopted.next_deadline(IDLE), Some(later + IDLE));
         assert_eq!(adopted.tick(later + IDLE, &never, IDLE, &stays), 64);
         let excepted: Vec<Slot> = adopted.encoded().collect();
-        let again = SlotTable::adopted(&excepted, &[], later, &stays);
+        let again = SlotTable::adopted(&excepted.as_slice().into(), &[], later, &stays);
         assert_eq!(again.encoded().collect::<Vec<_>>(), excepted);
         assert_eq!(again.next_deadline(IDLE), Some(later + IDLE));
     }

@@ -2,6 +2,7 @@
 
 use std::slice;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::error;
@@ -41,6 +42,8 @@ pub struct Engine {
     feasibility: Box<dyn Feasibility>,
     /// When the next deregistered target has drained.
     next_expiry: Option<Timestamp>,
+    /// How long the store took for the last calls.
+    keeping: Duration,
     fresh_id: Box<dyn Fn() -> ResourceId + Send>,
 }
 
@@ -56,6 +59,7 @@ impl Engine {
             health: Box::new(NoHealthChecks),
             feasibility: Box::new(Anything),
             next_expiry: None,
+            keeping: Duration::ZERO,
             fresh_id: Box::new(random_id),
         }
     }
@@ -121,6 +125,11 @@ impl Engine {
     /// The state as it is.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// How long the store took to keep what the last calls changed; zero if they changed nothing.
+    pub fn keeping(&self) -> Duration {
+        self.keeping
     }
 
     /// Who this server is.
@@ -201,6 +210,7 @@ impl Engine {
     /// only once does it count.
     pub fn call_all(&mut self, calls: &[Call]) -> Vec<Answer> {
         self.catch_up();
+        self.keeping = Duration::ZERO;
         for _ in 0..ATTEMPTS {
             match self.attempt(calls) {
                 Ok(Some(answers)) => return answers,
@@ -242,7 +252,10 @@ impl Engine {
             })
             .collect();
         if !batch.changes().is_empty() {
-            if keep(&mut *self.store, batch)? {
+            let begun = Instant::now();
+            let is_kept = keep(&mut *self.store, batch)?;
+            self.keeping += begun.elapsed();
+            if is_kept {
                 self.expect_expiry(&answers);
                 return Ok(Some(answers));
             }

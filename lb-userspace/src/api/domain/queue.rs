@@ -1,8 +1,13 @@
 //! Calls of many threads, carried out together: who has the turn takes along all that wait, so that they wait for the disk
 //! once. While a disk takes some milliseconds for a change, others gather; where it is fast nobody waits.
+//!
+//! Those who were answered a moment ago are about to come again. Who takes the turn at once takes along the others alone,
+//! and the next one these: each waits for the disk twice. So the turn begins when there are as many as there were, or
+//! after half of the time that the disk took. Whoever calls alone waits for nobody.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -17,6 +22,8 @@ pub struct Queue {
     line: Mutex<Line>,
     /// Told after each turn.
     turns: Condvar,
+    /// Told when there are as many as there were.
+    gathered: Condvar,
     /// What the engine has kept last, for those who must not wait for it.
     snapshot: Mutex<Arc<Snapshot>>,
     /// How many snapshots there were.
@@ -47,7 +54,14 @@ struct Line {
     waiting: Vec<(Call, Place)>,
     /// Whether somebody has the turn.
     is_taken: bool,
+    /// How many were answered in the last turn or came meanwhile.
+    crowd: usize,
+    /// How long the disk took then.
+    disk: Duration,
 }
+
+/// Whatever the disk takes, nobody waits longer for others.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Where an answer is put.
 type Place = Arc<Mutex<Option<Answer>>>;
@@ -60,6 +74,7 @@ impl Queue {
             engine: Mutex::new(engine),
             line: Mutex::default(),
             turns: Condvar::new(),
+            gathered: Condvar::new(),
             changes: watch::Sender::new(0),
         }
     }
@@ -93,6 +108,9 @@ impl Queue {
         let place = Place::default();
         let mut line = lock(&self.line);
         line.waiting.push((call, place.clone()));
+        if line.waiting.len() >= line.crowd {
+            self.gathered.notify_one();
+        }
         loop {
             if let Some(answer) = lock(&place).take() {
                 return answer;
@@ -102,11 +120,26 @@ impl Queue {
                 continue;
             }
             line.is_taken = true;
-            let (calls, places) = std::mem::take(&mut line.waiting).into_iter().unzip();
+            line = self.gather(line);
+            let (calls, places): (Vec<_>, Vec<_>) = std::mem::take(&mut line.waiting).into_iter().unzip();
             drop(line);
-            Turn { queue: self, places }.carry_out(calls);
+            Turn { queue: self, places, disk: Duration::ZERO }.carry_out(&calls);
             line = lock(&self.line);
         }
+    }
+
+    /// Waits until there are as many as there were, but not for long.
+    fn gather<'l>(&self, mut line: MutexGuard<'l, Line>) -> MutexGuard<'l, Line> {
+        let end = Instant::now() + (line.disk / 2).min(PATIENCE);
+        while line.waiting.len() < line.crowd {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.gathered.wait_timeout(line, left);
+            line = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        line
     }
 }
 
@@ -143,11 +176,16 @@ impl Drop for Held<'_> {
 struct Turn<'q> {
     queue: &'q Queue,
     places: Vec<Place>,
+    /// How long the disk took.
+    disk: Duration,
 }
 
 impl Turn<'_> {
-    fn carry_out(self, calls: Vec<Call>) {
-        let answers = self.queue.engine().call_all(&calls);
+    fn carry_out(mut self, calls: &[Call]) {
+        let mut engine = self.queue.engine();
+        let answers = engine.call_all(calls);
+        self.disk = engine.keeping();
+        drop(engine);
         for (place, answer) in self.places.iter().zip(answers) {
             *lock(place) = Some(answer);
         }
@@ -162,7 +200,10 @@ impl Drop for Turn<'_> {
                 || Err(Code::InternalFailure.because("The call met with an error of this server's"));
             lock(place).get_or_insert_with(unanswered);
         }
-        lock(&self.queue.line).is_taken = false;
+        let mut line = lock(&self.queue.line);
+        (line.is_taken, line.disk) = (false, self.disk);
+        line.crowd = self.places.len() + line.waiting.len();
+        drop(line);
         self.queue.turns.notify_all();
     }
 }

@@ -309,3 +309,38 @@ proptest! {
         prop_assert!((400..500).contains(&answer.status));
     }
 }
+
+/// A disk that takes a while for each change, and counts them.
+struct SlowDisk(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Store for SlowDisk {
+    fn load(&mut self) -> anyhow::Result<State> {
+        Ok(State::default())
+    }
+
+    fn keep(&mut self, _: u64, _: &State, _: &Changes) -> Result<(), Unkept> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(())
+    }
+}
+
+#[test]
+fn those_who_call_again_and_again_wait_for_the_disk_together() {
+    const THREADS: usize = 6;
+    const ROUNDS: usize = 6;
+    let writes = Arc::default();
+    let store = Box::new(SlowDisk(Arc::clone(&writes)));
+    let api = Api::over(Engine::kept_in(store, Identity::default(), Inventory::sample()).unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let api = &api;
+            scope.spawn(move || {
+                (0..ROUNDS).for_each(|round| drop(api.group(&format!("g{thread}-{round}"), 80)))
+            });
+        }
+    });
+    let writes = writes.load(std::sync::atomic::Ordering::Relaxed);
+    // The first is alone. Where who is first takes along those that were left behind alone, it is twice as many.
+    assert!(writes <= ROUNDS + 3, "{writes} writes");
+}

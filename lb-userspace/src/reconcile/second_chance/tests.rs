@@ -113,7 +113,7 @@ impl Bench {
         let registry = self.reconciler.registry();
         let record =
             registry.group("web").find(|(address, _)| address.to_string() == id).expect("known").1.id;
-        let slots = self.reconciler.actions().values().next().unwrap().slots().unwrap();
+        let slots = self.reconciler.actions().iter().next().unwrap().slots().unwrap();
         slots.slots_by_target().get(&record).copied().unwrap_or(0)
     }
 }
