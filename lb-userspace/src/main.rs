@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use lb_userspace::{agent, api, capture, config, controller, doctor, explain, manual, output, status};
+use lb_userspace::{
+    agent, announce, api, capture, config, controller, doctor, explain, manual, output, status,
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -35,6 +37,10 @@ enum Command {
     },
     /// Show what a running controller does
     Status(status::Options),
+    /// Take this node out of its routers' tables, and put it back
+    Node(announce::NodeOptions),
+    /// Leave this zone's own VIPs to other zones for a while
+    Zone(announce::ZoneOptions),
     /// Say what the loaded program does with a packet, without sending it
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
@@ -101,6 +107,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             output::print(&format!("{}: ok: {held}\n", file.display()))
         }
         Command::Status(options) => status::show(options).await,
+        Command::Node(options) => announce::node(options).await,
+        Command::Zone(options) => announce::zone(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
         Command::State(options) => return api::store::run(options),

@@ -13,6 +13,7 @@
 
 mod address;
 mod allow;
+mod announce;
 mod cursor;
 mod error;
 mod health_check;
@@ -81,22 +82,31 @@ fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> 
     let json =
         json::parse(&text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
     let report = Report::default();
-    let read = desired(&At::root(&json, &report));
+    let read = sections(&At::root(&json, &report));
     let problems = report.into_problems();
     if !problems.is_empty() {
         return Err(ConfigError::Invalid { file: file_name.to_owned(), problems });
     }
-    let (desired, is_api) = read.expect("a reader that returns nothing has reported a problem");
-    Ok(Content { desired, owner: if is_api { Owner::Api(text) } else { Owner::File } })
+    let Sections { desired, announce, is_api } =
+        read.expect("a reader that returns nothing has reported a problem");
+    Ok(Content { desired, announce, owner: if is_api { Owner::Api(text) } else { Owner::File } })
 }
 
-/// What is wanted, and whether the API owns the rest of it.
-fn desired(root: &At) -> Option<(Desired, bool)> {
+/// All sections but the API's.
+struct Sections {
+    desired: Desired,
+    announce: Option<crate::announce::Configuration>,
+    /// Whether the API owns the rest of what is desired.
+    is_api: bool,
+}
+
+fn sections(root: &At) -> Option<Sections> {
     let fields = root.fields(&[
         "node",
         "metrics_address",
         "load_balancers",
         "target_groups",
+        "announce",
         "api",
         "inventory",
         "store",
@@ -104,8 +114,10 @@ fn desired(root: &At) -> Option<(Desired, bool)> {
     let node = node::read(&fields.at("node"));
     let metrics_address =
         fields.optional("metrics_address").map_or(Some(None), |at| address::socket(&at).map(Some));
+    let announce = fields.optional("announce").map_or(Some(None), |at| announce::read(&at).map(Some));
     if owner::is_api(&fields) {
-        return Some((owner::nothing_of_its_own(node.node?, metrics_address?), true));
+        let desired = owner::nothing_of_its_own(node.node?, metrics_address?);
+        return Some(Sections { desired, announce: announce?, is_api: true });
     }
     let groups = target_group::read_all(&fields.at("target_groups"), node.zone.as_deref());
     let load_balancers = load_balancer::read_all(&fields.at("load_balancers"), groups.as_ref());
@@ -118,5 +130,5 @@ fn desired(root: &At) -> Option<(Desired, bool)> {
         load_balancers: load_balancers?.complete?,
         target_groups: groups?.complete()?,
     };
-    Some((desired, false))
+    Some(Sections { desired, announce: announce?, is_api: false })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cursor::Fields;
+use crate::announce;
 use crate::model::Desired;
 
 /// A whole configuration file.
@@ -10,7 +11,9 @@ use crate::model::Desired;
 pub struct Content {
     /// What is wanted; where the API owns the load balancers and target groups, it has none.
     pub desired: Desired,
-    /// Who owns them.
+    /// How the node announces its VIPs, if it does.
+    pub announce: Option<announce::Configuration>,
+    /// Who owns the load balancers and target groups.
     pub owner: Owner,
 }
 

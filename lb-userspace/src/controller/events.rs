@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::configuration::ConfigurationFile;
 use super::node::Node;
+use crate::announce::routes::{Ordered, Orders};
 use crate::capture::socket::Ask;
 use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
@@ -46,6 +47,8 @@ pub(super) enum Event {
     Question(Question),
     /// A capture wants something.
     Capture(Ask),
+    /// An operator orders something.
+    Order(Ordered),
     /// Time has passed.
     Tick,
 }
@@ -56,16 +59,18 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Listens to all sources; the other values ask for reports, explanations and captures.
+    /// Listens to all sources; the other values ask for reports, explanations and captures, and give
+    /// orders.
     pub(super) fn listen(
         file: ConfigurationFile,
         changes: Option<watch::Receiver<u64>>,
         node: &mut Node,
-    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>)> {
+    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>, Orders)> {
         let (sender, queue) = mpsc::channel(1024);
         let (reports, requests) = mpsc::channel(16);
         let (questions, asked) = mpsc::channel(16);
         let (captures, asks) = mpsc::channel(16);
+        let (orders, ordered) = mpsc::channel(16);
         let (health, next_hops, interfaces, agents, told) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
         if let Some(changes) = changes {
@@ -79,6 +84,7 @@ impl Events {
         tokio::spawn(forward_requests(requests, sender.clone(), Event::Report));
         tokio::spawn(forward_requests(asked, sender.clone(), Event::Question));
         tokio::spawn(forward_requests(asks, sender.clone(), Event::Capture));
+        tokio::spawn(forward_requests(ordered, sender.clone(), Event::Order));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();
@@ -86,7 +92,7 @@ impl Events {
                 while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
             });
         }
-        Ok((Events { queue }, reports, questions, captures))
+        Ok((Events { queue }, reports, questions, captures, orders))
     }
 
     /// The next event; [`Event::Tick`] at `deadline` if none comes before.

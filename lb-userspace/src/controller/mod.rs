@@ -4,12 +4,13 @@
 //!   file, SIGHUP ─┐
 //!   the API ──────┤ (if it owns the state)
 //!   health events ┼─► events ─► node (reconciler → difference → maps) ─► status, metrics
-//!   next hops ────┤
+//!   next hops ────┤                                              └─► announcing ─► routers
 //!   time ─────────┘
 //! ```
 //!
 //! One task owns all state; everything else sends it events. Only this module and `node` know of all the parts.
 
+mod announce;
 mod capture;
 mod configuration;
 mod detach;
@@ -37,6 +38,7 @@ use crate::config;
 use crate::data_plane::Pins;
 use crate::service_manager::{self, Watchdog};
 use crate::status::server;
+use announce::Announcing;
 use configuration::ConfigurationFile;
 pub use detach::{Options as DetachOptions, run as detach};
 use events::{Event, Events};
@@ -79,16 +81,19 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     preflight::check()?;
     let pins = options.take_pins()?;
     let held = pins.as_ref().map(Pins::hash_key).transpose()?.flatten();
+    let announce = content.announce.clone();
     let (mut owner, desired) = Owner::open(content, &options, &api).await?;
     let hash_key = hash_key::load_or_make(&options.runtime_directory, held)?;
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
-    let mut node = Node::start(desired, &options.config, hash_key, pins).await?;
+    let announcing = Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api));
+    let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
-    let (mut events, reports, questions, captures) = Events::listen(file, owner.changes(), &mut node)?;
+    let (mut events, reports, questions, captures, orders) =
+        Events::listen(file, owner.changes(), &mut node)?;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
-    let routes = crate::explain::routes(questions);
+    let routes = crate::explain::routes(questions).merge(crate::announce::routes::routes(orders));
     let _status =
         server::serve_socket(&socket, reports.clone(), routes).await.context("serving the status")?;
     let _captures =
@@ -116,7 +121,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
             match event {
                 Event::Stop => {
                     service_manager::stopping();
-                    return node.stop();
+                    return node.stop().await;
                 }
                 Event::Reload => owner.reload(&mut node, &options).await,
                 Event::Changed => is_changed = true,
@@ -128,6 +133,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 Event::Report(answer) => asked.push(answer),
                 Event::Question(question) => node.answer_question(question),
                 Event::Capture(ask) => node.attend(ask),
+                Event::Order(ordered) => node.order(ordered),
                 Event::Tick => {}
             }
         }
@@ -142,6 +148,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
         if let Some(begun) = begun {
             debug!("the API's state is in force after {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
         }
+        node.announce();
         node.post_health();
         watchdog.feed(Instant::now());
         // Only now: what a report says of health and configuration is in force.

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use super::announce::Announcing;
 use super::health_board::News;
 use super::observers::{Observers, Sources};
 use crate::api::health_board::HealthBoard;
@@ -46,13 +47,15 @@ pub(super) struct Node {
     writer: Writer,
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
-    retry: Option<Instant>,
+    pub(super) retry: Option<Instant>,
     /// When agents are next to be asked for their connections.
     questions: Option<Instant>,
     /// Where the API reads the targets' health, if it owns the state.
     pub(super) health_board: Option<Arc<HealthBoard>>,
     /// What is not told there yet.
     pub(super) news: News,
+    /// What routers are told.
+    pub(super) announcing: Announcing,
 }
 
 impl Node {
@@ -63,6 +66,7 @@ impl Node {
         file: &Path,
         hash_key: HashKey,
         pins: Option<Pins>,
+        announcing: Announcing,
     ) -> anyhow::Result<Node> {
         let capacity = Capacity::default();
         let mut data_plane = match pins {
@@ -94,6 +98,7 @@ impl Node {
             questions: None,
             health_board: None,
             news: News::default(),
+            announcing,
         };
         node.observers.follow(&mut node.reconciler);
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
@@ -279,6 +284,7 @@ impl Node {
 
     /// Takes over new MAC addresses of the interfaces that the balancer is on.
     pub(super) fn set_interfaces(&mut self, interfaces: &Arc<BTreeMap<u32, Interface>>) {
+        self.announcing.set_interfaces(interfaces);
         for attachment in self.attachments.values() {
             let mac = interfaces.get(&attachment.interface).and_then(|interface| interface.mac);
             if let Some(mac) = mac
@@ -301,7 +307,9 @@ impl Node {
 
     /// When [`Node::reconcile`] has something to do without an event.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.reconciler.next_deadline().into_iter().chain(self.retry).chain(self.questions).min()
+        let announcing = self.announcing.next_deadline();
+        let others = [self.retry, self.questions, announcing].into_iter().flatten();
+        self.reconciler.next_deadline().into_iter().chain(others).min()
     }
 
     /// Makes the maps as they must be now.
@@ -347,8 +355,9 @@ impl Node {
         publications.max_decision_seconds = Some(longest.max(seconds));
     }
 
-    /// Ends: what is pinned goes on forwarding, what is not is taken off all interfaces.
-    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+    /// Ends: what is pinned goes on forwarding, what is not is taken off all interfaces. Routers are told before.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.leave().await;
         if let Some(pins) = self.data_plane.pins() {
             let pins = pins.display().to_string();
             if self.is_capturing {

@@ -3,6 +3,7 @@
 //! The API answers as soon as it keeps a change. The data plane follows level-triggered: it takes over the newest state,
 //! however many changes led there, and tries again what it could not take over.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::node::Node;
 use super::{Options, own_addresses};
+use crate::announce;
 use crate::api::configuration::Configuration;
 use crate::api::health_board::HealthBoard;
 use crate::api::process::{self, Api};
@@ -115,6 +117,17 @@ impl Owner {
         }
     }
 
+    /// Where orders outlive the controller: with the API's state; else where the service manager keeps state; else
+    /// beside the status socket.
+    pub(super) fn state_directory(&self, runtime: &Path, options: &crate::api::Options) -> PathBuf {
+        if let (Owner::Api(api), false) = (self, options.ephemeral) {
+            return api.configuration.store.directory.clone();
+        }
+        let managed = std::env::var("STATE_DIRECTORY").ok();
+        let first = managed.as_deref().and_then(|all| all.split(':').find(|one| !one.is_empty()));
+        first.map_or_else(|| runtime.to_owned(), PathBuf::from)
+    }
+
     /// Begins to serve the API.
     pub(super) fn serve(&mut self) {
         if let Owner::Api(api) = self
@@ -159,14 +172,17 @@ impl Owner {
     /// Reads the file anew and takes it over, whole or not at all.
     pub(super) async fn reload(&mut self, node: &mut Node, options: &Options) {
         match self {
-            Owner::File => drop(node.reload(load_own(options).await).await),
+            Owner::File => match load_own(options).await {
+                Ok((desired, announce)) => drop(node.reload_all(desired, announce).await),
+                Err(problem) => drop(node.reload(Err(problem)).await),
+            },
             Owner::Api(api) => api.reload(node, options).await,
         }
     }
 }
 
 /// The desired state of a file that owns it.
-async fn load_own(options: &Options) -> anyhow::Result<Desired> {
+async fn load_own(options: &Options) -> anyhow::Result<(Desired, Option<announce::Configuration>)> {
     let content = options.load()?;
     if matches!(content.owner, config::Owner::Api(_)) {
         bail!(
@@ -175,7 +191,7 @@ async fn load_own(options: &Options) -> anyhow::Result<Desired> {
         );
     }
     own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
-    Ok(content.desired)
+    Ok((content.desired, content.announce))
 }
 
 fn configuration(text: &str, api: &crate::api::Options) -> anyhow::Result<Configuration> {
@@ -217,7 +233,7 @@ impl ApiOwner {
     }
 
     async fn reload(&mut self, node: &mut Node, options: &Options) {
-        let (content, configuration) = match self.read(options) {
+        let (content, announce, configuration) = match self.read(options) {
             Ok(read) => read,
             Err(problem) => {
                 node.reload(Err(problem)).await;
@@ -241,7 +257,7 @@ impl ApiOwner {
         }
         let ground = ground(&configuration, &content);
         let mut projector = Projector::new(ground, Arc::clone(&inventory));
-        if !node.reload(Ok(projector.project(&state, &inventory))).await {
+        if !node.reload_all(projector.project(&state, &inventory), announce).await {
             return;
         }
         self.projector = projector;
@@ -251,7 +267,10 @@ impl ApiOwner {
         }
     }
 
-    fn read(&self, options: &Options) -> anyhow::Result<(Desired, Configuration)> {
+    fn read(
+        &self,
+        options: &Options,
+    ) -> anyhow::Result<(Desired, Option<announce::Configuration>, Configuration)> {
         let content = options.load()?;
         let config::Owner::Api(text) = content.owner else {
             bail!(
@@ -260,7 +279,7 @@ impl ApiOwner {
             );
         };
         let configuration = configuration(&text, &self.options).with_context(|| options.file())?;
-        Ok((content.desired, configuration))
+        Ok((content.desired, content.announce, configuration))
     }
 
     /// What a running API can't change.

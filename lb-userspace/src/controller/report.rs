@@ -76,7 +76,8 @@ impl Node {
             load_balancers: load_balancers.collect::<anyhow::Result<_>>()?,
             target_groups: target_groups.collect::<anyhow::Result<_>>()?,
             reasons: self.reasons()?,
-            announcements: Vec::new(),
+            announcements: self.announcements(),
+            routers: self.routers(),
             shared_state: None,
         })
     }

@@ -1,6 +1,6 @@
 //! A node's metrics in OpenMetrics text, which Prometheus and its kin read.
 //!
-//! [`metrics`] is the whole list, in the order in which it is served: `node`, `listeners`, `target_groups`, `targets`
+//! [`metrics`] is the whole list, in the order in which it is served: `node`, `routers`, `listeners`, `target_groups`, `targets`
 //! and `api` each have a part of it. Counters begin at zero when the controller, or the maps, are made. What is told
 //! of each target and listener is a few samples each, and no label has a client in it: 16,000 targets are some
 //! 230,000 samples.
@@ -11,6 +11,7 @@ pub mod histogram;
 mod listeners;
 mod metric;
 mod node;
+mod routers;
 mod target_groups;
 mod targets;
 #[cfg(test)]
@@ -52,9 +53,16 @@ pub fn render(scrape: Scrape) -> String {
 
 /// Every metric, in the order in which they are served.
 pub fn metrics() -> impl Iterator<Item = &'static Metric> {
-    [node::METRICS, listeners::METRICS, target_groups::METRICS, targets::METRICS, api::METRICS]
-        .into_iter()
-        .flatten()
+    [
+        node::METRICS,
+        routers::METRICS,
+        listeners::METRICS,
+        target_groups::METRICS,
+        targets::METRICS,
+        api::METRICS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Collector for Scrape {

@@ -70,11 +70,9 @@ pub(super) const METRICS: &[Metric] = &[
         help: "1 while routers are told to send the VIP's packets to this node, 0 while the VIP is withdrawn; where \
                VIPs are announced",
         samples: |scrape, samples| {
-            scrape
-                .report
-                .announcements
-                .iter()
-                .try_for_each(|at| samples.labelled(&[("vip", &at.vip.to_string())], at.announced))
+            let announcements = scrape.report.announcements.iter();
+            let own = announcements.filter(|at| at.state != "other_zone");
+            own.into_iter().try_for_each(|at| samples.labelled(&[("vip", &at.vip.to_string())], at.announced))
         },
     },
     Metric {

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::action::{Census, census};
+use super::action::{Census, census, is_in_scope};
 use super::reconciler::Reconciler;
 use crate::model::{ForwardAction, LoadBalancer, Threshold};
+use crate::presence::AgentState;
 
 /// Whether a node is to announce a VIP, as far as health goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,33 @@ impl Reconciler {
             _ => health.clone(),
         };
         load_balancer.vips.iter().map(|vip| (*vip, of(vip))).collect()
+    }
+
+    /// The target groups that a load balancer's listeners send flows to.
+    pub fn used_groups<'a>(&'a self, load_balancer: &str) -> BTreeSet<&'a str> {
+        let load_balancer = self.desired().load_balancers.get(load_balancer);
+        let listeners = load_balancer.into_iter().flat_map(|load_balancer| &load_balancer.listeners);
+        listeners.flat_map(|listener| listener.forward.used_groups()).collect()
+    }
+
+    /// The targets of a group that get new flows from this node while they are healthy.
+    pub fn used_addresses<'a>(&'a self, target_group: &'a str) -> impl Iterator<Item = IpAddr> {
+        let group = self.desired().target_groups.get(target_group);
+        let zone = &self.desired().node.zone;
+        let records = self.registry().group(target_group);
+        let used = records.filter(move |(_, record)| {
+            let is_here = group.is_some_and(|group| is_in_scope(group, record, zone));
+            is_here && record.weight > 0 && !record.is_draining()
+        });
+        used.map(|(address, _)| address)
+    }
+
+    /// The targets of a group that were there at the start, and of which it is not known yet whether they have agents,
+    /// which would have to tell their connections.
+    pub fn unasked(&self, target_group: &str) -> BTreeSet<IpAddr> {
+        let is_unknown = |at: &IpAddr| matches!(self.agent(*at), AgentState::Unknown);
+        let members = self.registry().group(target_group).filter(|(_, record)| !record.is_dead());
+        members.map(|(at, _)| at).filter(|at| self.untold.has(*at) && is_unknown(at)).collect()
     }
 
     fn breaches(&self, load_balancer: &LoadBalancer) -> Vec<String> {

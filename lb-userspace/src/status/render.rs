@@ -4,10 +4,14 @@
 //! Numbers are rounded as said in `quantity`; texts that came from elsewhere (a target's answer, a file) lose
 //! their control characters, so that they can't drive the reader's terminal.
 
+mod routers;
+
 use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
 
 use comfy_table::{CellAlignment, Table, presets};
+
+pub use routers::render_routers;
 
 use super::quantity::{bytes, count, duration, latency};
 use super::report::{
@@ -63,6 +67,7 @@ pub fn render(report: &Report, style: Style) -> String {
     for (name, group) in &report.target_groups {
         target_group(&mut page, name, group);
     }
+    routers::routers(&mut page, report);
     reasons(&mut page, &report.reasons, style.reasons);
     page.text
 }

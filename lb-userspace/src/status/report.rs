@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::announce::report::RoutersReport;
 use crate::metrics::histogram::Durations;
 
 /// One node at one moment.
@@ -36,21 +37,29 @@ pub struct Report {
     /// The VIPs that routers are told of, or would be were they not withdrawn; none where nobody tells routers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub announcements: Vec<AnnouncementReport>,
+    /// How routers are told; none where nobody tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routers: Option<RoutersReport>,
     /// The state that nodes share; none where each has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_state: Option<SharedStateReport>,
 }
 
 /// A VIP as routers are told of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnnouncementReport {
     /// The VIP.
     pub vip: IpAddr,
     /// Whether its packets are to come here; false while it is withdrawn.
     pub announced: bool,
-    /// Why it is withdrawn, if it is.
+    /// `announced`, `draining` (as a way of last resort), `held` (fit again, and not for long enough), `withdrawn`, or
+    /// `other_zone` (never announced here).
+    pub state: String,
+    /// Why it is in that state, if it is not simply announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Seconds since it is in that state.
+    pub since_seconds: f64,
 }
 
 /// The state that nodes share, as this one knows it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::*;
+use crate::announce::report::{BfdReport, RoutersReport, SessionReport, ZoneShiftReport};
 use crate::metrics::histogram::Durations;
 
 /// One load balancer with two listeners; of its three targets one is unhealthy and one has
@@ -35,13 +36,10 @@ pub(crate) fn report() -> Report {
             reason("no_target", "dropped", "No target could take the flow.", 0),
         ],
         announcements: vec![
-            AnnouncementReport { vip: "10.200.1.1".parse().unwrap(), announced: true, reason: None },
-            AnnouncementReport {
-                vip: "fc00:1::1".parse().unwrap(),
-                announced: false,
-                reason: Some("too few healthy targets".into()),
-            },
+            announcement("10.200.1.1", "announced", None),
+            announcement("fc00:1::1", "withdrawn", Some("too few healthy targets")),
         ],
+        routers: Some(routers()),
         shared_state: Some(SharedStateReport {
             generation: 9,
             generation_in_force: 8,
@@ -59,8 +57,62 @@ pub(crate) fn empty_report() -> Report {
         publications: PublicationReport::default(),
         reasons: Vec::new(),
         announcements: Vec::new(),
+        routers: None,
         shared_state: None,
         ..report()
+    }
+}
+
+fn announcement(vip: &str, state: &str, reason: Option<&str>) -> AnnouncementReport {
+    AnnouncementReport {
+        vip: vip.parse().unwrap(),
+        announced: state == "announced",
+        state: state.into(),
+        reason: reason.map(Into::into),
+        since_seconds: 75.0,
+    }
+}
+
+/// One router that is told, with BFD, and one that is not.
+fn routers() -> RoutersReport {
+    let established = SessionReport {
+        peer: "10.0.0.254".parse().unwrap(),
+        state: "Established".into(),
+        since_seconds: 7500.0,
+        announced: 1,
+        draining: 0,
+        withheld: None,
+        last_error: None,
+        established: 1,
+        bfd: Some(BfdReport {
+            state: "Up".into(),
+            since_seconds: 7499.0,
+            detection_milliseconds: 300,
+            downs: 0,
+            last_down: None,
+        }),
+    };
+    let idle = SessionReport {
+        peer: "fd00::fe".parse().unwrap(),
+        state: "Idle".into(),
+        since_seconds: 2.0,
+        announced: 0,
+        last_error: Some("connecting: connection refused".into()),
+        established: 0,
+        bfd: None,
+        ..established.clone()
+    };
+    RoutersReport {
+        by: "bgp".into(),
+        problem: None,
+        drain: None,
+        zone_shift: Some(ZoneShiftReport {
+            zone: "a".into(),
+            since_seconds: 10.0,
+            withdraw_in_seconds: 20.0,
+            ends_in_seconds: 7190.0,
+        }),
+        sessions: vec![established, idle],
     }
 }
 

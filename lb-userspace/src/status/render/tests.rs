@@ -26,6 +26,19 @@ target group web · TCP 80 · ipip
   fd00::3   b          1  healthy    33.3 %  none                            0      0 B           0
     no next hop: no route to fd00::3; add one
 
+VIPs · routers are told by bgp
+  zone a is shifted away, ends in 1h 59m; VIPs are withdrawn in 20s
+  VIP         state       since
+  10.200.1.1  announced  1m 15s
+  fc00:1::1   withdrawn  1m 15s
+    too few healthy targets
+
+BGP sessions
+  router      state        since  announced  draining  BFD
+  10.0.0.254  Established  2h 5m          1         0  Up
+  fd00::fe    Idle            2s          0         0  -
+    last error: connecting: connection refused
+
 packets not forwarded
   reason       verdict  packets
   not_ours     passed     1,204

@@ -152,7 +152,7 @@ fn an_empty_file_is_told_what_it_should_hold() {
 fn a_file_of_another_kind_says_what_belongs_there() {
     assert_eq!(
         said_about("[1]"),
-        "bad.json: expected an object with node, metrics_address, load_balancers, target_groups, api, inventory, store, found a list"
+        "bad.json: expected an object with node, metrics_address, load_balancers, target_groups, announce, api, inventory, store, found a list"
     );
     assert_eq!(
         said_about("{}"),

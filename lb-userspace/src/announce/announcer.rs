@@ -1,0 +1,219 @@
+//! What tells routers, running: a task that starts, reconfigures and stops it, so that nobody waits for sockets.
+//!
+//! What can't be started (the node's address is not there yet, say) is tried again for as long as it takes.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tracing::error;
+
+use super::bgp::{self, SessionStatus, Sessions, Speaker};
+use super::{By, Wanted, bfd};
+
+/// After a failed start, the time until the next try.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What tells routers. Dropping it ends sessions without a word, as a crash would.
+#[derive(Debug)]
+pub struct Announcer {
+    wanted: watch::Sender<Arc<Wanted>>,
+    orders: mpsc::UnboundedSender<Order>,
+    seen: Seen,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Apply(Option<By>),
+    Stop { text: String, done: oneshot::Sender<()> },
+}
+
+/// What others see of it.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<View>>);
+
+#[derive(Debug, Default)]
+struct View {
+    sessions: Vec<watch::Receiver<Arc<SessionStatus>>>,
+    problem: Option<String>,
+}
+
+impl Announcer {
+    /// One that tells nobody yet. Must be called within a tokio runtime.
+    pub fn start() -> Announcer {
+        let (wanted, watched) = watch::channel(Arc::default());
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let seen = Seen::default();
+        let runner = Runner {
+            wanted: watched,
+            orders: ordered,
+            seen: seen.clone(),
+            configured: None,
+            running: Running::Nothing,
+            bfd: None,
+            retry: None,
+        };
+        Announcer { wanted, orders, seen, task: tokio::spawn(runner.run()) }
+    }
+
+    /// From now on routers are told by this; what is configured as before goes on undisturbed.
+    pub fn apply(&self, by: Option<By>) {
+        // The task ends when this is dropped, or stopped.
+        let _ = self.orders.send(Order::Apply(by));
+    }
+
+    /// Tells routers this.
+    pub fn tell(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|told| {
+            let is_new = **told != wanted;
+            if is_new {
+                *told = Arc::new(wanted);
+            }
+            is_new
+        });
+    }
+
+    /// What routers are told.
+    pub fn told(&self) -> Arc<Wanted> {
+        self.wanted.borrow().clone()
+    }
+
+    /// The sessions of the node's own speaker.
+    pub fn sessions(&self) -> Vec<Arc<SessionStatus>> {
+        self.seen.with(|view| view.sessions.iter().map(|session| session.borrow().clone()).collect())
+    }
+
+    /// Why routers can't be told at present, if that is so; a session that does not come up says so itself.
+    pub fn problem(&self) -> Option<String> {
+        self.seen.with(|view| view.problem.clone())
+    }
+
+    /// Ends it: sessions withdraw all VIPs, and tell their routers `text`. Takes a second at most.
+    pub async fn stop(&mut self, text: &str) {
+        let (done, ended) = oneshot::channel();
+        let _ = self.orders.send(Order::Stop { text: text.to_owned(), done });
+        // An error means that the task has ended already.
+        let _ = ended.await;
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Seen {
+    fn with<T>(&self, look: impl FnOnce(&mut View) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The task.
+struct Runner {
+    wanted: watch::Receiver<Arc<Wanted>>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    seen: Seen,
+    configured: Option<By>,
+    running: Running,
+    /// Started with the first peer that needs it.
+    bfd: Option<bfd::Service>,
+    retry: Option<Instant>,
+}
+
+enum Running {
+    Nothing,
+    Bgp(Sessions),
+}
+
+impl Runner {
+    async fn run(mut self) {
+        loop {
+            let retry = self.retry;
+            let order = tokio::select! {
+                order = self.orders.recv() => order,
+                () = due(retry) => Some(Order::Apply(self.configured.clone())),
+            };
+            match order {
+                None => return,
+                Some(Order::Apply(by)) => {
+                    self.configured = by;
+                    self.apply().await;
+                }
+                Some(Order::Stop { text, done }) => {
+                    self.end(&text).await;
+                    self.publish(None);
+                    // Who waits may be gone.
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self) {
+        let problem = self.try_apply().await.err().map(|problem| format!("{problem:#}"));
+        self.retry = problem.is_some().then(|| Instant::now() + RETRY);
+        let before = self.seen.with(|view| view.problem.clone());
+        if let Some(problem) = problem.as_ref().filter(|problem| before.as_ref() != Some(problem)) {
+            error!("routers can't be told, and will be tried again: {problem}");
+        }
+        self.publish(problem);
+    }
+
+    async fn try_apply(&mut self) -> Result<()> {
+        match self.configured.clone() {
+            None => {
+                self.end("this node announces nothing any more").await;
+                Ok(())
+            }
+            Some(By::Bgp(speaker)) => self.speak(&speaker).await,
+        }
+    }
+
+    async fn speak(&mut self, speaker: &Speaker) -> Result<()> {
+        if self.bfd.is_none() && speaker.peers.iter().any(|peer| peer.bfd.is_some()) {
+            self.bfd = Some(bfd::Service::start()?);
+        }
+        match &mut self.running {
+            Running::Bgp(sessions) => sessions.apply(speaker, self.bfd.as_ref()).await?,
+            Running::Nothing => {
+                self.running = Running::Bgp(bgp::start(speaker, &self.wanted, self.bfd.as_ref())?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, text: &str) {
+        match std::mem::replace(&mut self.running, Running::Nothing) {
+            Running::Nothing => {}
+            Running::Bgp(sessions) => sessions.stop(text).await,
+        }
+    }
+
+    fn publish(&self, problem: Option<String>) {
+        let peers: Vec<IpAddr> = match (&self.running, &self.configured) {
+            (Running::Bgp(_), Some(By::Bgp(speaker))) => {
+                speaker.peers.iter().map(|peer| peer.address).collect()
+            }
+            _ => Vec::new(),
+        };
+        let sessions = match &self.running {
+            Running::Nothing => Vec::new(),
+            Running::Bgp(sessions) => peers.into_iter().filter_map(|peer| sessions.watch(peer)).collect(),
+        };
+        self.seen.with(|view| *view = View { sessions, problem });
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

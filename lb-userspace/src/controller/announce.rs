@@ -1,0 +1,410 @@
+//! The controller's part of announcing: what the node knows of each VIP, operators' orders, and what routers are told
+//! of both.
+//!
+//! All is looked at anew after every change, at most so often ([`PACE`]). The controller alone knows when the node is
+//! fit; what it is told by a store or other nodes is no part of that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tracing::{info, warn};
+
+use super::node::Node;
+use crate::announce::announcer::Announcer;
+use crate::announce::bgp::{SessionState, SessionStatus};
+use crate::announce::fitness::{Company, Fitness, Look, State};
+use crate::announce::orders::{Moment, Orders};
+use crate::announce::orders_file::OrdersFile;
+use crate::announce::report::{BfdReport, DrainReport, RoutersReport, SessionReport, ZoneShiftReport};
+use crate::announce::routes::{Answer, Order, Ordered};
+use crate::announce::{Announcement, Configuration, Wanted, bfd};
+use crate::config;
+use crate::health::{HealthState, HealthStatus, Reason};
+use crate::model::{Desired, LoadBalancer, TargetKey};
+use crate::next_hop::{Interface, Unresolved};
+use crate::reconcile;
+use crate::status::report::AnnouncementReport;
+
+/// The least time between two looks at everything: with thousands of targets each takes about a millisecond.
+const PACE: Duration = Duration::from_millis(20);
+
+/// How long routers have to find other ways before the sessions end with the controller. They took less than 0.1 s.
+const LAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// What routers are told, and why.
+pub(super) struct Announcing {
+    configuration: Option<Configuration>,
+    announcer: Announcer,
+    fitness: Fitness,
+    orders: Orders,
+    file: OrdersFile,
+    interfaces: Option<Arc<BTreeMap<u32, Interface>>>,
+    looked_at: Option<Instant>,
+    deadline: Option<Instant>,
+}
+
+impl Announcing {
+    /// Begins with the orders that are kept in `directory`; nothing is announced yet.
+    pub(super) fn open(configuration: Option<Configuration>, directory: &Path) -> Announcing {
+        let file = OrdersFile::within(directory);
+        let rules = configuration.as_ref().map(|configuration| configuration.rules).unwrap_or_default();
+        let announcer = Announcer::start();
+        announcer.apply(configuration.as_ref().map(|configuration| configuration.by.clone()));
+        Announcing {
+            configuration,
+            announcer,
+            fitness: Fitness::new(rules),
+            orders: file.load(),
+            file,
+            interfaces: None,
+            looked_at: None,
+            deadline: None,
+        }
+    }
+
+    /// Whether the configuration is another one, which is in force then.
+    fn reconfigure(&mut self, configuration: Option<Configuration>) -> bool {
+        if self.configuration == configuration {
+            return false;
+        }
+        let (by, rules) = configuration
+            .as_ref()
+            .map(|configuration| (configuration.by.clone(), configuration.rules))
+            .unzip();
+        self.fitness.set_rules(rules.unwrap_or_default());
+        self.announcer.apply(by);
+        self.configuration = configuration;
+        self.looked_at = None;
+        true
+    }
+
+    /// Takes over the state of the host's interfaces.
+    pub(super) fn set_interfaces(&mut self, interfaces: &Arc<BTreeMap<u32, Interface>>) {
+        self.interfaces = Some(Arc::clone(interfaces));
+    }
+
+    /// When [`Node::announce`] has something to do without an event.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Keeps orders, and then obeys them.
+    fn obey(&mut self, orders: Orders) -> anyhow::Result<()> {
+        self.file.save(&orders)?;
+        self.orders = orders;
+        self.looked_at = None;
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Takes over a whole configuration, or keeps the present one; whether it was taken.
+    pub(super) async fn reload_all(&mut self, desired: Desired, announce: Option<Configuration>) -> bool {
+        let generation = self.configuration.generation;
+        let taken = self.reload(Ok(desired)).await;
+        if taken && self.announcing.reconfigure(announce) && self.configuration.generation == generation {
+            self.configuration.generation += 1;
+            info!("configuration applied: {}", config::summary(self.desired()));
+        }
+        taken
+    }
+
+    /// Tells routers what follows from what the node knows now.
+    pub(super) fn announce(&mut self) {
+        let now = Moment::now();
+        self.announcing.deadline = None;
+        if let Some(earliest) = self.announcing.looked_at.map(|at| at + PACE)
+            && earliest > now.instant
+        {
+            self.announcing.deadline = Some(earliest);
+            return;
+        }
+        self.announcing.looked_at = Some(now.instant);
+        self.expire_orders(now);
+        let looks = if self.announcing.configuration.is_some() { self.looks(now) } else { BTreeMap::new() };
+        let announcing = &mut self.announcing;
+        let before: BTreeMap<IpAddr, State> =
+            announcing.fitness.standings().map(|(vip, standing)| (vip, standing.state)).collect();
+        if announcing.fitness.look(&looks, now.instant) {
+            log_changes(&before, &announcing.fitness);
+        }
+        announcing.announcer.tell(announcing.fitness.wanted());
+        let deadlines = [announcing.fitness.next_deadline(), announcing.orders.next_deadline(now)];
+        announcing.deadline = deadlines.into_iter().flatten().min();
+    }
+
+    fn expire_orders(&mut self, now: Moment) {
+        let zone = self.desired().node.zone.clone();
+        let announcing = &mut self.announcing;
+        if announcing.orders.expire(&zone, now.wall) {
+            info!("the zone shift has ended");
+            if let Err(problem) = announcing.file.save(&announcing.orders) {
+                // Its end is in the file.
+                warn!("{problem:#}");
+            }
+        }
+    }
+
+    fn looks(&self, now: Moment) -> BTreeMap<IpAddr, Look> {
+        let broken = self.broken();
+        let load_balancers = self.desired().load_balancers.iter();
+        load_balancers.flat_map(|(name, balancer)| self.looks_at(name, balancer, &broken, now)).collect()
+    }
+
+    /// The VIPs of one load balancer.
+    fn looks_at(
+        &self,
+        name: &str,
+        load_balancer: &LoadBalancer,
+        broken: &Option<String>,
+        now: Moment,
+    ) -> Vec<(IpAddr, Look)> {
+        let is_ready = |vip: &IpAddr| self.announcing.fitness.is_ready(*vip);
+        let unready = if load_balancer.vips.iter().all(is_ready) { None } else { self.unready(name) };
+        let unreachable = self.unreachable(name);
+        let zone = &self.desired().node.zone;
+        let look = |(vip, fitness): (IpAddr, reconcile::Fitness)| {
+            let is_zonal = load_balancer.vip_zones.get(&vip) == Some(zone);
+            let (other_zone, unfit) = match fitness {
+                reconcile::Fitness::Fit => (None, unreachable.clone()),
+                reconcile::Fitness::OtherZone(zone) => (Some(zone), None),
+                reconcile::Fitness::Unfit(why) => (None, Some(why.join("; "))),
+            };
+            let look = Look {
+                other_zone,
+                broken: broken.clone(),
+                unready: unready.clone(),
+                unfit,
+                leaving: self.announcing.orders.leaving(zone, is_zonal, now),
+                company: Company::Unknown,
+            };
+            (vip, look)
+        };
+        self.reconciler.fitness(name).into_iter().map(look).collect()
+    }
+
+    /// Why the node can't forward packets of any VIP, if it can't.
+    fn broken(&self) -> Option<String> {
+        let wanted = &self.desired().node.interfaces;
+        if let Some(missing) = wanted.iter().find(|name| !self.attachments.contains_key(*name)) {
+            return Some(format!("the balancer is not on {missing}"));
+        }
+        if self.retry.is_some() {
+            return Some("the maps are not as they should be; the controller's log says why".to_owned());
+        }
+        let interfaces = self.announcing.interfaces.as_ref()?;
+        let is_up = |index: u32| interfaces.get(&index).is_some_and(|interface| interface.up);
+        let is_any_up = self.attachments.values().any(|attachment| is_up(attachment.interface));
+        (!is_any_up).then(|| format!("no interface with the balancer is up: {}", wanted.join(", ")))
+    }
+
+    /// What the node has yet to learn before packets of a load balancer come: who had the slots before it, how the
+    /// targets do, and how they are reached.
+    fn unready(&self, load_balancer: &str) -> Option<String> {
+        let groups = self.reconciler.used_groups(load_balancer);
+        groups.into_iter().find_map(|group| {
+            self.untold(group).or_else(|| self.unchecked(group)).or_else(|| self.unresolved(group))
+        })
+    }
+
+    fn untold(&self, group: &str) -> Option<String> {
+        let asked = self.reconciler.untold(group).len();
+        if asked > 0 {
+            return Some(format!(
+                "target group {group}: {asked} targets have not told which slots their connections use"
+            ));
+        }
+        let unasked = self.reconciler.unasked(group).len();
+        (unasked > 0)
+            .then(|| format!("target group {group}: {unasked} targets were not asked for their agents yet"))
+    }
+
+    fn unchecked(&self, group: &str) -> Option<String> {
+        let unchecked = HealthStatus::because(HealthState::Initial, Reason::InitialHealthChecking);
+        let is_unchecked = |address: &IpAddr| {
+            let key = TargetKey { target_group: group.to_owned(), address: *address };
+            self.observers.health.status(&key).is_some_and(|status| status == unchecked)
+        };
+        let count = self.reconciler.used_addresses(group).filter(is_unchecked).count();
+        (count > 0).then(|| format!("target group {group}: {count} targets were not checked yet"))
+    }
+
+    fn unresolved(&self, group: &str) -> Option<String> {
+        let is_unknown = |address: &IpAddr| {
+            let way = self.reconciler.next_hops().get(address);
+            matches!(way, None | Some(Err(Unresolved::NeighbourPending { .. })))
+        };
+        let count = self.reconciler.used_addresses(group).filter(is_unknown).count();
+        (count > 0).then(|| format!("target group {group}: the ways to {count} targets are being looked up"))
+    }
+
+    /// Target groups of which no target has a next hop.
+    fn unreachable(&self, load_balancer: &str) -> Option<String> {
+        let is_cut_off = |group: &&str| {
+            let mut ways = self
+                .reconciler
+                .used_addresses(group)
+                .map(|address| self.reconciler.next_hops().get(&address));
+            let mut has_targets = false;
+            let is_reached = ways.any(|way| {
+                has_targets = true;
+                matches!(way, None | Some(Ok(_) | Err(Unresolved::NeighbourPending { .. })))
+            });
+            has_targets && !is_reached
+        };
+        let groups = self.reconciler.used_groups(load_balancer);
+        let cut_off = groups.into_iter().find(is_cut_off)?;
+        Some(format!("target group {cut_off}: no target has a next hop"))
+    }
+
+    /// Does what an operator orders, and tells what became of it.
+    pub(super) fn order(&mut self, ordered: Ordered) {
+        let answer = self.try_order(ordered.order).map_err(|problem| format!("{problem:#}"));
+        match &answer {
+            Ok(Answer { done }) => info!("an operator's order: {done}"),
+            Err(problem) => warn!("an operator's order is refused: {problem}"),
+        }
+        // Who ordered may have gone; the order is in force.
+        drop(ordered.answer.send(answer));
+    }
+
+    fn try_order(&mut self, order: Order) -> anyhow::Result<Answer> {
+        let Some(configuration) = &self.announcing.configuration else {
+            bail!(
+                "this node announces nothing, so there is nothing to withdraw: the configuration has no section \
+                 \"announce\""
+            );
+        };
+        let (drain, zone) = (configuration.drain, self.desired().node.zone.clone());
+        let (mut orders, now) = (self.announcing.orders.clone(), Moment::now().wall);
+        let done = match order {
+            Order::Drain { after_seconds } => {
+                let after = after_seconds.map_or(drain, Duration::from_secs);
+                orders.drain(after, now)?;
+                format!("the node drains: its VIPs are withdrawn in {} s", after.as_secs())
+            }
+            Order::Undrain if orders.undrain() => {
+                "the node drains no more: its VIPs are announced while they are fit".to_owned()
+            }
+            Order::Undrain => "the node did not drain".to_owned(),
+            Order::Shift { zone: asked, for_seconds } => {
+                orders.shift(&asked, &zone, Duration::from_secs(for_seconds), drain, now)?;
+                format!(
+                    "zone {zone} is shifted away for {for_seconds} s: its own VIPs ({} here) are withdrawn",
+                    self.zonal_vips()
+                )
+            }
+            Order::Unshift { zone: asked } => match orders.unshift(&asked, &zone, now)? {
+                true => format!("zone {zone} is not shifted away any more"),
+                false => format!("zone {zone} was not shifted away"),
+            },
+        };
+        self.announcing.obey(orders).context("the order is not in force")?;
+        Ok(Answer { done })
+    }
+
+    fn zonal_vips(&self) -> usize {
+        let zone = &self.desired().node.zone;
+        let zones = self.desired().load_balancers.values().flat_map(|balancer| balancer.vip_zones.values());
+        zones.filter(|vip_zone| *vip_zone == zone).count()
+    }
+
+    /// Tells routers that the node goes, first as a way of last resort, so that none of them is without a way.
+    pub(super) async fn leave(&mut self) {
+        let announcer = &mut self.announcing.announcer;
+        let is_heard = |session: &Arc<SessionStatus>| {
+            session.state == SessionState::Established && session.announced > 0
+        };
+        if announcer.sessions().iter().any(is_heard) {
+            let draining: Wanted =
+                announcer.told().keys().map(|vip| (*vip, Announcement::Draining)).collect();
+            announcer.tell(draining);
+            tokio::time::sleep(LAST_DRAIN).await;
+        }
+        let name = self.reconciler.desired().node.name.clone();
+        self.announcing.announcer.stop(&format!("the controller of node {name} ends")).await;
+    }
+
+    /// The VIPs as routers are told of them.
+    pub(super) fn announcements(&self) -> Vec<AnnouncementReport> {
+        let report = |(vip, standing): (IpAddr, &crate::announce::fitness::Standing)| AnnouncementReport {
+            vip,
+            announced: matches!(standing.state, State::Announced | State::Draining),
+            state: standing.state.as_str().to_owned(),
+            reason: standing.why.clone(),
+            since_seconds: standing.since.elapsed().as_secs_f64(),
+        };
+        self.announcing.fitness.standings().map(report).collect()
+    }
+
+    /// How routers are told.
+    pub(super) fn routers(&self) -> Option<RoutersReport> {
+        let announcing = &self.announcing;
+        let configuration = announcing.configuration.as_ref()?;
+        let (now, zone) = (Moment::now().wall, &self.desired().node.zone);
+        let since = |at| now.duration_since(at).unwrap_or_default().as_secs_f64();
+        let until = |at: std::time::SystemTime| at.duration_since(now).unwrap_or_default().as_secs_f64();
+        Some(RoutersReport {
+            by: configuration.by.name().to_owned(),
+            problem: announcing.announcer.problem(),
+            drain: announcing.orders.drain.as_ref().map(|drain| DrainReport {
+                since_seconds: since(drain.since),
+                withdraw_in_seconds: until(drain.withdraw_at),
+            }),
+            zone_shift: announcing.orders.active_shift(zone, now).map(|shift| ZoneShiftReport {
+                zone: shift.zone.clone(),
+                since_seconds: since(shift.since),
+                withdraw_in_seconds: until(shift.withdraw_at),
+                ends_in_seconds: until(shift.until),
+            }),
+            sessions: announcing.announcer.sessions().iter().map(|status| session(status)).collect(),
+        })
+    }
+}
+
+fn log_changes(before: &BTreeMap<IpAddr, State>, fitness: &Fitness) {
+    for (vip, standing) in fitness.standings() {
+        let was = before.get(&vip);
+        if was == Some(&standing.state) {
+            continue;
+        }
+        let why = standing.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        let state = standing.state.as_str();
+        let was_announced = matches!(was, Some(State::Announced | State::Draining));
+        match standing.state {
+            State::Withdrawn if was_announced => warn!("VIP {vip} is {state}{why}"),
+            _ => info!("VIP {vip} is {state}{why}"),
+        }
+    }
+    for vip in before.keys().filter(|vip| fitness.standings().all(|(other, _)| other != **vip)) {
+        info!("VIP {vip} is no more");
+    }
+}
+
+fn session(status: &SessionStatus) -> SessionReport {
+    SessionReport {
+        peer: status.peer,
+        state: status.state.name().to_owned(),
+        since_seconds: status.since.elapsed().as_secs_f64(),
+        announced: status.announced as u64,
+        draining: status.draining as u64,
+        withheld: status.withheld.as_ref().map(|(count, why)| format!("{count} VIPs: {why}")),
+        last_error: status.last_error.as_ref().map(|(_, why)| why.clone()),
+        established: status.counters.established,
+        bfd: status.bfd.as_ref().map(bfd_session),
+    }
+}
+
+fn bfd_session(status: &bfd::Status) -> BfdReport {
+    BfdReport {
+        state: status.state.name().to_owned(),
+        since_seconds: status.since.elapsed().as_secs_f64(),
+        detection_milliseconds: status.detection.as_millis() as u64,
+        downs: status.downs,
+        last_down: status.last_down.as_ref().map(ToString::to_string),
+    }
+}
