@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use lb_userspace::{agent, api, capture, config, controller, doctor, explain, manual, output, status};
+use lb_userspace::{
+    administration, agent, api, capture, config, controller, doctor, events, explain, inspect, manual,
+    output, status, top,
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -35,6 +38,32 @@ enum Command {
     },
     /// Show what a running controller does
     Status(status::Options),
+    /// Load balancers: list them, show one
+    #[command(visible_alias = "load-balancer")]
+    Lb {
+        #[command(subcommand)]
+        verb: inspect::LoadBalancerVerb,
+    },
+    /// Listeners: list them, show one
+    Listener {
+        #[command(subcommand)]
+        verb: inspect::ListenerVerb,
+    },
+    /// Target groups: list them, show one
+    #[command(visible_alias = "tg")]
+    TargetGroup {
+        #[command(subcommand)]
+        verb: inspect::TargetGroupVerb,
+    },
+    /// Targets: list them, show one, drain it, give it another weight
+    Target {
+        #[command(subcommand)]
+        verb: administration::TargetVerb,
+    },
+    /// Show what changed, when, by whom and why
+    Events(events::Options),
+    /// Show listeners and targets with their rates, on a terminal that stays
+    Top(top::Options),
     /// Say what the loaded program does with a packet, without sending it
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
@@ -101,6 +130,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             output::print(&format!("{}: ok: {held}\n", file.display()))
         }
         Command::Status(options) => status::show(options).await,
+        Command::Lb { verb } => inspect::load_balancers(verb).await,
+        Command::Listener { verb } => inspect::listeners(verb).await,
+        Command::TargetGroup { verb } => inspect::target_groups(verb).await,
+        Command::Target { verb } => administration::targets(verb).await,
+        Command::Events(options) => events::show(options).await,
+        Command::Top(options) => top::show(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
         Command::State(options) => return api::store::run(options),
