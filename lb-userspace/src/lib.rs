@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod administration;
 pub mod agent;
 pub mod announce;
 pub mod api;
@@ -14,8 +15,10 @@ pub mod config;
 pub mod controller;
 pub mod data_plane;
 pub mod doctor;
+pub mod events;
 pub mod explain;
 pub mod health;
+pub mod inspect;
 pub mod manual;
 pub mod metrics;
 pub mod model;
@@ -27,6 +30,7 @@ pub mod reconcile;
 mod service_manager;
 pub mod status;
 pub mod table;
+pub mod top;
 mod xdp;
 
 /// Where a controller keeps its status socket and its hash key, if it is not told otherwise.

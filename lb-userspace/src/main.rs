@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use lb_userspace::{
-    agent, announce, api, capture, config, controller, doctor, explain, manual, output, status,
+    administration, agent, announce, api, capture, config, controller, doctor, events, explain, inspect,
+    manual, output, status, top,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +42,32 @@ enum Command {
     Node(announce::NodeOptions),
     /// Leave this zone's own VIPs to other zones for a while
     Zone(announce::ZoneOptions),
+    /// Load balancers: list them, show one
+    #[command(visible_alias = "load-balancer")]
+    Lb {
+        #[command(subcommand)]
+        verb: inspect::LoadBalancerVerb,
+    },
+    /// Listeners: list them, show one
+    Listener {
+        #[command(subcommand)]
+        verb: inspect::ListenerVerb,
+    },
+    /// Target groups: list them, show one
+    #[command(visible_alias = "tg")]
+    TargetGroup {
+        #[command(subcommand)]
+        verb: inspect::TargetGroupVerb,
+    },
+    /// Targets: list them, show one, drain it, give it another weight
+    Target {
+        #[command(subcommand)]
+        verb: administration::TargetVerb,
+    },
+    /// Show what changed, when, by whom and why
+    Events(events::Options),
+    /// Show listeners and targets with their rates, on a terminal that stays
+    Top(top::Options),
     /// Say what the loaded program does with a packet, without sending it
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
@@ -109,6 +136,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(options) => status::show(options).await,
         Command::Node(options) => announce::node(options).await,
         Command::Zone(options) => announce::zone(options).await,
+        Command::Lb { verb } => inspect::load_balancers(verb).await,
+        Command::Listener { verb } => inspect::listeners(verb).await,
+        Command::TargetGroup { verb } => inspect::target_groups(verb).await,
+        Command::Target { verb } => administration::targets(verb).await,
+        Command::Events(options) => events::show(options).await,
+        Command::Top(options) => top::show(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
         Command::State(options) => return api::store::run(options),

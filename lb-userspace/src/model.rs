@@ -248,9 +248,32 @@ pub struct Target {
     pub zone: String,
     /// The port that it serves, 1 to 65535.
     pub port: u16,
+    /// What an operator has ordered; `weight` has it in it.
+    pub operator: Override,
     /// What it writes into the connection ids that it gives out: every target of a QUIC group has one, which no
     /// other target has that a listener of it can reach; others have none.
     pub quic_server_id: Option<QuicServerId>,
+}
+
+/// What an operator orders of one target, whatever the owner of the state says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Override {
+    /// It gets no new flows: its weight is 0.
+    pub is_drained: bool,
+    /// Its weight while it is not drained, 0 to 1000; none leaves it as it is.
+    pub weight: Option<u16>,
+}
+
+impl Override {
+    /// Whether nothing is ordered.
+    pub fn is_none(&self) -> bool {
+        *self == Override::default()
+    }
+
+    /// The weight of a target whose own is `weight`.
+    pub fn weight(&self, weight: u16) -> u16 {
+        if self.is_drained { 0 } else { self.weight.unwrap_or(weight) }
+    }
 }
 
 /// Eight bytes by which QUIC packets name a target, in the order of the wire.

@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod calendar;
+mod chronicle;
 mod command;
 pub mod configuration;
 mod credentials_watch;

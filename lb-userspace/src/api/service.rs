@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, Method, Uri};
@@ -10,10 +10,13 @@ use tokio::sync::watch;
 
 use super::audit::{Account, AuditLog};
 use super::calendar::Timestamp;
-use super::domain::{Access, Call, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
+use super::chronicle::{self, Cause};
+use super::domain::administration::Order;
+use super::domain::{Access, Call, Changes, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
 use super::inventory::Inventory;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
 use super::signature::{Caller, Credentials, Guard, Signed};
+use crate::events::{Journal, Kind};
 use crate::metrics::ApiScrape;
 use crate::metrics::calls::Calls;
 
@@ -56,6 +59,8 @@ pub struct Service {
     rejected_credentials: Mutex<Option<String>>,
     calls: Calls,
     audit: Option<AuditLog>,
+    /// Where changes are noted for people, where there is a node.
+    journal: OnceLock<Arc<Journal>>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -69,6 +74,7 @@ impl Service {
             rejected_credentials: Mutex::default(),
             calls: Calls::default(),
             audit: None,
+            journal: OnceLock::new(),
             is_ephemeral: false,
         }
     }
@@ -81,6 +87,37 @@ impl Service {
     /// With a log of who changed what.
     pub fn with_audit(self, audit: Option<AuditLog>) -> Service {
         Service { audit, ..self }
+    }
+
+    /// From now on changes are noted there. Only the first call counts.
+    pub fn note_in(&self, journal: Arc<Journal>) {
+        self.engine().note_others_in(Arc::clone(&journal));
+        // One journal is as good as another: there is one controller.
+        let _ = self.journal.set(journal);
+    }
+
+    /// Carries out the order of an operator with that user id on this host; whether it changed anything.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn administer(&self, order: &Order, user: u32, now: Timestamp) -> Result<bool, ApiError> {
+        let mut account = Account::of_operator(now, &request_id(), user, order);
+        let done = self.tell_of_change(&account).and_then(|()| self.engine().administer(order));
+        if let Ok(changes) = &done {
+            account.change(changes, &self.engine.snapshot().state);
+            let why = format!("sluice target {}", order.change);
+            self.note(Cause { kind: Kind::Operator, who: format!("operator (uid {user})"), why }, changes);
+        }
+        if let Some(audit) = &self.audit {
+            audit.answer(&account, done.as_ref().err(), now);
+        }
+        done.map(|changes| !changes.is_empty())
+    }
+
+    fn note(&self, cause: Cause, changes: &Changes) {
+        let Some(journal) = self.journal.get() else { return };
+        let notes = chronicle::notes(&cause, changes, &self.engine.snapshot().state);
+        notes.into_iter().for_each(|note| journal.note(note));
     }
 
     /// What the metrics tell of it.
@@ -253,6 +290,9 @@ impl Service {
         if !changes.is_empty() {
             account.change(&changes, &self.engine.snapshot().state);
             self.calls.count_change();
+            let peer = request.peer.map_or(String::new(), |peer| format!(" at {peer}"));
+            let (who, why) = (format!("API caller {caller}{peer}"), operation.name.to_owned());
+            self.note(Cause { kind: Kind::Api, who, why }, &changes);
         }
         log(operation, &caller, changes.is_empty(), request_id);
         Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))

@@ -38,6 +38,7 @@ use std::path::Path;
 
 pub use error::{ConfigError, Problem};
 pub use json::SyntaxError;
+pub(crate) use nearest::nearest;
 pub use owner::{Content, Owner};
 pub use summary::summary;
 

@@ -4,7 +4,7 @@
 ///
 /// Two measures, because names go wrong in two ways: Jaro-Winkler finds the field of which only the beginning
 /// was written (`interval`), Damerau-Levenshtein the slip in a short name (`wbe`).
-pub(super) fn nearest<'k>(wanted: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(wanted: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let wanted: String = wanted.chars().take(64).collect::<String>().to_lowercase();
     let likeness = |name: &str| {
         let name = name.to_lowercase();

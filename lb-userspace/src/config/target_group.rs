@@ -10,8 +10,8 @@ use super::json::Quoted;
 use super::nearest::nearest;
 use super::{address, health_check, minimum_healthy, name, quic_server_id};
 use crate::model::{
-    Encapsulation, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup, UdpTracking,
-    UnhealthyFlows,
+    Encapsulation, Override, Protocol, QuicServerId, SecondChance, Stickiness, Target, TargetGroup,
+    UdpTracking, UnhealthyFlows,
 };
 
 /// Targets that a node can hold: the data plane's ids are 16 bits, and an id rests before it is given again.
@@ -321,7 +321,14 @@ fn target(
     let zone = fields.optional("zone").map_or(node_zone.map(str::to_owned), |at| name::label(&at));
     let port = fields.optional("port").map_or(group_port, |at| at.number(1..=u16::MAX));
     let quic_server_id = quic_server_id::read(&fields, protocol, quic_server_ids);
-    let target =
-        || Some(Target { weight: weight?, zone: zone?, port: port?, quic_server_id: quic_server_id? });
+    let target = || {
+        Some(Target {
+            weight: weight?,
+            operator: Override::default(),
+            zone: zone?,
+            port: port?,
+            quic_server_id: quic_server_id?,
+        })
+    };
     (address, target())
 }

@@ -12,6 +12,7 @@
 
 mod announce;
 mod capture;
+mod chronicle;
 mod configuration;
 mod detach;
 mod events;
@@ -90,10 +91,14 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
+    owner.note_calls_in(&node.journal);
     let (mut events, reports, questions, captures, orders) =
         Events::listen(file, owner.changes(), &mut node)?;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
-    let routes = crate::explain::routes(questions).merge(crate::announce::routes::routes(orders));
+    let routes = crate::explain::routes(questions)
+        .merge(crate::announce::routes::routes(orders))
+        .merge(crate::events::routes::routes(Arc::clone(&node.journal)))
+        .merge(crate::administration::routes::routes(owner.administration(&options)));
     let _status =
         server::serve_socket(&socket, reports.clone(), routes).await.context("serving the status")?;
     let _captures =
@@ -110,6 +115,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     };
     node.attach_at_start().await?;
     owner.serve();
+    node.note_start();
     let mut watchdog = Watchdog::of_this_process(Instant::now());
     info!("ready: {}", config::summary(node.desired()));
     service_manager::ready(&config::summary(node.desired()));
@@ -149,6 +155,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
             debug!("the API's state is in force after {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
         }
         node.announce();
+        node.note_progress();
         node.post_health();
         watchdog.feed(Instant::now());
         // Only now: what a report says of health and configuration is in force.

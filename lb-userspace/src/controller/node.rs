@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::announce::Announcing;
+use super::chronicle::Chronicle;
 use super::health_board::News;
 use super::observers::{Observers, Sources};
+use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
 use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
+use crate::events::Journal;
 use crate::health::HealthEvent;
 use crate::model::Desired;
 use crate::next_hop::{self, Interface, Resolutions};
@@ -56,6 +59,10 @@ pub(super) struct Node {
     pub(super) news: News,
     /// What routers are told.
     pub(super) announcing: Announcing,
+    /// What changed, for people.
+    pub(super) journal: Arc<Journal>,
+    /// What the journal knows of things that last.
+    pub(super) chronicle: Chronicle,
 }
 
 impl Node {
@@ -99,6 +106,8 @@ impl Node {
             health_board: None,
             news: News::default(),
             announcing,
+            journal: Arc::new(Journal::begin(Timestamp::now())),
+            chronicle: Chronicle::default(),
         };
         node.observers.follow(&mut node.reconciler);
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
@@ -184,6 +193,7 @@ impl Node {
 
     /// Takes over what the configuration file says, or keeps the present state; whether it was taken.
     pub(super) async fn reload(&mut self, loaded: anyhow::Result<Desired>) -> bool {
+        let before = self.desired().clone();
         let taken = match loaded {
             Ok(desired) => self.try_reload(desired).await,
             Err(problem) => Err(problem),
@@ -194,9 +204,11 @@ impl Node {
                 self.configuration.generation += 1;
                 self.configuration.rejected = None;
                 info!("configuration applied: {}", config::summary(self.desired()));
+                self.note_applied(&before);
             }
             Err(problem) => {
                 error!("the configuration is refused, the running one stays:\n{problem:#}");
+                self.note_refused(&format!("{problem:#}"));
                 self.configuration.rejected = Some(format!("{problem:#}"));
             }
         }
@@ -231,20 +243,25 @@ impl Node {
     /// If it can't follow the present one, which stays then.
     pub(super) fn take_over(&mut self, desired: Desired) -> Result<(), Refused> {
         self.news.of_groups(self.reconciler.desired(), &desired);
+        let before = self.reconciler.desired().clone();
         self.reconciler.apply(desired, Instant::now())?;
+        self.note_desired(&before);
         self.observers.follow(&mut self.reconciler);
         Ok(())
     }
 
     /// Takes over a change of a target's health.
     pub(super) fn observe(&mut self, event: HealthEvent) {
+        let before = self.health_state(&event.target);
         self.reconciler.observe(&event.target, event.status, event.decided_at);
+        self.note_health(&event.target, before);
         self.news.of_target(event.target);
         self.decisions.push(event.decided_at);
     }
 
     /// Takes over what is known of a target's agent.
     pub(super) fn observe_agent(&mut self, event: AgentEvent) {
+        self.note_agent(&event);
         self.reconciler.observe_agent(event.address, event.state);
     }
 
@@ -278,6 +295,7 @@ impl Node {
                 warn!("target {address}: {problem}");
             }
         }
+        self.note_next_hops(next_hops);
         self.reconciler.set_next_hops(Arc::clone(next_hops));
         self.news.of_ways();
     }

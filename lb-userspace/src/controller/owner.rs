@@ -21,6 +21,7 @@ use crate::api::process::{self, Api};
 use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
 use crate::config::{self, Content};
+use crate::events::Journal;
 use crate::model::{Desired, TargetKey};
 use crate::reconcile::{QuicServerIdInUse, Refused};
 use crate::status::report::OwnerReport;
@@ -96,6 +97,21 @@ impl Owner {
         }
     }
 
+    /// Who could carry out what an operator orders of targets.
+    pub(super) fn administration(&self, options: &Options) -> crate::administration::routes::Owner {
+        match self {
+            Owner::File => crate::administration::routes::Owner::File(options.file()),
+            Owner::Api(api) => crate::administration::routes::Owner::Api(Arc::clone(&api.service)),
+        }
+    }
+
+    /// From now on the API's calls are noted there.
+    pub(super) fn note_calls_in(&self, journal: &Arc<Journal>) {
+        if let Owner::Api(api) = self {
+            api.service.note_in(Arc::clone(journal));
+        }
+    }
+
     /// Where the targets' health is told.
     pub(super) fn health_board(&self) -> Option<Arc<HealthBoard>> {
         match self {
@@ -163,6 +179,9 @@ impl Owner {
             Ok(()) => None,
             Err(problem) => {
                 error!("the API's state can't be taken over, and will be tried again: {problem:#}");
+                if api.retry.is_none() {
+                    node.note_not_followed(&format!("{problem:#}"));
+                }
                 Some(Instant::now() + RETRY)
             }
         };

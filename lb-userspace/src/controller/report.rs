@@ -9,12 +9,12 @@ use lb_common::{SlotState, TargetId};
 use super::node::{Node, tick_now};
 use crate::health::{HealthState, HealthStatus, Reason, TargetSnapshot};
 use crate::metrics::histogram::Durations;
-use crate::model::{Listener, LoadBalancer, Stickiness, TargetGroup, TargetKey, UdpTracking};
+use crate::model::{Listener, LoadBalancer, Override, Stickiness, TargetGroup, TargetKey, UdpTracking};
 use crate::presence::AgentState;
 use crate::reconcile::{Action, Keeper, Record, Registry, may_have_chains};
 use crate::status::report::{
     AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
-    NextHopReport, ReasonReport, Report, TargetGroupReport, TargetReport,
+    NextHopReport, OperatorReport, ReasonReport, Report, TargetGroupReport, TargetReport,
 };
 use crate::table::{SlotTable, member};
 
@@ -183,7 +183,8 @@ impl Node {
         sums: &Sums,
     ) -> anyhow::Result<TargetReport> {
         let key = TargetKey { target_group: name.to_owned(), address };
-        let status = self.shown_status(name, group, record);
+        let ordered = group.targets.get(&address).map(|target| target.operator).unwrap_or_default();
+        let status = as_ordered(ordered, self.shown_status(name, group, record));
         let traffic = self.data_plane.maps.target_traffic(record.id)?;
         let slots = sums.slots.get(&record.id).copied().unwrap_or_default();
         let all_slots = sums.group_slots.get(name).copied().unwrap_or_default();
@@ -192,6 +193,7 @@ impl Node {
             port: record.port,
             zone: record.zone.clone(),
             weight: record.weight,
+            operator: operator(ordered),
             quic_server_id: record.quic_server_id.map(|id| id.to_string()),
             state: status.state.as_str().to_owned(),
             reason: status.reason.map(|reason| reason.code().to_owned()),
@@ -312,6 +314,23 @@ impl Node {
             lb_common::flow_table::Tick::covering_seconds(idle.as_secs())
         })
     }
+}
+
+/// A target that an operator has drained gets no new flows, however well it is.
+fn as_ordered(ordered: Override, status: HealthStatus) -> HealthStatus {
+    match status.state {
+        HealthState::Healthy | HealthState::Initial if ordered.is_drained => HealthStatus::described(
+            HealthState::Draining,
+            Reason::DeregistrationInProgress,
+            "An operator has drained the target; `sluice target enable` ends that",
+        ),
+        _ => status,
+    }
+}
+
+fn operator(ordered: Override) -> Option<OperatorReport> {
+    let Override { is_drained: drained, weight } = ordered;
+    (!ordered.is_none()).then_some(OperatorReport { drained, weight })
 }
 
 fn checks(group: &TargetGroup, snapshot: Option<&TargetSnapshot>) -> ChecksReport {

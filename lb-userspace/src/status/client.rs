@@ -43,6 +43,16 @@ pub(crate) async fn agent<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&body).with_context(|| format!("reading the answer of {who}"))
 }
 
+/// What the controller that serves on the Unix socket `path` has at `what`, as JSON.
+///
+/// # Errors
+/// As [`fetch`], and when the controller is of a version that has no such thing.
+pub async fn get<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let request = Request::get(what).header(header::HOST, "sluice").body(Full::default())?;
+    serde_json::from_slice(&ask(path, request).await?)
+        .context("the answer has another shape than this sluice expects; use the controller's own version")
+}
+
 /// The answer of the controller that serves on the Unix socket `path` to `question`, both as JSON.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 pub mod client;
 mod command;
-mod quantity;
+pub(crate) mod quantity;
 pub mod render;
 pub mod report;
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 /// A count: exact with thousands separators below ten million (`9,999,999`), then with an SI prefix and three
 /// significant digits (`12.3 M`).
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     if number < 10_000_000 { grouped(number) } else { prefixed(number).trim_end().to_owned() }
 }
 
 /// A number of bytes in powers of 1000: `999 B`, `1.50 kB`, `12.3 GB`.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     format!("{}B", prefixed(number))
 }
 
 /// A length of time in its two biggest units: `3d 4h`, `2h 5m`, `5m 3s`, `12s`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match (days, hours, minutes) {
@@ -24,7 +24,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// A short time: `0.35 ms`, `1.2 s`.
-pub(super) fn latency(seconds: f64) -> String {
+pub(crate) fn latency(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.2} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
 }
 

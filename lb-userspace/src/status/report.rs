@@ -238,6 +238,9 @@ pub struct TargetReport {
     pub zone: String,
     /// Its weight.
     pub weight: u16,
+    /// What an operator has ordered, which goes before what the API's clients say; none if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorReport>,
     /// By what QUIC packets name it: `0x` and 16 hex digits; none outside QUIC groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quic_server_id: Option<String>,
@@ -266,6 +269,16 @@ pub struct TargetReport {
     pub bytes: u64,
     /// Flows of it that the flow table remembers because their slot changed (or tracks always).
     pub exception_flows: u64,
+}
+
+/// What an operator has ordered of a target, by `sluice target drain` and `sluice target weight`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorReport {
+    /// Whether it gets no new flows.
+    pub drained: bool,
+    /// The weight that was set, 0 to 1000; it has none while it is drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
 }
 
 /// The health checks of one target since the controller began to check it.

@@ -179,6 +179,7 @@ fn healthy() -> TargetReport {
         port: 80,
         zone: "a".into(),
         weight: 1,
+        operator: None,
         quic_server_id: None,
         state: "healthy".into(),
         reason: None,

@@ -15,12 +15,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -34,6 +34,30 @@ pub type Reports = mpsc::Sender<oneshot::Sender<Report>>;
 
 /// Tells what the API counted, where it is served.
 pub type ApiScrapes = Box<dyn Fn() -> Option<ApiScrape> + Send + Sync>;
+
+/// Who is at the other end of the Unix socket: an extension of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The user id of the process that connected, as the kernel tells it.
+    pub user: u32,
+}
+
+/// A connection that may know who is at its other end.
+trait Connected {
+    fn peer(&self) -> Option<Peer>;
+}
+
+impl Connected for UnixStream {
+    fn peer(&self) -> Option<Peer> {
+        self.peer_cred().ok().map(|credentials| Peer { user: credentials.uid() })
+    }
+}
+
+impl Connected for TcpStream {
+    fn peer(&self) -> Option<Peer> {
+        None
+    }
+}
 
 /// Something that is being served, until this is dropped; then a socket's file is gone too.
 #[derive(Debug)]
@@ -51,7 +75,7 @@ impl Serving {
         self.address
     }
 
-    fn start<L: Listener>(listener: L, router: Router, limits: Limits) -> Serving {
+    fn start<L: Listener<Io: Connected>>(listener: L, router: Router, limits: Limits) -> Serving {
         Serving { task: tokio::spawn(accept(listener, router, limits)), address: None, file: None }
     }
 }
@@ -92,7 +116,9 @@ pub async fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrape
 
 fn status_routes(reports: Reports) -> Router {
     let router = Router::new().route("/status", get(status)).with_state(reports);
-    router.fallback(async || nothing_here("this socket serves GET /status and POST /explain"))
+    router.fallback(async || {
+        nothing_here("this socket serves GET /status, GET /events, POST /explain and POST /targets")
+    })
 }
 
 fn metrics_routes(reports: Reports, api: ApiScrapes) -> Router {
@@ -165,7 +191,7 @@ async fn ask(reports: &Reports) -> Result<Report, Unavailable> {
 }
 
 /// Accepts for ever. The connections' tasks are this task's, so that they end with it.
-async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits) {
+async fn accept<L: Listener<Io: Connected>>(mut listener: L, router: Router, limits: Limits) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= limits.connections {
@@ -173,7 +199,11 @@ async fn accept<L: Listener>(mut listener: L, router: Router, limits: Limits) {
         }
         let (io, _) = listener.accept().await;
         while connections.try_join_next().is_some() {}
-        connections.spawn(connection(io, router.clone(), limits));
+        let router = match io.peer() {
+            Some(peer) => router.clone().layer(Extension(peer)),
+            None => router.clone(),
+        };
+        connections.spawn(connection(io, router, limits));
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::difference::difference;
 use super::parameters::{shortened, told};
 use crate::api::calendar::Timestamp;
+use crate::api::domain::administration::Order;
 use crate::api::domain::records::{LoadBalancer, TargetGroup};
 use crate::api::domain::{Access, Changes, Operation, State};
 use crate::api::protocol::{ApiError, Node};
@@ -41,6 +42,8 @@ enum Who {
     Stranger { claims: Option<String> },
     /// Somebody with this access key, or anybody where nobody is asked, in this role.
     Known { access_key: Option<String>, role: Role },
+    /// An operator on this host, by the user id of the process that asked.
+    Operator { user: u32 },
 }
 
 /// A line's members in their order; those without a value are left out.
@@ -57,6 +60,8 @@ struct Line<'a> {
     access_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +119,20 @@ impl Account {
         }
     }
 
+    /// Of an order of an operator on this host.
+    pub fn of_operator(time: Timestamp, request_id: &str, user: u32, order: &Order) -> Account {
+        Account {
+            time,
+            request_id: request_id.to_owned(),
+            peer: None,
+            who: Who::Operator { user },
+            name: Some(format!("sluice target {}", order.change)),
+            operation: None,
+            parameters: serde_json::to_value(order).ok(),
+            changed: None,
+        }
+    }
+
     /// It is this caller's.
     pub fn identify(&mut self, caller: &Caller) {
         self.who = Who::Known { access_key: caller.key_id.clone(), role: caller.role };
@@ -155,7 +174,7 @@ impl Account {
 
     /// Whether the caller is known; what strangers send is told by an allowance.
     pub(super) fn is_identified(&self) -> bool {
-        matches!(self.who, Who::Known { .. })
+        matches!(self.who, Who::Known { .. } | Who::Operator { .. })
     }
 
     /// The line, line feed included.
@@ -185,9 +204,10 @@ impl Account {
     }
 
     fn head(&self, event: Event) -> Line<'_> {
-        let (claimed_access_key, access_key, role) = match &self.who {
-            Who::Stranger { claims } => (claims.as_deref(), None, None),
-            Who::Known { access_key, role } => (None, access_key.as_deref(), Some(role.to_string())),
+        let (claimed_access_key, access_key, role, user_id) = match &self.who {
+            Who::Stranger { claims } => (claims.as_deref(), None, None, None),
+            Who::Known { access_key, role } => (None, access_key.as_deref(), Some(role.to_string()), None),
+            Who::Operator { user } => (None, None, None, Some(*user)),
         };
         Line {
             time: self.time.to_string(),
@@ -197,6 +217,7 @@ impl Account {
             claimed_access_key,
             access_key,
             role,
+            user_id,
             operation: self.operation.map(|operation| operation.name).or(self.name.as_deref()),
             result: None,
             status: None,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::error;
 
+use super::administration::{self, Order};
 use super::arn::{Identity, ResourceId};
 use super::context::{Context, HealthSource, NoHealthChecks, Quotas};
 use super::expiry;
@@ -15,8 +16,10 @@ use super::operations::{Operation, Outcome};
 use super::store::{Ephemeral, Store, Unkept};
 use super::transaction::{Batch, Changes, State, Transaction};
 use crate::api::calendar::Timestamp;
+use crate::api::chronicle;
 use crate::api::inventory::Inventory;
 use crate::api::protocol::{ApiError, Code, Node};
+use crate::events::Journal;
 
 /// A request to carry out an operation.
 pub struct Call {
@@ -45,6 +48,8 @@ pub struct Engine {
     /// How long the store took for the last calls.
     keeping: Duration,
     fresh_id: Box<dyn Fn() -> ResourceId + Send>,
+    /// Where others' changes are noted.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Engine {
@@ -61,6 +66,7 @@ impl Engine {
             next_expiry: None,
             keeping: Duration::ZERO,
             fresh_id: Box::new(random_id),
+            journal: None,
         }
     }
 
@@ -92,6 +98,32 @@ impl Engine {
     /// With somebody who knows what the data plane can't carry.
     pub fn with_feasibility(self, feasibility: Box<dyn Feasibility>) -> Engine {
         Engine { feasibility, ..self }
+    }
+
+    /// From now on what others change is noted there.
+    pub fn note_others_in(&mut self, journal: Arc<Journal>) {
+        self.journal = Some(journal);
+    }
+
+    /// Carries out an operator's order; what it changed.
+    ///
+    /// # Errors
+    /// Why it is refused; then nothing has changed.
+    pub fn administer(&mut self, order: &Order) -> Result<Changes, ApiError> {
+        self.catch_up();
+        for _ in 0..ATTEMPTS {
+            let mut batch = Batch::begin(&mut self.state);
+            let mut transaction = batch.transaction();
+            administration::carry_out(&mut transaction, order, &self.inventory)?;
+            self.feasibility.check(&transaction, &self.inventory)?;
+            let changes = transaction.commit();
+            batch.add(&changes);
+            if changes.is_empty() || keep(&mut *self.store, batch)? {
+                return Ok(changes);
+            }
+            self.load()?;
+        }
+        Err(outrun())
     }
 
     /// The network that the API speaks of.
@@ -286,6 +318,11 @@ impl Engine {
         let is_news = news.is_some();
         if let Some(state) = news {
             self.next_expiry = expiry::first(state.target_groups.values());
+            if let Some(journal) = &self.journal {
+                chronicle::notes_of_others(&self.state, &state)
+                    .into_iter()
+                    .for_each(|note| journal.note(note));
+            }
             self.state = state;
         }
         is_news

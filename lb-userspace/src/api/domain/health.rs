@@ -1,7 +1,7 @@
 //! The health of targets as the API tells it.
 
 use super::context::{Context, Health};
-use super::records::{LoadBalancer, Target, TargetGroup, TargetType};
+use super::records::{LoadBalancer, Override, Target, TargetGroup, TargetType};
 use super::targets::{ALL_ZONES, address_of, meant, zone_of};
 use super::transaction::Transaction;
 use crate::api::protocol::ApiError;
@@ -82,9 +82,26 @@ fn health(
     }
     let known =
         address_of(target, group, context.inventory).and_then(|address| context.health.health(name, address));
-    known.unwrap_or_else(|| {
+    let known = known.unwrap_or_else(|| {
         because(State::Initial, Reason::ElbRegistrationInProgress, "Target registration is in progress")
-    })
+    });
+    as_ordered(target, known)
+}
+
+/// A target that an operator has drained gets no new flows, however well it is; of one with another weight that is told.
+fn as_ordered(target: &Target, known: Health) -> Health {
+    match (known.state, target.operator) {
+        (State::Healthy | State::Initial, Override { is_drained: true, .. }) => because(
+            State::Draining,
+            Reason::TargetDeregistrationInProgress,
+            "An operator has drained the target: it keeps its flows and gets no new ones",
+        ),
+        (State::Healthy, Override { weight: Some(weight), .. }) => {
+            let description = Some(format!("An operator has set the target's weight to {weight}"));
+            Health { description, ..known }
+        }
+        _ => known,
+    }
 }
 
 fn because(state: State, reason: Reason, description: &str) -> Health {

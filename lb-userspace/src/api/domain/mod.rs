@@ -8,6 +8,7 @@
 //! ```
 
 mod actions;
+pub mod administration;
 pub mod arn;
 mod attributes;
 mod capacity;

@@ -144,6 +144,32 @@ pub struct Target {
     pub registered: Timestamp,
     /// Of a deregistered one: until when it keeps its flows.
     pub drains_until: Option<Timestamp>,
+    /// What an operator has ordered; it ends with the registration.
+    #[serde(default, skip_serializing_if = "Override::is_none")]
+    pub operator: Override,
+}
+
+/// What an operator orders of a target, which no client of the API can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Override {
+    /// Whether it gets no new flows.
+    #[serde(default)]
+    pub is_drained: bool,
+    /// Its weight while it is not drained, 0 to 1000, where others have 1.
+    #[serde(default)]
+    pub weight: Option<u16>,
+}
+
+impl Override {
+    /// Whether nothing is ordered.
+    pub fn is_none(&self) -> bool {
+        *self == Override::default()
+    }
+
+    /// As the data plane has it.
+    pub fn of_model(self) -> model::Override {
+        model::Override { is_drained: self.is_drained, weight: self.weight }
+    }
 }
 
 /// A number that is kept as 16 hexadecimal digits.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::context::Context;
-use super::records::{Listener, Protocol, Target, TargetGroup, TargetType};
+use super::records::{Listener, Override, Protocol, Target, TargetGroup, TargetType};
 use super::transaction::{State, Transaction};
 use super::vips;
 use crate::api::inventory::{Inventory, Network};
@@ -67,7 +67,8 @@ fn target(
     let port = port(description, group)?;
     let quic_server_id = server_id(description, group)?;
     let zone = zone.map(str::to_owned);
-    Ok(Target { id, port, zone, quic_server_id, registered: context.now, drains_until: None })
+    let operator = Override::default();
+    Ok(Target { id, port, zone, quic_server_id, registered: context.now, drains_until: None, operator })
 }
 
 /// The port that a target serves on: the agent there translates it, where it is another than the listener's.
@@ -239,8 +240,11 @@ fn put(group: &mut TargetGroup, target: Target) -> Result<(), ApiError> {
                     target.id
                 )));
             }
-            let registered = if there.drains_until.is_some() { target.registered } else { there.registered };
-            *there = Target { registered, ..target };
+            let (registered, operator) = match there.drains_until {
+                Some(_) => (target.registered, Override::default()),
+                None => (there.registered, there.operator),
+            };
+            *there = Target { registered, operator, ..target };
         }
     }
     Ok(())

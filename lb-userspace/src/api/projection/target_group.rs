@@ -127,7 +127,8 @@ fn targets(
             continue;
         }
         let target = Target {
-            weight: WEIGHT,
+            weight: target.operator.of_model().weight(WEIGHT),
+            operator: target.operator.of_model(),
             // Who is in every zone, or in one that nobody knows, is in the node's own.
             zone: zone.unwrap_or(&ground.node.zone).to_owned(),
             port: target.port,

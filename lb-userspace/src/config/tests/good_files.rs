@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
     CheckPort, Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer,
-    MinimumHealthy, NewFlowLimits, Node, Oversized, Probe, Protocol, QuicServerId, SecondChance, StatusCodes,
-    Stickiness, Target, TargetGroup, Threshold, UdpTracking, UnhealthyFlows, WeightedTargetGroup,
+    MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol, QuicServerId, SecondChance,
+    StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking, UnhealthyFlows,
+    WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -70,7 +71,7 @@ fn the_promised_shape_is_taken_as_it_stands() {
     };
     let targets = BTreeMap::from([(
         address("10.0.0.1"),
-        Target { weight: 1, zone: "a".into(), port: 80, quic_server_id: None },
+        Target { weight: 1, operator: Override::default(), zone: "a".into(), port: 80, quic_server_id: None },
     )]);
     let group = TargetGroup {
         protocol: Protocol::Tcp,
@@ -145,7 +146,13 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         cross_zone: true,
         targets: BTreeMap::from([(
             address("fc00::1"),
-            Target { weight: 1, zone: "a".into(), port: 8080, quic_server_id: None },
+            Target {
+                weight: 1,
+                operator: Override::default(),
+                zone: "a".into(),
+                port: 8080,
+                quic_server_id: None,
+            },
         )]),
     };
     let given = r#""protocol": "TCP", "port": 8080, "targets": [ { "id": "fc00::1" } ]"#;
@@ -260,10 +267,25 @@ fn every_field_of_a_target_group_counts() {
         stickiness: Stickiness::None,
         cross_zone: false,
         targets: BTreeMap::from([
-            (address("10.0.0.1"), Target { weight: 0, zone: "b".into(), port: 65535, quic_server_id: None }),
+            (
+                address("10.0.0.1"),
+                Target {
+                    weight: 0,
+                    operator: Override::default(),
+                    zone: "b".into(),
+                    port: 65535,
+                    quic_server_id: None,
+                },
+            ),
             (
                 address("192.168.0.1"),
-                Target { weight: 1000, zone: "a".into(), port: 65535, quic_server_id: None },
+                Target {
+                    weight: 1000,
+                    operator: Override::default(),
+                    zone: "a".into(),
+                    port: 65535,
+                    quic_server_id: None,
+                },
             ),
         ]),
     };

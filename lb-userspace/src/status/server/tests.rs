@@ -141,7 +141,12 @@ async fn other_paths_say_what_exists() {
     let _serving = serve_socket(&directory.socket(), controller(), Router::new()).await.unwrap();
     let answer = ask_raw(UnixStream::connect(directory.socket()).await.unwrap(), "/").await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(answer.ends_with("this socket serves GET /status and POST /explain, nothing else\n"), "{answer}");
+    assert!(
+        answer.ends_with(
+            "this socket serves GET /status, GET /events, POST /explain and POST /targets, nothing else\n"
+        ),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
