@@ -278,6 +278,16 @@ impl Node {
         self.host.enter(|| output_of(&mut command))
     }
 
+    /// What a command of `sluice` prints that asks the node's controller.
+    ///
+    /// # Errors
+    /// When it ends otherwise than with success, with what it said.
+    pub fn sluice(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary("sluice")?);
+        command.args(arguments).arg("--runtime-directory").arg(self.runtime_directory()?);
+        self.host.enter(|| output_of(&mut command))
+    }
+
     /// Where its controller keeps its socket.
     pub fn runtime_directory(&self) -> Result<PathBuf> {
         runtime_directory(self.host.lease().directory(), &self.name)

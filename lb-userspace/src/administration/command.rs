@@ -10,13 +10,13 @@ use crate::status::client;
 
 /// What to do with targets
 #[derive(Debug, Clone, clap::Subcommand)]
+#[allow(missing_docs, reason = "a flattened field has the help of its own fields")]
 pub enum TargetVerb {
     /// List them
     Ls {
         /// Only those of this target group
         target_group: Option<String>,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Show all that is known of one
@@ -26,37 +26,30 @@ pub enum TargetVerb {
         /// Its address
         address: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Give them no new flows; those that they have stay
     Drain {
         #[command(flatten)]
-        #[allow(missing_docs)]
         named: Named,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Give drained ones new flows again
     Enable {
         #[command(flatten)]
-        #[allow(missing_docs)]
         named: Named,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Give them a share of the new flows, relative to others, which have 1
     Weight {
         #[command(flatten)]
-        #[allow(missing_docs)]
         named: Named,
         /// 0 to 1000, or `default`
         #[arg(value_parser = weight)]
         weight: Weight,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
 }

@@ -30,12 +30,9 @@ impl Node {
         self.note(Kind::Controller, "sluice", Object::node(), words, None);
     }
 
-    /// Another desired state is in force; who ordered it is told by whoever took it over.
-    pub(super) fn note_desired(&mut self, before: &Desired) {
-        let now = &self.reconciler.desired().target_groups;
-        let gone = before.target_groups.keys().filter(|name| !now.contains_key(*name));
-        let other = now.iter().filter(|(name, group)| before.target_groups.get(*name) != Some(*group));
-        let changed: Vec<String> = gone.chain(other.map(|(name, _)| name)).cloned().collect();
+    /// Another desired state is in force, in which these target groups changed or are missing; who ordered it is told by
+    /// whoever took it over.
+    pub(super) fn note_desired(&mut self, changed: Vec<String>) {
         for name in &changed {
             let records = self.reconciler.registry().group(name);
             for (address, _) in records.filter(|(_, record)| record.is_draining()) {
@@ -149,6 +146,14 @@ impl Node {
     fn note(&self, kind: Kind, who: &str, object: Object, what: String, why: Option<String>) {
         self.journal.note(Note { kind, who: who.to_owned(), object, what, why });
     }
+}
+
+/// The target groups that are other ones now, or none any more.
+pub(super) fn changed_groups(before: &Desired, now: &Desired) -> Vec<String> {
+    let (before, now) = (&before.target_groups, &now.target_groups);
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    let other = now.iter().filter(|(name, group)| before.get(*name) != Some(*group));
+    gone.chain(other.map(|(name, _)| name)).cloned().collect()
 }
 
 /// Why a target is not healthy, as exactly as it is known.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::announce::Announcing;
-use super::chronicle::Chronicle;
+use super::chronicle::{self, Chronicle};
 use super::health_board::News;
 use super::observers::{Observers, Sources};
 use crate::api::calendar::Timestamp;
@@ -243,9 +243,9 @@ impl Node {
     /// If it can't follow the present one, which stays then.
     pub(super) fn take_over(&mut self, desired: Desired) -> Result<(), Refused> {
         self.news.of_groups(self.reconciler.desired(), &desired);
-        let before = self.reconciler.desired().clone();
+        let changed = chronicle::changed_groups(self.reconciler.desired(), &desired);
         self.reconciler.apply(desired, Instant::now())?;
-        self.note_desired(&before);
+        self.note_desired(changed);
         self.observers.follow(&mut self.reconciler);
         Ok(())
     }

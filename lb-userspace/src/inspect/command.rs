@@ -24,11 +24,11 @@ pub struct Asking {
 
 /// What to do with load balancers
 #[derive(Debug, Clone, clap::Subcommand)]
+#[allow(missing_docs, reason = "a flattened field has the help of its own fields")]
 pub enum LoadBalancerVerb {
     /// List them
     Ls {
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Show one with its listeners
@@ -36,20 +36,19 @@ pub enum LoadBalancerVerb {
         /// Its name
         name: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
 }
 
 /// What to do with listeners
 #[derive(Debug, Clone, clap::Subcommand)]
+#[allow(missing_docs, reason = "a flattened field has the help of its own fields")]
 pub enum ListenerVerb {
     /// List them
     Ls {
         /// Only those of this load balancer
         load_balancer: Option<String>,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Show all that is known of one
@@ -59,18 +58,17 @@ pub enum ListenerVerb {
         /// Its port, with the protocol where there are two: 80, 53/udp, any/tcp
         listener: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
 }
 
 /// What to do with target groups
 #[derive(Debug, Clone, clap::Subcommand)]
+#[allow(missing_docs, reason = "a flattened field has the help of its own fields")]
 pub enum TargetGroupVerb {
     /// List them
     Ls {
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
     /// Show one with its targets
@@ -78,7 +76,6 @@ pub enum TargetGroupVerb {
         /// Its name
         name: String,
         #[command(flatten)]
-        #[allow(missing_docs)]
         asking: Asking,
     },
 }

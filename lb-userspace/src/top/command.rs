@@ -89,8 +89,7 @@ type Look = (Instant, Result<Report>);
 async fn watch(mut terminal: Held, socket: PathBuf, first: Report, interval: Duration) -> Result<()> {
     let mut looks = look_again_and_again(socket, interval);
     let mut keys = keys();
-    let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut signals = ends()?;
     let (mut pair, mut last) = (Pair::first(first), Instant::now());
     let (mut controls, mut problem) = (Controls::default(), None);
     loop {
@@ -104,8 +103,7 @@ async fn watch(mut terminal: Held, socket: PathBuf, first: Report, interval: Dur
             return Ok(());
         }
         tokio::select! {
-            _ = hangup.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
+            _ = signals.recv() => return Ok(()),
             event = keys.recv() => match event {
                 None => return Ok(()),
                 Some(Event::Key(key)) if controls.key(key) == Flow::Ends => return Ok(()),
@@ -121,6 +119,16 @@ async fn watch(mut terminal: Held, socket: PathBuf, first: Report, interval: Dur
             },
         }
     }
+}
+
+/// Tells of signals that end programs. (Ctrl-C is a key here.)
+fn ends() -> Result<mpsc::Receiver<()>> {
+    let (sender, signals) = mpsc::channel(1);
+    for kind in [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signal, sender) = (signal(kind).context("listening for signals")?, sender.clone());
+        tokio::spawn(async move { while signal.recv().await.is_some() && sender.send(()).await.is_ok() {} });
+    }
+    Ok(signals)
 }
 
 /// The controller may take its time: keys don't wait for it.

@@ -16,7 +16,7 @@ use crate::served::{client, has_clients};
 
 const CHAPTERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/balanced_chapters.py");
 const URL: &str = "http://127.0.0.1:8440";
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// New connections that are enough to see who serves.
 const SEEN: usize = 40;
@@ -94,7 +94,7 @@ fn refuses_a_bad_file(lab: &Lab) -> Result<()> {
 }
 
 /// Servers, agents, and a controller whose state the API owns.
-fn start(lab: &mut Lab) -> Result<()> {
+pub(crate) fn start(lab: &mut Lab) -> Result<()> {
     lab.start_servers()?;
     lab.start_agents()?;
     let node = &mut lab.nodes[0];
@@ -123,11 +123,11 @@ fn configuration() -> Value {
     })
 }
 
-fn chapter(lab: &Lab, arguments: &[&str]) -> Result<String> {
+pub(crate) fn chapter(lab: &Lab, arguments: &[&str]) -> Result<String> {
     run(lab, "python", &[&[CHAPTERS, URL], arguments].concat())
 }
 
-fn aws(lab: &Lab, words: &str) -> Result<String> {
+pub(crate) fn aws(lab: &Lab, words: &str) -> Result<String> {
     run(lab, "aws", &words.split_whitespace().collect::<Vec<_>>())
 }
 

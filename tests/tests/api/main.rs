@@ -9,5 +9,6 @@ mod balanced;
 mod clients;
 mod hostile;
 mod model;
+mod operator;
 mod served;
 mod wire;

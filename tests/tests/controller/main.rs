@@ -1,6 +1,7 @@
 //! The real controller in a lab: what it takes and refuses, what it does when targets, the network or it itself
 //! fail, and what it says of that.
 
+mod command_line;
 mod configuration_file;
 mod health;
 mod held;
