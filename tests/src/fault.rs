@@ -64,12 +64,25 @@ impl Lab {
     /// # Errors
     /// If one does not start.
     pub fn start_nodes(&mut self, configuration: &Value) -> Result<()> {
-        self.start_controller(0, configuration)?;
+        self.start_nodes_each(|_, _| configuration.clone())
+    }
+
+    /// The same with a configuration for each.
+    ///
+    /// # Errors
+    /// If one does not start.
+    pub fn start_nodes_each(&mut self, configuration: impl Fn(&Lab, usize) -> Value) -> Result<()> {
+        let first = configuration(self, 0);
+        self.start_controller(0, &first)?;
         let key = |node: usize| Ok::<_, anyhow::Error>(self.nodes[node].runtime_directory()?.join(HASH_KEY));
         for node in 1..self.nodes.len() {
             fs::copy(key(0)?, key(node)?).context("giving a node the first one's key")?;
         }
-        (1..self.nodes.len()).try_for_each(|node| self.start_controller(node, configuration))
+        for node in 1..self.nodes.len() {
+            let own = configuration(self, node);
+            self.start_controller(node, &own)?;
+        }
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ pub mod model;
 pub mod offload;
 pub mod oracle;
 pub mod peer;
+pub mod probe;
 pub mod process;
 pub mod router;
 pub mod scenario;

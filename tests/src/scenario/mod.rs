@@ -5,6 +5,8 @@
 
 pub mod cluster;
 mod drain_twice;
+mod routed;
+mod routers;
 mod second_chance;
 mod telling;
 
@@ -13,7 +15,13 @@ use anyhow::{Context, Result};
 pub use telling::Telling;
 
 /// All of them, in the order of their list.
-pub const SCENARIOS: &[Scenario] = &[second_chance::WITH, second_chance::WITHOUT, drain_twice::SCENARIO];
+pub const SCENARIOS: &[Scenario] = &[
+    second_chance::WITH,
+    second_chance::WITHOUT,
+    drain_twice::SCENARIO,
+    routers::SILENT_NODE,
+    routers::ROLLING_RESTART,
+];
 
 /// A story.
 #[derive(Debug, Clone, Copy)]

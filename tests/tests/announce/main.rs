@@ -14,3 +14,25 @@ fn alone() -> Option<MutexGuard<'static, ()>> {
     static LABS: Mutex<()> = Mutex::new(());
     lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
 }
+
+mod scenarios {
+    use lab::scenario::{Options, play};
+
+    use crate::alone;
+
+    fn small() -> Options {
+        Options { connections: Some(300), rounds: Some(1), ..Options::default() }
+    }
+
+    #[test]
+    fn no_connection_breaks_when_a_node_falls_silent() {
+        let Some(_alone) = alone() else { return };
+        play("silent-node", &small()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_lost_when_all_nodes_are_restarted_in_turn() {
+        let Some(_alone) = alone() else { return };
+        play("rolling-restart", &small()).unwrap();
+    }
+}
