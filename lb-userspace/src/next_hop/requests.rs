@@ -1,13 +1,9 @@
 //! The rtnetlink socket that asks. The one that listens is in `notifications`.
 //!
-//! They are two because the kernel drops *answers* as well when a socket's buffer is full of notifications,
-//! and then a request never completes (seen under 20 000 route changes). A request gets a time-out for the
-//! same reason. The socket belongs to the network namespace of the thread that opens it.
+//! The socket belongs to the network namespace of the thread that opens it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::{Stream, TryStreamExt};
@@ -18,22 +14,11 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::RouteMessage;
 use rtnetlink::{Handle, NeighbourAddRequest, RouteMessageBuilder};
 use rustix::io::Errno;
-use thiserror::Error;
 use tokio::task::JoinSet;
 
 use super::neighbours::{Hop, PROTOCOL};
 use super::route::{Route, RouteAnswer, RouteFault};
-
-/// Why a request brought nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum RequestError {
-    /// The kernel's error.
-    #[error("{0}")]
-    Kernel(Errno),
-    /// No answer in time, or none that could be read.
-    #[error("no readable answer of the kernel within {} s", REQUEST_TIMEOUT.as_secs())]
-    NoAnswer,
-}
+use crate::netlink::{RequestError, within_timeout};
 
 /// The socket that asks.
 pub(super) struct Requests {
@@ -136,20 +121,5 @@ async fn first<T>(answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> R
     let mut answers = std::pin::pin!(answers);
     within_timeout(answers.try_next()).await?.ok_or(RequestError::NoAnswer)
 }
-
-async fn within_timeout<T>(
-    request: impl Future<Output = Result<T, rtnetlink::Error>>,
-) -> Result<T, RequestError> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(rtnetlink::Error::NetlinkError(error))) if error.code.is_some() => {
-            Err(RequestError::Kernel(Errno::from_raw_os_error(error.raw_code().saturating_abs())))
-        }
-        Ok(Err(_)) | Err(_) => Err(RequestError::NoAnswer),
-    }
-}
-
-/// The kernel answers within microseconds; a listing of many thousand neighbours takes some milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 const TOLERATED_MISSING_ANSWERS: usize = 2;
