@@ -18,7 +18,7 @@ pub struct Configuration {
     /// The metric of the route to a VIP that is announced, from 1. Default 100.
     pub metric: u32,
     /// The metric while the VIP is draining, at least `metric`: for daemons that don't see protocol numbers, as FRR
-    /// (`match metric 200`). Default 200.
+    /// (`match metric 200`). Where both are one, the route is replaced in one step; FRR loses it then. Default 200.
     pub draining_metric: u32,
     /// For so long after the start, routes of an earlier run stay though they are not wanted (yet): so long may whoever
     /// decides take to know again what is to be announced. Zero where an earlier run's packets' way ended with it.

@@ -174,20 +174,20 @@ impl Keeper {
         self.due = None;
         let wanted = Arc::clone(&self.wanted.borrow_and_update());
         let plan = self.plan(requests, &wanted, self.unwanted()).await?;
-        if cause == Cause::Doubt && !plan.changes.is_empty() {
-            if let Err(again) = self.pace.permit(Instant::now().into_std()) {
-                self.due = Some(again.into());
-                self.complain(&plan);
-                return Ok(());
-            }
+        if cause == Cause::Doubt
+            && !plan.changes.is_empty()
+            && let Err(again) = self.pace.permit(Instant::now().into_std())
+        {
+            self.due = Some(again.into());
+            self.complain(&plan);
+            return Ok(());
         }
-        let changes = plan.changes.len();
         let (states, applied) = self.apply(requests, plan).await?;
         if cause == Cause::Doubt && applied > 0 {
             info!("somebody else changed the routes of VIPs: {applied} were put right");
             self.repaired += applied as u64;
         }
-        if applied == changes && self.unwanted() == Unwanted::Remove {
+        if !states.values().any(|state| matches!(state, State::Failed(_) | State::Held)) {
             self.marks = self.configuration.marks();
         }
         let repaired = self.repaired;

@@ -59,7 +59,7 @@ pub(super) enum Change {
     Create(Route),
     /// A route of ours is in its place.
     Replace(Route),
-    /// Nobody wants it any more.
+    /// It is there, and should not be.
     Remove(Route),
 }
 
@@ -74,7 +74,6 @@ impl Change {
 /// What is to be done, and what is then true of each VIP.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// New routes first: a VIP that changes its metric has one at every moment.
     pub(super) changes: Vec<Change>,
     pub(super) states: BTreeMap<IpAddr, State>,
 }
@@ -94,28 +93,51 @@ pub(super) fn plan(
     marks: &BTreeSet<Mark>,
     unwanted: Unwanted,
 ) -> Plan {
-    let ours = present.iter().filter(|route| marks.contains(&route.mark()));
-    let mut ours: BTreeMap<Place, Route> = ours.map(|route| (route.place, *route)).collect();
+    let mut ours: BTreeMap<IpAddr, Vec<Route>> = BTreeMap::new();
     let mut plan = Plan::default();
+    for route in present.iter().filter(|route| marks.contains(&route.mark())) {
+        if route.is_to_a_host() {
+            ours.entry(route.place.destination).or_default().push(*route);
+        } else {
+            plan.changes.push(Change::Remove(*route));
+        }
+    }
     for (vip, announcement) in wanted {
         let route = Route::to(*vip, *announcement, configuration);
-        match ours.remove(&route.place) {
-            Some(present) if present == route => {}
-            Some(_) => plan.changes.push(Change::Replace(route)),
-            None => plan.changes.push(Change::Create(route)),
-        }
+        plan.changes.extend(changes(route, &ours.remove(vip).unwrap_or_default(), configuration));
         plan.states.insert(*vip, State::of(*announcement));
     }
-    for route in ours.into_values() {
-        let vip = route.place.destination;
-        let may_stay = unwanted == Unwanted::Hold && route.is_to_a_host() && !wanted.contains_key(&vip);
-        if may_stay {
-            plan.states.insert(vip, State::Held);
-        } else {
-            plan.changes.push(Change::Remove(route));
+    for (vip, routes) in ours {
+        match unwanted {
+            Unwanted::Hold => _ = plan.states.insert(vip, State::Held),
+            Unwanted::Remove => plan.changes.extend(routes.into_iter().map(Change::Remove)),
         }
     }
     plan
+}
+
+/// Makes `route` the only one of those that a VIP has.
+///
+/// Where announced and draining differ in metric, they are two places in the kernel. The old route then goes before the
+/// new one comes, and a bent one goes, too, instead of being replaced: of a VIP with two routes FRR (8.4) takes the way
+/// for gone as soon as one of them is, and does not take a route again that was replaced. With one metric for both, a
+/// route is replaced in one step.
+fn changes(route: Route, present: &[Route], configuration: &Configuration) -> Vec<Change> {
+    let (here, elsewhere): (Vec<Route>, Vec<Route>) =
+        present.iter().partition(|other| other.place.table == configuration.table);
+    let is_there = here == [route];
+    let in_place = configuration.metric == configuration.draining_metric
+        && here.iter().any(|other| other.place == route.place);
+    let stays = |other: &Route| is_there || in_place && other.place == route.place;
+    let mut changes: Vec<Change> =
+        here.iter().filter(|other| !stays(other)).copied().map(Change::Remove).collect();
+    match (is_there, in_place) {
+        (true, _) => {}
+        (false, true) => changes.push(Change::Replace(route)),
+        (false, false) => changes.push(Change::Create(route)),
+    }
+    changes.extend(elsewhere.into_iter().map(Change::Remove));
+    changes
 }
 
 /// `RTN_BLACKHOLE` of linux/rtnetlink.h.
@@ -176,10 +198,17 @@ mod tests {
     }
 
     #[test]
-    fn draining_comes_before_announced_goes() {
-        let wanted = wanted([(0, Announcement::Draining)]);
-        let changes = planned(&[announced(0)], &wanted, &C);
-        assert_eq!(changes, [Change::Create(draining(0)), Change::Remove(announced(0))]);
+    fn with_two_metrics_announced_goes_right_before_draining_comes() {
+        let wanted = wanted([(0, Announcement::Draining), (2, Announcement::Draining)]);
+        let changes = planned(&[announced(0), announced(2), draining(2)], &wanted, &C);
+        let expected = [
+            Change::Remove(announced(0)),
+            Change::Create(draining(0)),
+            Change::Remove(announced(2)),
+            Change::Remove(draining(2)),
+            Change::Create(draining(2)),
+        ];
+        assert_eq!(changes, expected);
     }
 
     #[test]
@@ -192,11 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn a_route_of_ours_that_somebody_bent_is_replaced() {
+    fn a_route_of_ours_that_somebody_bent_is_made_anew() {
         const UNICAST: u8 = 1;
         let bent = Route { kind: UNICAST, ..announced(0) };
         let wanted = wanted([(0, Announcement::Announced)]);
-        assert_eq!(planned(&[bent], &wanted, &C), [Change::Replace(announced(0))]);
+        assert_eq!(planned(&[bent], &wanted, &C), [Change::Remove(bent), Change::Create(announced(0))]);
+        let one = Configuration { draining_metric: 100, ..C };
+        assert_eq!(planned(&[bent], &wanted, &one), [Change::Replace(announced(0))]);
     }
 
     #[test]
@@ -213,7 +244,7 @@ mod tests {
         let present = [announced(0), draining(1), announced(2), network];
         let wanted = wanted([(2, Announcement::Draining)]);
         let plan = plan(&present, &wanted, &C, &C.marks(), Unwanted::Hold);
-        let decided = [Change::Create(draining(2)), Change::Remove(announced(2)), Change::Remove(network)];
+        let decided = [Change::Remove(network), Change::Remove(announced(2)), Change::Create(draining(2))];
         assert_eq!(plan.changes, decided);
         let held = [(vip(0), State::Held), (vip(1), State::Held), (vip(2), State::Draining)];
         assert_eq!(plan.states, held.into());
@@ -250,7 +281,7 @@ mod tests {
 
     fn any_route() -> impl Strategy<Value = Route> {
         let place =
-            (0u8..6, prop_oneof![Just(100u32), Just(200), Just(300)], prop_oneof![Just(214u32), Just(7)]);
+            (0u8..6, prop_oneof![Just(100u32), Just(101), Just(300)], prop_oneof![Just(214u32), Just(7)]);
         (place, prop_oneof![Just(214u8), Just(215), Just(3)], prop_oneof![Just(1u8), Just(6)]).prop_map(
             |((number, metric, table), protocol, kind)| {
                 let place = Place { metric, table, ..announced(number).place };
@@ -267,18 +298,19 @@ mod tests {
     proptest! {
         #[test]
         fn after_a_plan_all_is_as_wanted_but_where_others_are(
-            present in prop::collection::vec(any_route(), 0..12), wanted in any_wanted()
+            present in prop::collection::vec(any_route(), 0..12), wanted in any_wanted(), metric in 100u32..=101
         ) {
+            let configuration = Configuration { draining_metric: metric, ..C };
             let present = apply(&[], &present.into_iter().map(Change::Create).collect::<Vec<_>>());
-            let after = apply(&present, &planned(&present, &wanted, &C));
+            let after = apply(&present, &planned(&present, &wanted, &configuration));
             let is_ours = |route: &&Route| C.marks().contains(&route.mark());
             let others = |routes: &[Route]| routes.iter().filter(|r| !is_ours(r)).copied().collect::<Vec<_>>();
             prop_assert_eq!(others(&after), others(&present));
             let taken: BTreeSet<Place> = others(&present).iter().map(|route| route.place).collect();
-            let expected = wanted.iter().map(|(vip, announcement)| Route::to(*vip, *announcement, &C));
+            let expected = wanted.iter().map(|(vip, announcement)| Route::to(*vip, *announcement, &configuration));
             let expected: BTreeSet<Route> = expected.filter(|route| !taken.contains(&route.place)).collect();
             prop_assert_eq!(after.iter().filter(is_ours).copied().collect::<BTreeSet<_>>(), expected);
-            let again: Vec<Change> = planned(&after, &wanted, &C);
+            let again: Vec<Change> = planned(&after, &wanted, &configuration);
             prop_assert!(again.iter().all(|change| matches!(change, Change::Create(route) if taken.contains(&route.place))));
         }
     }
