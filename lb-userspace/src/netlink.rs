@@ -104,6 +104,8 @@ pub(crate) enum Message<'a> {
     Whole {
         /// `RTM_NEWROUTE` and the like; control messages have smaller ones than [`FIRST_RTM`].
         kind: u16,
+        /// An answer has its question's.
+        sequence: u32,
         /// What follows the header.
         payload: &'a [u8],
     },
@@ -123,7 +125,8 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
         };
         let aligned = (message.length() as usize).next_multiple_of(NLMSG_ALIGNMENT);
         datagram = datagram.get(aligned..).unwrap_or_default();
-        Some(Message::Whole { kind: message.message_type(), payload: message.payload() })
+        let (kind, sequence) = (message.message_type(), message.sequence_number());
+        Some(Message::Whole { kind, sequence, payload: message.payload() })
     })
 }
 
@@ -152,7 +155,7 @@ pub(crate) async fn within_timeout<T>(
 }
 
 /// The kernel answers within microseconds; a listing of many thousand neighbours takes some milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The kernel's port number.
 const KERNEL: u32 = 0;

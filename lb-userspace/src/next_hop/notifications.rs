@@ -60,7 +60,7 @@ impl Notifications {
 /// Reads the messages of one datagram.
 fn read(datagram: &[u8], into: &mut VecDeque<Notification>) {
     for message in messages(datagram) {
-        let Message::Whole { kind, payload } = message else {
+        let Message::Whole { kind, payload, .. } = message else {
             return into.push_back(Notification::Lost);
         };
         let notification = match kind {

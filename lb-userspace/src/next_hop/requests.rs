@@ -1,6 +1,6 @@
-//! The rtnetlink socket that asks. The one that listens is in `notifications`.
+//! The rtnetlink socket that asks, but for routes (`lookups`). The one that listens is in `notifications`.
 //!
-//! The socket belongs to the network namespace of the thread that opens it.
+//! A socket belongs to the network namespace of the thread that opens it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,18 +11,19 @@ use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::RouteMessage;
-use rtnetlink::{Handle, NeighbourAddRequest, RouteMessageBuilder};
+use rtnetlink::{Handle, NeighbourAddRequest};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
+use super::lookups::Lookups;
 use super::neighbours::{Hop, PROTOCOL};
-use super::route::{Route, RouteAnswer, RouteFault};
+use super::route::RouteAnswer;
 use crate::netlink::{RequestError, within_timeout};
 
 /// The socket that asks.
 pub(super) struct Requests {
     handle: Handle,
+    lookups: Lookups,
     /// Ends with this.
     _connection: JoinSet<()>,
 }
@@ -34,7 +35,7 @@ impl Requests {
             rtnetlink::new_connection().context("opening a netlink socket for requests")?;
         let mut task = JoinSet::new();
         task.spawn(connection);
-        Ok(Requests { handle, _connection: task })
+        Ok(Requests { handle, lookups: Lookups::open()?, _connection: task })
     }
 
     /// One interface by name.
@@ -53,27 +54,11 @@ impl Requests {
     }
 
     /// Looks up the route to each target, as for packets that this host sends without a mark.
-    ///
-    /// An answer that can't be read concerns one target; several missing ones mean that the socket is dead.
     pub(super) async fn routes(
-        &self,
+        &mut self,
         targets: &BTreeSet<IpAddr>,
     ) -> Result<BTreeMap<IpAddr, RouteAnswer>, RequestError> {
-        let mut answers = BTreeMap::new();
-        let mut missing = 0;
-        for target in targets {
-            let answer = match first(self.handle.route().get(lookup(*target)).execute()).await {
-                Ok(message) => Ok(Route::parse(&message)),
-                Err(RequestError::Kernel(error)) => Err(RouteFault::Kernel(error)),
-                Err(RequestError::NoAnswer) => Err(RouteFault::NoAnswer),
-            };
-            missing += usize::from(answer == Err(RouteFault::NoAnswer));
-            if missing > TOLERATED_MISSING_ANSWERS {
-                return Err(RequestError::NoAnswer);
-            }
-            answers.insert(*target, answer);
-        }
-        Ok(answers)
+        self.lookups.routes(targets).await
     }
 
     /// Asks the kernel to resolve a neighbour and to keep it so: a managed entry (Linux 5.16) is probed for
@@ -105,21 +90,7 @@ impl Requests {
     }
 }
 
-fn lookup(target: IpAddr) -> RouteMessage {
-    // With a destination this is a look-up by the kernel's rules, tables and next hops; without, a listing.
-    match target {
-        IpAddr::V4(target) => {
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(target, 32).build()
-        }
-        IpAddr::V6(target) => {
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().destination_prefix(target, 128).build()
-        }
-    }
-}
-
 async fn first<T>(answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> Result<T, RequestError> {
     let mut answers = std::pin::pin!(answers);
     within_timeout(answers.try_next()).await?.ok_or(RequestError::NoAnswer)
 }
-
-const TOLERATED_MISSING_ANSWERS: usize = 2;
