@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod manual;
 pub mod metrics;
 pub mod model;
+mod netlink;
 pub mod next_hop;
 pub mod output;
 pub mod presence;

@@ -11,7 +11,8 @@ use crate::interrupt::unless_interrupted;
 pub(crate) async fn run(name: Option<String>, options: Options) -> Result<ExitCode> {
     let Some(name) = name else {
         println!(
-            "cargo xtask scenario NAME [--connections N] [--rounds N] [--nodes N] [--targets N] [--seed N]"
+            "cargo xtask scenario NAME [--connections N] [--rounds N] [--nodes N] [--targets N] [--changes N] \
+             [--neighbours N] [--flapping N] [--seconds N] [--seed N]"
         );
         print!("{}", scenario::list());
         return Ok(ExitCode::SUCCESS);

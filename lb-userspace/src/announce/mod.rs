@@ -21,6 +21,7 @@ pub mod bfd;
 pub mod bgp;
 mod command;
 pub mod fitness;
+pub mod kernel_table;
 pub mod orders;
 pub mod orders_file;
 pub mod report;

@@ -25,10 +25,11 @@ use tracing::{debug, info, warn};
 use super::links::{Interface, Links};
 use super::neighbours::{Hop, Neighbours};
 use super::notifications::{Notification, Notifications};
-use super::requests::{RequestError, Requests};
+use super::requests::Requests;
 use super::resolve::{resolve, way};
 use super::route::RouteAnswer;
 use super::{Resolution, Resolutions};
+use crate::netlink::RequestError;
 
 /// The next hops of a set of targets, kept current until this is dropped.
 ///

@@ -26,7 +26,7 @@ pub async fn interfaces() -> anyhow::Result<Vec<Interface>> {
 /// # Errors
 /// If the kernel does not answer.
 pub async fn look(targets: &BTreeSet<IpAddr>) -> anyhow::Result<Resolutions> {
-    let requests = Requests::open()?;
+    let mut requests = Requests::open()?;
     let links = requests.links().await.context("listing the interfaces (RTM_GETLINK)")?;
     let listed = requests.neighbours().await.context("listing the neighbours (RTM_GETNEIGH)")?;
     let answers = requests.routes(targets).await.context("looking up routes (RTM_GETROUTE)")?;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `resolve` is the whole decision and is pure; `links` and `neighbours` are what the kernel last said;
-//! `requests` and `notifications` hold the sockets; `follow` is the task that joins them. Nothing here writes
+//! `requests`, `lookups` and `notifications` hold the sockets; `follow` is the task that joins them. Nothing here writes
 //! a route or an address. The only thing it writes is the request that the kernel resolve a neighbour and keep
 //! it so.
 
@@ -19,6 +19,7 @@ use thiserror::Error;
 mod follow;
 mod links;
 mod look;
+mod lookups;
 mod neighbours;
 mod notifications;
 mod requests;

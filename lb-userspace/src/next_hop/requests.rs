@@ -1,13 +1,9 @@
-//! The rtnetlink socket that asks. The one that listens is in `notifications`.
+//! The rtnetlink socket that asks, but for routes (`lookups`). The one that listens is in `notifications`.
 //!
-//! They are two because the kernel drops *answers* as well when a socket's buffer is full of notifications,
-//! and then a request never completes (seen under 20 000 route changes). A request gets a time-out for the
-//! same reason. The socket belongs to the network namespace of the thread that opens it.
+//! A socket belongs to the network namespace of the thread that opens it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::{Stream, TryStreamExt};
@@ -15,29 +11,19 @@ use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::RouteMessage;
-use rtnetlink::{Handle, NeighbourAddRequest, RouteMessageBuilder};
+use rtnetlink::{Handle, NeighbourAddRequest};
 use rustix::io::Errno;
-use thiserror::Error;
 use tokio::task::JoinSet;
 
+use super::lookups::Lookups;
 use super::neighbours::{Hop, PROTOCOL};
-use super::route::{Route, RouteAnswer, RouteFault};
-
-/// Why a request brought nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum RequestError {
-    /// The kernel's error.
-    #[error("{0}")]
-    Kernel(Errno),
-    /// No answer in time, or none that could be read.
-    #[error("no readable answer of the kernel within {} s", REQUEST_TIMEOUT.as_secs())]
-    NoAnswer,
-}
+use super::route::RouteAnswer;
+use crate::netlink::{RequestError, within_timeout};
 
 /// The socket that asks.
 pub(super) struct Requests {
     handle: Handle,
+    lookups: Lookups,
     /// Ends with this.
     _connection: JoinSet<()>,
 }
@@ -49,7 +35,7 @@ impl Requests {
             rtnetlink::new_connection().context("opening a netlink socket for requests")?;
         let mut task = JoinSet::new();
         task.spawn(connection);
-        Ok(Requests { handle, _connection: task })
+        Ok(Requests { handle, lookups: Lookups::open()?, _connection: task })
     }
 
     /// One interface by name.
@@ -68,27 +54,11 @@ impl Requests {
     }
 
     /// Looks up the route to each target, as for packets that this host sends without a mark.
-    ///
-    /// An answer that can't be read concerns one target; several missing ones mean that the socket is dead.
     pub(super) async fn routes(
-        &self,
+        &mut self,
         targets: &BTreeSet<IpAddr>,
     ) -> Result<BTreeMap<IpAddr, RouteAnswer>, RequestError> {
-        let mut answers = BTreeMap::new();
-        let mut missing = 0;
-        for target in targets {
-            let answer = match first(self.handle.route().get(lookup(*target)).execute()).await {
-                Ok(message) => Ok(Route::parse(&message)),
-                Err(RequestError::Kernel(error)) => Err(RouteFault::Kernel(error)),
-                Err(RequestError::NoAnswer) => Err(RouteFault::NoAnswer),
-            };
-            missing += usize::from(answer == Err(RouteFault::NoAnswer));
-            if missing > TOLERATED_MISSING_ANSWERS {
-                return Err(RequestError::NoAnswer);
-            }
-            answers.insert(*target, answer);
-        }
-        Ok(answers)
+        self.lookups.routes(targets).await
     }
 
     /// Asks the kernel to resolve a neighbour and to keep it so: a managed entry (Linux 5.16) is probed for
@@ -120,36 +90,7 @@ impl Requests {
     }
 }
 
-fn lookup(target: IpAddr) -> RouteMessage {
-    // With a destination this is a look-up by the kernel's rules, tables and next hops; without, a listing.
-    match target {
-        IpAddr::V4(target) => {
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().destination_prefix(target, 32).build()
-        }
-        IpAddr::V6(target) => {
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().destination_prefix(target, 128).build()
-        }
-    }
-}
-
 async fn first<T>(answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> Result<T, RequestError> {
     let mut answers = std::pin::pin!(answers);
     within_timeout(answers.try_next()).await?.ok_or(RequestError::NoAnswer)
 }
-
-async fn within_timeout<T>(
-    request: impl Future<Output = Result<T, rtnetlink::Error>>,
-) -> Result<T, RequestError> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(rtnetlink::Error::NetlinkError(error))) if error.code.is_some() => {
-            Err(RequestError::Kernel(Errno::from_raw_os_error(error.raw_code().saturating_abs())))
-        }
-        Ok(Err(_)) | Err(_) => Err(RequestError::NoAnswer),
-    }
-}
-
-/// The kernel answers within microseconds; a listing of many thousand neighbours takes some milliseconds.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-
-const TOLERATED_MISSING_ANSWERS: usize = 2;

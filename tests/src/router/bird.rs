@@ -26,9 +26,14 @@ pub struct Bird {
 impl Bird {
     /// Starts it on `host`.
     pub fn start(host: &Host, configuration: &Configuration) -> Result<Bird> {
+        Bird::configured(host, &text(configuration))
+    }
+
+    /// Starts it on `host` with a whole configuration file of its own.
+    pub fn configured(host: &Host, configuration: &str) -> Result<Bird> {
         ensure!(Path::new(BIRD).exists(), "{BIRD} is missing: `cargo xtask test` installs Debian's bird2");
         let directory = directory(host, "bird")?;
-        let file = write(&directory, "bird.conf", &text(configuration))?;
+        let file = write(&directory, "bird.conf", configuration)?;
         let socket = directory.join("bird.ctl").display().to_string();
         let mut command = Command::new(BIRD);
         command.args(["-f", "-c", &file, "-s", &socket]);

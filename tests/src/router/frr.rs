@@ -27,6 +27,11 @@ pub struct Frr {
 impl Frr {
     /// Starts the daemons on `host` and gives them their configuration.
     pub fn start(host: &Host, configuration: &Configuration) -> Result<Frr> {
+        Frr::configured(host, &text(configuration))
+    }
+
+    /// Starts the daemons on `host` and gives them a whole configuration file.
+    pub fn configured(host: &Host, configuration: &str) -> Result<Frr> {
         let directory = directory(host, "frr")?;
         chown_to_frr(&directory)?;
         let mut frr = Frr { directory, namespace: host.name().to_owned(), processes: Vec::new() };
@@ -34,7 +39,7 @@ impl Frr {
         for daemon in ["zebra", "bfdd", "bgpd"] {
             frr.start_daemon(host, daemon, &zebra_socket)?;
         }
-        let file = write(&frr.directory, "frr.conf", &text(configuration))?;
+        let file = write(&frr.directory, "frr.conf", configuration)?;
         frr.vtysh_with(&["-f", &file]).context("configuring FRR")?;
         Ok(frr)
     }

@@ -5,6 +5,8 @@
 
 pub mod cluster;
 mod drain_twice;
+mod flapping;
+mod route_storm;
 mod routed;
 mod routers;
 mod second_chance;
@@ -21,6 +23,8 @@ pub const SCENARIOS: &[Scenario] = &[
     drain_twice::SCENARIO,
     routers::SILENT_NODE,
     routers::ROLLING_RESTART,
+    route_storm::SCENARIO,
+    flapping::SCENARIO,
 ];
 
 /// A story.
@@ -49,6 +53,18 @@ pub struct Options {
     /// How many targets there are
     #[arg(long, value_parser = clap::value_parser!(u8).range(6..=64))]
     pub targets: Option<u8>,
+    /// How many routes change
+    #[arg(long, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub changes: Option<u32>,
+    /// How many neighbours there are
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=1000))]
+    pub neighbours: Option<u32>,
+    /// How many targets flap
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    pub flapping: Option<u32>,
+    /// How many seconds it lasts
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub seconds: Option<u32>,
     /// Plays the same random choices again
     #[arg(long)]
     pub seed: Option<u64>,

@@ -1,0 +1,495 @@
+//! A storm of route changes while neighbours change their MAC addresses, and the next hops that are followed live.
+//!
+//! ```text
+//!   node ── to-a ── a      10.120.0.1, fd12::1  ──  10.120.0.2, fd12::2 (a router)
+//!     ├──── to-b ── b      10.121.0.1, fd13::1  ──  10.121.0.2, fd13::2 (another one)
+//!     └──── to-n ── n      10.122.0.1, fd15::1  ──  10.122.1.0, fd15::1:1, … (neighbours, all with one MAC address)
+//! ```
+//!
+//! The routed targets have a route each, which the storm changes from one router to the other; the neighbours are
+//! targets, too, and announce another MAC address several times a second. Every other target is one of IPv6.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lb_userspace::next_hop::{NextHop, NextHops, Resolution, Resolutions};
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::route::RouteProtocol;
+use tokio::sync::watch;
+
+use super::{Options, Scenario, Telling};
+use crate::host::Host;
+use crate::lease::Lease;
+use crate::link::{self, End};
+use crate::wait;
+
+/// The story.
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "route-storm",
+    about: "20,000 route changes while 1,000 neighbours flap: no stale next hop for longer than 100 ms",
+    run,
+};
+
+/// How many routes change in all.
+const CHANGES: u32 = 20_000;
+/// How many neighbours there are, and as many targets are behind routers. A kernel as it comes keeps 512 neighbours of
+/// each family without throwing some out (`gc_thresh2`), for all of its namespaces together.
+const NEIGHBOURS: u32 = 1_000;
+/// In how many parts the storm comes: memory is compared after the first and after the last one.
+const ROUNDS: u32 = 4;
+/// How old a next hop may be at most.
+const STALE: Duration = Duration::from_millis(100);
+/// Between two rounds, and after the last one: what changes last is seen for longer than it may be stale.
+const BREATH: Duration = Duration::from_secs(1);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(3);
+/// How often all neighbours change their MAC address.
+const FLAP: Duration = Duration::from_millis(250);
+/// By how much the process may grow between the first and the last round: what an allocator does.
+const GROWTH: u64 = 4 << 20;
+
+fn run(options: &Options, telling: &mut Telling) -> Result<()> {
+    let changes = options.changes.unwrap_or(CHANGES);
+    let rounds = options.rounds.unwrap_or(ROUNDS);
+    let targets = options.neighbours.unwrap_or(NEIGHBOURS);
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
+    telling.step(format!("{targets} neighbours, {targets} targets behind two routers, --seed {seed}"));
+    let world = World::new(targets)?;
+    let truth = Arc::new(Truth::new(targets));
+    let storm = Storm { changes: changes / rounds, rounds, seed };
+    let (told, memory) = world.node.enter(|| storm.play(&world, &truth, &*telling))?;
+    tell(&told, &memory, changes, telling);
+    Ok(())
+}
+
+fn tell(told: &Observed, memory: &[u64], changes: u32, telling: &mut Telling) {
+    let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    telling.number("route changes", changes);
+    telling.number("changes of all MAC addresses", told.flaps);
+    telling.number("publications", told.publications);
+    telling.number("oldest next hop", milliseconds(told.stalest));
+    telling.number("longest time that this machine did not run a waiting thread", milliseconds(told.stall));
+    let mebibytes: Vec<String> =
+        memory.iter().map(|bytes| format!("{:.1}", *bytes as f64 / f64::from(1 << 20))).collect();
+    telling.number("memory after each round", format!("{} MiB", mebibytes.join(", ")));
+    let fresh = || {
+        ensure!(told.flaps > 0 && told.publications > 0, "nothing flapped, or nothing was published");
+        let limit = STALE + told.stall;
+        ensure!(
+            told.stalest <= limit,
+            "one was {:?} old, {:?} more than that",
+            told.stalest,
+            told.stalest - limit
+        );
+        Ok(())
+    };
+    telling.claim("no next hop was older than 100 ms and what the machine itself stalled", fresh());
+    let constant = || {
+        let (first, last) = memory.first().zip(memory.last()).context("no round was played")?;
+        ensure!(*last <= first + GROWTH, "it grew by {} bytes", last - first);
+        Ok(())
+    };
+    telling.claim("memory is as it was after the first round", constant());
+}
+
+/// What is true of each target, as the storm makes it.
+struct Truth(Mutex<BTreeMap<IpAddr, Fact>>);
+
+/// One of two ways, or of two MAC addresses.
+#[derive(Debug, Clone, Copy)]
+struct Fact {
+    second: bool,
+    /// When it became so, as the kernel confirmed it; none while it is being changed.
+    since: Option<Instant>,
+}
+
+impl Truth {
+    fn new(targets: u32) -> Truth {
+        let fact = Fact { second: false, since: Some(Instant::now()) };
+        Truth(Mutex::new(all(targets).into_iter().map(|target| (target, fact)).collect()))
+    }
+
+    fn facts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Fact>> {
+        self.0.lock().expect("nobody panics with it")
+    }
+
+    /// Turns targets the other way; `turn` makes the kernel do so.
+    fn turn<T>(&self, targets: &[IpAddr], turn: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.begin(targets);
+        let turned = turn()?;
+        self.end(targets);
+        Ok(turned)
+    }
+
+    fn begin(&self, targets: &[IpAddr]) {
+        let mut facts = self.facts();
+        for target in targets {
+            facts.entry(*target).and_modify(|fact| *fact = Fact { second: !fact.second, since: None });
+        }
+    }
+
+    fn end(&self, targets: &[IpAddr]) {
+        let (mut facts, now) = (self.facts(), Instant::now());
+        for target in targets {
+            facts.entry(*target).and_modify(|fact| fact.since = Some(now));
+        }
+    }
+
+    /// For how long the oldest of `published` has not been true.
+    fn stalest(&self, published: &Resolutions, now: Instant) -> Duration {
+        let facts = self.facts();
+        let age = |(target, fact): (&IpAddr, &Fact)| {
+            let is_true = published.get(target).and_then(second) == Some(fact.second);
+            fact.since.filter(|_| !is_true).map(|since| now.saturating_duration_since(since))
+        };
+        facts.iter().filter_map(age).max().unwrap_or_default()
+    }
+
+    fn is_all_true(&self, published: &Resolutions) -> bool {
+        let is_true =
+            |(target, fact): (&IpAddr, &Fact)| published.get(target).and_then(second) == Some(fact.second);
+        self.facts().iter().all(is_true)
+    }
+}
+
+/// Which of its two next hops a target has.
+fn second(resolution: &Resolution) -> Option<bool> {
+    let hop: &NextHop = resolution.as_ref().ok()?;
+    match hop.interface_name.as_str() {
+        "to-a" => Some(false),
+        "to-b" => Some(true),
+        _ => Some(hop.destination_mac == MACS[1]),
+    }
+}
+
+/// The neighbours' MAC addresses, in turn.
+const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0x77, 1], [2, 0, 0, 0, 0x77, 2]];
+
+fn neighbours(targets: u32) -> Vec<IpAddr> {
+    numbered(targets, Ipv4Addr::new(10, 122, 1, 0), Ipv6Addr::new(0xfd15, 0, 0, 0, 0, 0, 1, 0))
+}
+
+fn routed(targets: u32) -> Vec<IpAddr> {
+    numbered(targets, Ipv4Addr::new(10, 123, 0, 0), Ipv6Addr::new(0xfd14, 0, 0, 0, 0, 0, 0, 0))
+}
+
+/// Every other one is of IPv6.
+fn numbered(count: u32, first4: Ipv4Addr, first6: Ipv6Addr) -> Vec<IpAddr> {
+    let address = |n: u32| match n % 2 {
+        0 => Ipv4Addr::from_bits(first4.to_bits() + n).into(),
+        _ => Ipv6Addr::from_bits(first6.to_bits() + u128::from(n)).into(),
+    };
+    (0..count).map(address).collect()
+}
+
+fn all(targets: u32) -> BTreeSet<IpAddr> {
+    neighbours(targets).into_iter().chain(routed(targets)).collect()
+}
+
+/// The node and those around it.
+struct World {
+    targets: u32,
+    node: Host,
+    neighbours: Host,
+    _routers: [Host; 2],
+}
+
+impl World {
+    fn new(targets: u32) -> Result<World> {
+        let lease = Lease::take()?;
+        let node = Host::new(&lease, "node")?;
+        let host = |role: &str, port: &str| -> Result<Host> {
+            let host = Host::new(&lease, role)?;
+            link::connect(
+                End { host: &node, interface: port },
+                End { host: &host, interface: "eth0" },
+                1500,
+            )?;
+            Ok(host)
+        };
+        let routers = [host("a", "to-a")?, host("b", "to-b")?];
+        for (router, (port, networks)) in
+            routers.iter().zip([("to-a", ["10.120.0.", "fd12::"]), ("to-b", ["10.121.0.", "fd13::"])])
+        {
+            for network in networks {
+                link::address(&node, port, format!("{network}1").parse()?)?;
+                link::address(router, "eth0", format!("{network}2").parse()?)?;
+            }
+        }
+        let neighbours = host("n", "to-n")?;
+        let world = World { targets, node, neighbours, _routers: routers };
+        world.settle_neighbours()?;
+        world.batch(
+            &world.node,
+            "first-routes",
+            routed(targets).iter().map(|target| route(*target, false)),
+        )?;
+        Ok(world)
+    }
+
+    fn settle_neighbours(&self) -> Result<()> {
+        self.node.ip("address add 10.122.0.1/16 dev to-n")?;
+        link::address(&self.node, "to-n", "fd15::1".parse()?)?;
+        self.move_neighbours(false)?;
+        let address = |address: &IpAddr| match address {
+            IpAddr::V4(address) => format!("address add {address}/16 dev eth0"),
+            IpAddr::V6(address) => format!("address add {address}/64 dev eth0 nodad"),
+        };
+        self.batch(&self.neighbours, "neighbours", neighbours(self.targets).iter().map(address))?;
+        // They tell everybody when their MAC address has changed.
+        self.neighbours.set_sysctl("net/ipv4/conf/eth0/arp_notify", "1")?;
+        self.neighbours.set_sysctl("net/ipv6/conf/eth0/ndisc_notify", "1")
+    }
+
+    fn move_neighbours(&self, second: bool) -> Result<()> {
+        let mac: Vec<String> = MACS[usize::from(second)].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.neighbours.ip(&format!("link set dev eth0 address {}", mac.join(":"))).map(drop)
+    }
+
+    fn batch(&self, host: &Host, name: &str, lines: impl Iterator<Item = String>) -> Result<()> {
+        let path = host.lease().directory().join(format!("{name}.batch"));
+        let text: String = lines.map(|line| line + "\n").collect();
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        host.ip(&format!("-batch {}", path.display())).map(drop)
+    }
+}
+
+/// A line of `ip` that makes a routed target's route.
+fn route(target: IpAddr, second: bool) -> String {
+    format!("route replace {target} via {}", gateway(target, second))
+}
+
+fn gateway(target: IpAddr, second: bool) -> IpAddr {
+    match (target, second) {
+        (IpAddr::V4(_), false) => Ipv4Addr::new(10, 120, 0, 2).into(),
+        (IpAddr::V4(_), true) => Ipv4Addr::new(10, 121, 0, 2).into(),
+        (IpAddr::V6(_), false) => Ipv6Addr::new(0xfd12, 0, 0, 0, 0, 0, 0, 2).into(),
+        (IpAddr::V6(_), true) => Ipv6Addr::new(0xfd13, 0, 0, 0, 0, 0, 0, 2).into(),
+    }
+}
+
+struct Storm {
+    /// In each round.
+    changes: u32,
+    rounds: u32,
+    seed: u64,
+}
+
+/// What was seen of the publications.
+#[derive(Debug, Default, Clone, Copy)]
+struct Observed {
+    publications: u64,
+    flaps: u32,
+    stalest: Duration,
+    stall: Duration,
+}
+
+impl Storm {
+    /// Must be called inside the node.
+    fn play(&self, world: &World, truth: &Arc<Truth>, telling: &Telling) -> Result<(Observed, Vec<u64>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (started, start) = std::sync::mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let targets = all(world.targets);
+        // The follower has a thread of its own, as in a controller.
+        std::thread::scope(|scope| -> Result<(Observed, Vec<u64>)> {
+            let following = scope.spawn(|| {
+                world.node.enter(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                    runtime.block_on(async {
+                        let hops = NextHops::start().await?;
+                        hops.set_targets(targets);
+                        started.send(hops.watch()).context("nobody waits")?;
+                        // Ended by its sender's end, too.
+                        let _ = stopped.await;
+                        anyhow::Ok(())
+                    })
+                })
+            });
+            let published = start.recv().context("the next hops are not followed")?;
+            let played = self.rounds(world, truth, published, &runtime, telling);
+            drop(stop);
+            following.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            played
+        })
+    }
+
+    fn rounds(
+        &self,
+        world: &World,
+        truth: &Arc<Truth>,
+        published: watch::Receiver<Arc<Resolutions>>,
+        runtime: &tokio::runtime::Runtime,
+        telling: &Telling,
+    ) -> Result<(Observed, Vec<u64>)> {
+        let settled = || until_true(truth, &published);
+        settled()?;
+        telling.step("all next hops are known");
+        let observer = Observer { truth: Arc::clone(truth), end: AtomicBool::new(false) };
+        let mut memory = Vec::new();
+        let mut chance = fastrand::Rng::with_seed(self.seed);
+        let played = std::thread::scope(|scope| -> Result<Observed> {
+            let observing = scope.spawn(|| observer.observe(published.clone()));
+            let stalling = scope.spawn(|| observer.longest_stall());
+            let flapping = scope.spawn(|| observer.flap(world));
+            for round in 1..=self.rounds {
+                let begun = Instant::now();
+                let changed = runtime.block_on(self.change_routes(world, truth, &mut chance));
+                if changed.is_err() {
+                    observer.end.store(true, Ordering::Relaxed);
+                }
+                changed?;
+                telling.step(format!(
+                    "round {round}: {} routes changed in {:.1?}",
+                    self.changes,
+                    begun.elapsed()
+                ));
+                std::thread::sleep(BREATH);
+                memory.push(resident()?);
+            }
+            observer.end.store(true, Ordering::Relaxed);
+            let flaps = flapping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let stall = stalling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let seen = observing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(Observed { flaps, stall, ..seen })
+        })?;
+        settled()?;
+        Ok((played, memory))
+    }
+
+    /// As fast as the kernel takes them.
+    async fn change_routes(&self, world: &World, truth: &Truth, chance: &mut fastrand::Rng) -> Result<()> {
+        let (connection, handle, _) = rtnetlink::new_connection().context("opening a netlink socket")?;
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(connection);
+        let targets = routed(world.targets);
+        for _ in 0..self.changes {
+            let target = targets[chance.usize(..targets.len())];
+            truth.begin(&[target]);
+            let second = truth.facts()[&target].second;
+            let length = if target.is_ipv4() { 32 } else { 128 };
+            let message = RouteMessageBuilder::<IpAddr>::new()
+                .destination_prefix(target, length)?
+                .gateway(gateway(target, second))?
+                .protocol(RouteProtocol::Boot)
+                .build();
+            let changed = handle.route().add(message).replace().execute().await;
+            changed.with_context(|| format!("changing the route to {target}"))?;
+            truth.end(&[target]);
+        }
+        Ok(())
+    }
+}
+
+fn until_true(truth: &Truth, published: &watch::Receiver<Arc<Resolutions>>) -> Result<()> {
+    wait::until("all next hops as they are", Duration::from_secs(30), || {
+        let published = published.borrow().clone();
+        let stale =
+            truth.facts().keys().find(|target| published.get(target).and_then(second).is_none()).copied();
+        ensure!(
+            truth.is_all_true(&published),
+            "the first one unknown: {stale:?} {:?}",
+            stale.map(|at| published.get(&at))
+        );
+        Ok(())
+    })
+}
+
+struct Observer {
+    truth: Arc<Truth>,
+    end: AtomicBool,
+}
+
+impl Observer {
+    fn has_ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Looks again and again how old what is published is.
+    fn observe(&self, published: watch::Receiver<Arc<Resolutions>>) -> Observed {
+        let mut seen = Observed::default();
+        let mut current = published.borrow().clone();
+        while !self.has_ended() {
+            let now = Instant::now();
+            let next = published.borrow().clone();
+            seen.publications += u64::from(!Arc::ptr_eq(&next, &current));
+            seen.stalest = seen.stalest.max(self.truth.stalest(&next, now));
+            current = next;
+            std::thread::sleep(LOOK);
+        }
+        seen
+    }
+
+    /// How much longer than asked for a thread sleeps at worst.
+    fn longest_stall(&self) -> Duration {
+        const NAP: Duration = Duration::from_millis(1);
+        let mut longest = Duration::ZERO;
+        while !self.has_ended() {
+            let begun = Instant::now();
+            std::thread::sleep(NAP);
+            longest = longest.max(begun.elapsed().saturating_sub(NAP));
+        }
+        longest
+    }
+
+    /// All neighbours take the other MAC address and say so, again and again; how often.
+    fn flap(&self, world: &World) -> Result<u32> {
+        let all = neighbours(world.targets);
+        let mut flaps = 0;
+        while !self.has_ended() {
+            let second = flaps % 2 == 0;
+            self.truth.turn(&all, || world.move_neighbours(second))?;
+            flaps += 1;
+            std::thread::sleep(FLAP);
+        }
+        Ok(flaps)
+    }
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has no VmRSS")?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
+    Ok(kibibytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(interface: &str, mac: [u8; 6]) -> Resolution {
+        Ok(NextHop {
+            interface: 1,
+            interface_name: interface.to_owned(),
+            source_mac: [0; 6],
+            destination_mac: mac,
+            source: Ipv4Addr::LOCALHOST.into(),
+            mtu: 1500,
+            neighbour_silent: false,
+        })
+    }
+
+    #[test]
+    fn a_next_hop_is_stale_from_the_moment_that_the_kernel_confirmed_another_one() {
+        let truth = Truth::new(1);
+        let (neighbour, far) = (neighbours(1)[0], routed(1)[0]);
+        let mut published: Resolutions =
+            [(neighbour, hop("to-n", MACS[0])), (far, hop("to-a", MACS[0]))].into();
+        let later = Duration::from_millis(50);
+        assert!(truth.is_all_true(&published));
+        truth.begin(&[far]);
+        assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO, "not confirmed yet");
+        truth.end(&[far]);
+        assert!(truth.stalest(&published, Instant::now() + later) >= later);
+        published.insert(far, hop("to-b", MACS[0]));
+        assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO);
+        truth.turn(&[neighbour], || Ok(())).unwrap();
+        published.remove(&neighbour);
+        assert!(truth.stalest(&published, Instant::now() + later) >= later, "an unknown one is stale");
+    }
+}
