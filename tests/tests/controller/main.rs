@@ -2,6 +2,7 @@
 //! fail, and what it says of that.
 
 mod configuration_file;
+mod flow_log;
 mod health;
 mod held;
 mod life;

@@ -31,6 +31,7 @@ impl World {
             zone: "a".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             oversized: Oversized::Drop,
+            flow_log: None,
         };
         let ground = Ground { node, metrics_address: None, encapsulation: Encapsulation::Gue };
         let service =
