@@ -1,6 +1,6 @@
 //! Who is who, as the controller knows it at one moment: what addresses and numbers of records are called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,10 +49,7 @@ impl Directory {
     }
 
     /// The directories of all logs.
-    pub(super) fn places(&self) -> impl Iterator<Item = &PathBuf> {
-        let mut last = None;
-        let places: std::collections::BTreeSet<_> =
-            self.listeners.values().map(|origin| &origin.place).collect();
-        places.into_iter().filter(move |place| last.replace(*place) != Some(*place))
+    pub(super) fn places(&self) -> BTreeSet<PathBuf> {
+        self.listeners.values().map(|origin| origin.place.clone()).collect()
     }
 }

@@ -185,6 +185,10 @@ impl Reader {
 
     /// Writes what there is, about [`BATCH`] records at most; whether there may be more.
     fn drain(&mut self) -> bool {
+        if self.directory.listeners.is_empty() && self.before.listeners.is_empty() {
+            // What an earlier controller did not read is told when it is known whose it is.
+            return false;
+        }
         let clock = Clock::now();
         let mut batches: BTreeMap<PathBuf, (String, u64)> = BTreeMap::new();
         let mut read = 0;
@@ -271,7 +275,7 @@ impl Reader {
         }
         let (said, now) = (std::mem::take(&mut self.unsaid), Timestamp::now());
         let line = line::loss(said, now, &settings);
-        let places: Vec<PathBuf> = self.directory.places().cloned().collect();
+        let places = self.directory.places();
         let written = places.iter().filter(|place| self.write(place, &line, 0, now)).count();
         if written == 0 {
             self.unsaid += said;
