@@ -137,7 +137,9 @@ impl Reconciler {
         let stale = self.renew_idles(|action| {
             zone_changed || heirs.contains(&action.index) || action.serves_any(&changed)
         });
-        self.renew_listeners(|listener| listeners_changed || logs_changed || listener.forward.names_any(&changed));
+        self.renew_listeners(|listener| {
+            listeners_changed || logs_changed || listener.forward.names_any(&changed)
+        });
         self.refresh(|action| stale.contains(&action.index), now);
         if zone_changed {
             self.renew_targets(&self.desired.target_groups.keys().cloned().collect());
