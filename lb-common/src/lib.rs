@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod choice;
 pub mod encapsulation;
 pub mod flow;
+pub mod flow_log;
 pub mod flow_table;
 pub mod fragments;
 pub mod gue;

@@ -181,6 +181,8 @@ impl Listener {
     pub const FLAG_LEAVES_TUNNELS: u32 = 1 << 2;
     /// The listener has an allow-list or limits: `POLICIES` says which, by its counter.
     pub const FLAG_POLICY: u32 = 1 << 3;
+    /// Packets that begin or end a flow are told of in `FLOW_LOG`.
+    pub const FLAG_LOGGED: u32 = 1 << 4;
 
     /// Whether this one of the `FLAG_` constants holds.
     #[inline(always)]

@@ -77,6 +77,13 @@ pub const CAPTURE_RING: &str = "CAPTURE_RING";
 /// `PERCPU_ARRAY<u64>` with one entry: packets that found the ring buffer full.
 pub const CAPTURE_LOST: &str = "CAPTURE_LOST";
 
+/// `RINGBUF`: a [`crate::flow_log::FlowRecord`] for each packet that the flow log is told of. It outlives the programs: what
+/// they tell while no controller runs is read by the next.
+pub const FLOW_LOG: &str = "FLOW_LOG";
+/// `PERCPU_ARRAY<u64>` with two entries: records that found `FLOW_LOG` full, and, for user space alone, how many of them
+/// were told.
+pub const FLOW_LOG_LOST: &str = "FLOW_LOG_LOST";
+
 /// `ARRAY<[u64; 8]>`, memory-mapped, by target id, for user space alone: whose the ids are. A name is written before what
 /// it is the name of, and goes after it.
 pub const TARGET_NAMES: &str = "TARGET_NAMES";
@@ -236,8 +243,8 @@ pub struct Settings {
     pub listener_shift: u32,
     /// The number of sets of the fragment table less one: a mask.
     pub fragment_set_mask: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The [`crate::flow_log::Share`] of the flows of logged listeners that are told of.
+    pub flow_log_share: u32,
 }
 
 impl Settings {

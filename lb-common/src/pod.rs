@@ -4,6 +4,7 @@ use crate::address_table::AddressLine;
 use crate::bench::{Flood, RestoredFrame, Workload};
 use crate::capture::{CaptureFilter, CaptureHeader};
 use crate::encapsulation::Target;
+use crate::flow_log::FlowRecord;
 use crate::listener::{QuicServerKey, Traffic};
 use crate::maps::Settings;
 use crate::policy::{Allowance, AllowedKey};
@@ -38,6 +39,8 @@ unsafe impl aya::Pod for Trace {}
 unsafe impl aya::Pod for CaptureFilter {}
 // SAFETY: as above.
 unsafe impl aya::Pod for CaptureHeader {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowRecord {}
 
 // SAFETY: as above.
 unsafe impl aya::Pod for AllowedKey {}
@@ -63,6 +66,7 @@ const _: () = {
     assert!(size_of::<Workload>() == 8 + 8 + 4 + 4 + 2 + 3 * 2);
     assert!(size_of::<Flood>() == 8 + 16 + 4 + 2 + 2 + 4 + 4);
     assert!(size_of::<RestoredFrame>() == 8 + 3 * 7 * 8);
+    assert!(size_of::<FlowRecord>() == 8 + 2 * 16 + 4 + 2 + 1 + 1);
     assert!(size_of::<CaptureFilter>() == 8 + 2 * 16 + 4 + 4 * 2 + 4);
     assert!(size_of::<CaptureHeader>() == size_of::<Trace>() + 8 + 3 * 4 + 2 * 2);
     assert!(size_of::<Trace>() == 2 * 16 + 6 * 8 + 4 * 4 + 4 * 2 + 4 + 4 + 4 + 2 * 2 + 4 * 2);

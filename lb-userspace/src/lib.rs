@@ -17,6 +17,7 @@ pub mod data_plane;
 pub mod doctor;
 pub mod events;
 pub mod explain;
+mod flow_log;
 pub mod health;
 pub mod inspect;
 pub mod manual;

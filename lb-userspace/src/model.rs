@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod flow_log;
 mod health_check;
 mod minimum_healthy;
 mod policy;
 
+pub use flow_log::{BadPlace, FlowLogging, LogPlace, Sample};
 pub use health_check::{CheckPort, HealthCheck, Probe, StatusCodes};
 pub use minimum_healthy::{MinimumHealthy, Threshold};
 pub use policy::{
@@ -48,6 +50,8 @@ pub struct Node {
     pub interfaces: Vec<String>,
     /// What becomes of packets that are too big for the way to their target although they may be fragmented.
     pub oversized: Oversized,
+    /// How it keeps flow logs, if it does.
+    pub flow_log: Option<FlowLogging>,
 }
 
 /// What becomes of an IPv4 packet without "don't fragment" that is too big, with its encapsulation, for the way to
@@ -73,6 +77,8 @@ pub struct LoadBalancer {
     pub listeners: Vec<Listener>,
     /// Whom the listeners serve; none is everybody.
     pub allow: Option<AllowList>,
+    /// Where its flows are logged, on nodes that keep flow logs; none is nowhere.
+    pub flow_log: Option<LogPlace>,
 }
 
 /// (VIP, protocol, port) with its default action.

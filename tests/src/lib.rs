@@ -19,6 +19,7 @@ pub mod echo;
 pub mod evidence;
 pub mod fault;
 pub mod flood;
+pub mod flow_log;
 pub mod host;
 pub mod http;
 pub mod lease;

@@ -16,7 +16,9 @@ pub use ethernet::{Ethernet, MacAddress};
 pub use fragment::{Fragment, FragmentVersion, Part};
 pub use ip::{Datagram, Ipv4, Ipv6, Version};
 pub use quic::{Phase, Quic, Route, ServerId, quic};
-pub use transport::{EchoRequest, Segment, Transport, echo_request, ends_inside_header, transport};
+pub use transport::{
+    EchoRequest, Ending, Segment, Transport, echo_request, ending, ends_inside_header, transport,
+};
 
 #[cfg(test)]
 mod tests;

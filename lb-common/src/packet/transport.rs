@@ -21,6 +21,15 @@ pub enum Segment {
     Ageless,
 }
 
+/// How a TCP segment ends its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With FIN: its sender has said its last.
+    Finished,
+    /// With RST.
+    Reset,
+}
+
 /// A flow's packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport<A> {
@@ -69,6 +78,19 @@ fn segment(flags: u8) -> Segment {
         Segment::Opening
     } else {
         Segment::Established
+    }
+}
+
+/// How `datagram`, a TCP segment that was read already, ends its flow, if it does.
+#[inline(always)]
+pub fn ending<A: Addresses>(frame: Frame<'_>, datagram: &Datagram<A>) -> Option<Ending> {
+    let flags = frame.view::<20>(datagram.payload)?.u8::<13>();
+    if flags & TCP_RST != 0 {
+        Some(Ending::Reset)
+    } else if flags & TCP_FIN != 0 {
+        Some(Ending::Finished)
+    } else {
+        None
     }
 }
 

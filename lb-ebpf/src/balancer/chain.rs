@@ -6,7 +6,8 @@
 
 use lb_common::{
     encapsulation::{ETHERNET, GUE, IPV4_TEMPLATE, IPV6_TEMPLATE, Inner, Kind, Target, write, write_chain},
-    flow::{Flow, FlowHash},
+    flow::{Flow, FlowHash, TCP},
+    flow_log::Sign,
     gue::Carrier,
     packet::{
         Datagram, FragmentVersion, Ipv4, Ipv6, Part, Segment, Transport, Version,
@@ -22,7 +23,7 @@ use lb_ebpf::packet_memory::XdpPacket;
 use crate::{
     Exit, Stage, attributes, counters,
     encapsulate::{leave, room},
-    fragment, listener, maps,
+    flow_log, fragment, listener, maps,
     mode::Mode,
     target, too_big,
 };
@@ -38,14 +39,20 @@ pub fn forward<M: Mode, V: ErrorVersion + FragmentVersion>(
     packet: &mut XdpPacket,
     part: &Part<V::Addresses>,
 ) -> Result<u32, Exit> {
-    let Transport { flow, segment } = read::<M, V>(packet, part)?;
+    let transport = read::<M, V>(packet, part)?;
+    let Transport { flow, .. } = transport;
     let datagram = &part.datagram;
-    M::note(|trace| trace.flow(&Transport { flow, segment }));
+    M::note(|trace| trace.flow(&transport));
     let settings = maps::settings()?;
     let line = listener::find(&flow, settings)?;
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
+    let sign = if part.fragment.is_whole() && datagram.protocol == TCP {
+        flow_log::sign::<M, _>(packet, datagram, &transport, (&listener, settings, hash))
+    } else {
+        Sign::NONE
+    };
     let place = attributes::place(&listener, settings, &flow, hash);
     let forward = maps::forward(listener.forward);
     if forward.is_none() {
@@ -66,6 +73,7 @@ pub fn forward<M: Mode, V: ErrorVersion + FragmentVersion>(
         if is_icmp::<V>(datagram) { Exit::Reason(reason) } else { too_big::exit::<M>(reason, target) }
     })?;
     counters::count_traffic::<M>(listener.counter, id, datagram.length);
+    flow_log::tell(sign, &flow, id);
     Ok(action)
 }
 

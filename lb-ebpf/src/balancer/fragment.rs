@@ -20,7 +20,7 @@ use lb_common::{
 };
 use lb_ebpf::packet_memory::XdpPacket;
 
-use crate::{Exit, Stage, attributes, listener, maps, mode::Mode, policy, send, slot};
+use crate::{Exit, Stage, attributes, flow_log, listener, maps, mode::Mode, policy, send, slot};
 
 /// Bytes of TCP that a fragment at this offset would write over: its flags (RFC 1858, RFC 3128).
 const INSIDE_TCP: u16 = 8;
@@ -124,8 +124,11 @@ pub fn forward<M: Mode, V: FragmentVersion>(
     if listener.has(Listener::FLAG_POLICY) {
         policy::check::<M, V::Addresses>(&transport, &listener, settings)?;
     }
+    let sign = flow_log::sign_of_fragment::<M, _>(packet, &transport, (&listener, settings, hash));
     let id = attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?;
-    send::<M, V>(packet, &part.datagram, &listener, hash, id)
+    let action = send::<M, V>(packet, &part.datagram, &listener, hash, id)?;
+    flow_log::tell(sign, &flow, id);
+    Ok(action)
 }
 
 /// The flow's packet that a fragment is which came by [`receive`].

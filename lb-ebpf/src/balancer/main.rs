@@ -17,6 +17,7 @@ mod counters;
 mod echo;
 mod encapsulate;
 mod explain;
+mod flow_log;
 mod fragment;
 mod icmp_error;
 mod listener;
@@ -277,8 +278,12 @@ fn forward_by_attributes<M: Mode, V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
+    let sign =
+        flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
     let id = attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?;
-    send::<M, V>(packet, datagram, &listener, hash, id)
+    let action = send::<M, V>(packet, datagram, &listener, hash, id)?;
+    flow_log::tell(sign, &flow, id);
+    Ok(action)
 }
 
 #[inline(always)]
@@ -294,6 +299,8 @@ fn forward_quic<M: Mode, V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
+    let sign =
+        flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
     let id = match quic::route::<V>(packet.frame(), &listener) {
         Route::Target(id) => {
             attributes::refuse_tunnel(&flow, &listener)?;
@@ -305,7 +312,9 @@ fn forward_quic<M: Mode, V: Version>(
             attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?
         }
     };
-    send::<M, V>(packet, datagram, &listener, hash, id)
+    let action = send::<M, V>(packet, datagram, &listener, hash, id)?;
+    flow_log::tell(sign, &flow, id);
+    Ok(action)
 }
 
 #[inline(always)]

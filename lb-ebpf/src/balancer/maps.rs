@@ -3,7 +3,7 @@
 //! The numbers of entries are those of a small installation; the loader sets them for the node at hand.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key},
@@ -12,6 +12,7 @@ use aya_ebpf::{
 use lb_common::{
     capture::{CaptureEvent, CaptureFilter},
     encapsulation::Target,
+    flow_log::FlowRecord,
     flow_table::FlowSet,
     fragments::{FragmentSet, Ports},
     listener::{Forward, ListenerLine, QuicServerKey, Traffic},
@@ -85,6 +86,10 @@ static CAPTURE_FILTER: Array<CaptureFilter> = Array::with_max_entries(1, 0);
 static CAPTURE_RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static CAPTURE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FLOW_LOG: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+static FLOW_LOG_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 static ANSWER_LIMIT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -319,6 +324,17 @@ pub fn tell_captured(event: &CaptureEvent, length: usize) -> bool {
 #[inline(always)]
 pub fn count_lost() {
     if let Some(count) = CAPTURE_LOST.get_ptr_mut(0) {
+        // SAFETY: as in `add_reason`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Hands a record of the flow log over, or counts that there was no room.
+#[inline(always)]
+pub fn tell_flow(record: &FlowRecord) {
+    // User space looks every few milliseconds while it keeps a log: to wake it would cost more than the record.
+    let is_told = FLOW_LOG.output::<FlowRecord>(record, BPF_RB_NO_WAKEUP.into()).is_ok();
+    if !is_told && let Some(count) = FLOW_LOG_LOST.get_ptr_mut(0) {
         // SAFETY: as in `add_reason`.
         unsafe { *count += 1 };
     }

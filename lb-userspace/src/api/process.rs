@@ -67,6 +67,7 @@ impl Api {
             zone: String::new(),
             interfaces: Vec::new(),
             oversized: Oversized::default(),
+            flow_log: None,
         };
         Ground { node, metrics_address: None, encapsulation: configuration.encapsulation }
     }

@@ -93,6 +93,23 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The number here, whole or not, if there is one; reports nothing.
+    pub(super) fn found_number(&self) -> Option<f64> {
+        match self.found {
+            Found::Value(Json::Whole(number)) => Some(*number as f64),
+            Found::Value(Json::OtherNumber(number)) => number.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The `true` or `false` here, if there is one; reports nothing.
+    pub(super) fn found_flag(&self) -> Option<bool> {
+        match self.found {
+            Found::Value(Json::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
     /// Whether a list is here; reports nothing.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.found, Found::Value(Json::List(_)))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cursor::At;
 use super::target_group::Groups;
-use super::{address, allow, listener, name};
+use super::{address, allow, flow_log, listener, name};
 use crate::model::LoadBalancer;
 
 /// The load balancers, as far as they could be read.
@@ -17,14 +17,15 @@ pub(super) struct LoadBalancers {
     pub(super) complete: Option<BTreeMap<String, Arc<LoadBalancer>>>,
 }
 
-/// Reads the list; `groups` are what its listeners can forward to, if that could be read.
-pub(super) fn read_all(at: &At, groups: Option<&Groups>) -> Option<LoadBalancers> {
+/// Reads the list; `groups` are what its listeners can forward to, if that could be read, and `node_has_log` says
+/// whether the node keeps flow logs.
+pub(super) fn read_all(at: &At, groups: Option<&Groups>, node_has_log: bool) -> Option<LoadBalancers> {
     let items = at.items("a list of load balancers")?;
     let mut all_vips = BTreeMap::new();
     let mut first_of: BTreeMap<String, &At> = BTreeMap::new();
     let mut complete = Some(BTreeMap::new());
     for item in &items {
-        let (name, load_balancer) = read(item, &mut all_vips, groups);
+        let (name, load_balancer) = read(item, &mut all_vips, groups, node_has_log);
         if let Some(name) = &name
             && let Some(earlier) = first_of.insert(name.clone(), item)
         {
@@ -48,23 +49,26 @@ fn read(
     at: &At,
     all_vips: &mut BTreeMap<IpAddr, String>,
     groups: Option<&Groups>,
+    node_has_log: bool,
 ) -> (Option<String>, Option<LoadBalancer>) {
-    let Some(fields) = at.fields(&["name", "vips", "listeners", "allow"]) else {
+    let Some(fields) = at.fields(&["name", "vips", "listeners", "allow", "flow_log"]) else {
         return (None, None);
     };
     let name = name::object_name(&fields.at("name"));
     let vips = vips(&fields.at("vips"), all_vips);
     let listeners = listener::read_all(&fields.at("listeners"), groups);
     let allow = allow::read(&fields);
+    let flow_log =
+        fields.optional("flow_log").map_or(Some(None), |at| flow_log::of_load_balancer(&at, node_has_log));
     let complete = || {
-        let (vips, listeners, allow) = (vips?, listeners?, allow?);
+        let (vips, listeners, allow, flow_log) = (vips?, listeners?, allow?, flow_log?);
         let zone_of = |(vip, zone): &(IpAddr, Option<String>)| Some((*vip, zone.clone()?));
         let vip_zones = vips.iter().filter_map(zone_of).collect();
         let vips = vips.into_iter().map(|(vip, _)| vip).collect();
         if let Some(list) = &allow {
             allow::check(&fields.at("allow"), list, &listeners)?;
         }
-        Some(LoadBalancer { vips, vip_zones, listeners, allow })
+        Some(LoadBalancer { vips, vip_zones, listeners, allow, flow_log })
     };
     (name, complete())
 }

@@ -16,6 +16,7 @@ mod allow;
 mod announce;
 mod cursor;
 mod error;
+mod flow_log;
 mod health_check;
 mod json;
 mod listener;
@@ -121,7 +122,8 @@ fn sections(root: &At) -> Option<Sections> {
         return Some(Sections { desired, announce: announce?, is_api: true });
     }
     let groups = target_group::read_all(&fields.at("target_groups"), node.zone.as_deref());
-    let load_balancers = load_balancer::read_all(&fields.at("load_balancers"), groups.as_ref());
+    let load_balancers =
+        load_balancer::read_all(&fields.at("load_balancers"), groups.as_ref(), node.has_flow_log);
     if let (Some(groups), Some(load_balancers)) = (&groups, &load_balancers) {
         groups.refuse_vips(&load_balancers.vips, root);
     }

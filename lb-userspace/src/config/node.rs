@@ -1,7 +1,7 @@
 //! The `node` section.
 
 use super::cursor::At;
-use super::name;
+use super::{flow_log, name};
 use crate::model::{Node, Oversized};
 
 /// Interfaces that a node can have; the data plane's map of them has that many entries.
@@ -12,12 +12,14 @@ const MAX_INTERFACES: usize = 64;
 pub(super) struct ReadNode {
     /// The node's zone, which is its targets' default, whatever else is wrong.
     pub(super) zone: Option<String>,
+    /// Whether it keeps flow logs, whatever else is wrong.
+    pub(super) has_flow_log: bool,
     /// The node, if nothing is wrong.
     pub(super) node: Option<Node>,
 }
 
 pub(super) fn read(at: &At) -> ReadNode {
-    let Some(fields) = at.fields(&["name", "zone", "interfaces", "oversized"]) else {
+    let Some(fields) = at.fields(&["name", "zone", "interfaces", "oversized", "flow_log"]) else {
         return ReadNode::default();
     };
     let node_name = name::label(&fields.at("name"));
@@ -26,9 +28,18 @@ pub(super) fn read(at: &At) -> ReadNode {
     let oversized = fields.optional("oversized").map_or(Some(Oversized::default()), |at| {
         at.choice(&[("drop", Oversized::Drop), ("answer", Oversized::Answer)], &[])
     });
-    let complete =
-        |zone| Some(Node { name: node_name?, zone, interfaces: interfaces?, oversized: oversized? });
-    ReadNode { node: zone.clone().and_then(complete), zone }
+    let logs = fields.optional("flow_log");
+    let flow_log = logs.as_ref().map_or(Some(None), |at| flow_log::of_node(at).map(Some));
+    let complete = |zone| {
+        Some(Node {
+            name: node_name?,
+            zone,
+            interfaces: interfaces?,
+            oversized: oversized?,
+            flow_log: flow_log?,
+        })
+    };
+    ReadNode { node: zone.clone().and_then(complete), zone, has_flow_log: logs.is_some() }
 }
 
 fn interfaces(at: &At) -> Option<Vec<String>> {

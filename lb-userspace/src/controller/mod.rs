@@ -17,6 +17,7 @@ mod configuration;
 mod detach;
 mod events;
 mod explain;
+mod flow_log;
 mod hash_key;
 mod health_board;
 pub(crate) mod names;

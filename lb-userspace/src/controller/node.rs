@@ -22,6 +22,7 @@ use crate::api::health_board::HealthBoard;
 use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
 use crate::events::Journal;
+use crate::flow_log::FlowLog;
 use crate::health::HealthEvent;
 use crate::model::Desired;
 use crate::next_hop::{self, Interface, Resolutions};
@@ -47,6 +48,10 @@ pub(super) struct Node {
     pub(super) started: Instant,
     /// Whether the capturing program has the live one's place.
     pub(super) is_capturing: bool,
+    /// Writes what the programs tell of flows.
+    pub(super) flow_log: FlowLog,
+    /// Whether load balancers ask for a log that the node does not keep.
+    pub(super) is_without_flow_log: bool,
     writer: Writer,
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
@@ -80,6 +85,8 @@ impl Node {
             Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
             None => DataPlane::load(capacity, hash_key)?,
         };
+        let records = data_plane.take_flow_records().context("the flow log's records are taken already")?;
+        let flow_log = FlowLog::start(records).context("starting the flow log's thread")?;
         let held = data_plane.maps.adopt().context("reading what is in the maps")?;
         let reconciler = Reconciler::adopt(desired, capacity, &held, Instant::now())
             .with_context(|| file.display().to_string())?;
@@ -99,6 +106,8 @@ impl Node {
             publications: PublicationReport::default(),
             started: Instant::now(),
             is_capturing: false,
+            flow_log,
+            is_without_flow_log: false,
             writer: Writer::holding(held),
             decisions: Vec::new(),
             retry: None,
@@ -110,6 +119,7 @@ impl Node {
             chronicle: Chronicle::default(),
         };
         node.observers.follow(&mut node.reconciler);
+        node.tell_flow_log();
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
         node.set_next_hops(&next_hops);
         let Written { tables, targets, listeners, .. } = node.reconcile()?;
@@ -247,6 +257,7 @@ impl Node {
         self.reconciler.apply(desired, Instant::now())?;
         self.note_desired(changed);
         self.observers.follow(&mut self.reconciler);
+        self.tell_flow_log();
         Ok(())
     }
 
@@ -351,6 +362,7 @@ impl Node {
         let contents = self.reconciler.contents();
         let leaving = self.reconciler.leaving().clone();
         self.data_plane.maps.set_oversized(self.reconciler.desired().node.oversized)?;
+        self.data_plane.maps.set_flow_log_share(self.flow_log_share())?;
         let written = self.writer.write(&mut self.data_plane.maps, &contents, &leaving)?;
         self.reconciler.released(&written.released);
         self.publications.tables += written.tables as u64;

@@ -79,6 +79,7 @@ impl Node {
             announcements: self.announcements(),
             routers: self.routers(),
             shared_state: None,
+            flow_log: self.flow_log.report(),
         })
     }
 

@@ -14,6 +14,7 @@ use lb_common::maps::{self as names, Continuation, Programs};
 use super::attach::{Left, take_link_over};
 use super::capture::Capturer;
 use super::explain::Explainer;
+use super::flow_log::FlowRecords;
 use super::maps::grace_period;
 use super::pins::{self, Found};
 use super::{Capacity, Maps, Pins, listeners, state};
@@ -27,6 +28,7 @@ pub struct DataPlane {
     pub maps: Maps,
     pub(super) explainer: Explainer,
     pub(super) capturer: Capturer,
+    flow_records: Option<FlowRecords>,
     pub(super) buffers: Buffers,
     /// Where all of it stays when this ends; without, nothing does.
     pub(super) pins: Option<Pins>,
@@ -107,12 +109,14 @@ impl DataPlane {
         super::trace::follow(&mut ebpf)?;
         let explainer = Explainer::load(&mut ebpf, &mut continuations)?;
         let capturer = Capturer::load(&mut ebpf, &mut continuations)?;
+        let flow_records = Some(FlowRecords::take(&mut ebpf)?);
         let maps = Maps::take(&mut ebpf, capacity, hash_key, pins)?;
         Ok(DataPlane {
             ebpf,
             maps,
             explainer,
             capturer,
+            flow_records,
             buffers,
             pins: None,
             left: BTreeMap::new(),
@@ -140,6 +144,11 @@ impl DataPlane {
         let Some(programs) = &self.programs_pin else { return Ok(()) };
         grace_period();
         pins.remove_programs_except(programs)
+    }
+
+    /// What the programs tell for the flow log; to be called once.
+    pub fn take_flow_records(&mut self) -> Option<FlowRecords> {
+        self.flow_records.take()
     }
 
     /// The program, for calling it from another one.

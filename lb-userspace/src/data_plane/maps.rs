@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::encapsulation::Way;
+use lb_common::flow_log::Share;
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
 use lb_common::fragments::FragmentSet;
 use lb_common::hash::HashKey;
@@ -85,12 +86,12 @@ impl Maps {
             listener_shift: u64::BITS - places.trailing_zeros(),
             fragment_set_mask: (1 << capacity.fragment_sets_log2) - 1,
             flags: 0,
-            reserved: 0,
+            flow_log_share: 0,
         };
         let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
         let held = settings_map.get(&0, 0).context("reading the balancer's settings")?;
-        // The flags are what an earlier controller has found; all else follows from what the maps are.
-        let settings = Settings { flags: held.flags, ..settings };
+        // The flags and the share are what an earlier controller has found; all else follows from what the maps are.
+        let settings = Settings { flags: held.flags, flow_log_share: held.flow_log_share, ..settings };
         if settings != held {
             settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
         }
@@ -146,6 +147,14 @@ impl Maps {
         self.set_flag(Settings::ANSWER_OVERSIZED, oversized == Oversized::Answer)
     }
 
+    /// Sets the share of the flows of logged listeners that are told of.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_flow_log_share(&mut self, share: Share) -> anyhow::Result<()> {
+        self.set_settings(Settings { flow_log_share: share.0, ..self.settings })
+    }
+
     /// Sets whether a listener of any port is looked for.
     pub(super) fn settle_any_port(&mut self) -> anyhow::Result<()> {
         self.set_flag(Settings::ANY_PORT, self.listeners.has_any_port())
@@ -153,8 +162,11 @@ impl Maps {
 
     fn set_flag(&mut self, flag: u32, holds: bool) -> anyhow::Result<()> {
         let flags = if holds { self.settings.flags | flag } else { self.settings.flags & !flag };
-        if flags != self.settings.flags {
-            let settings = Settings { flags, ..self.settings };
+        self.set_settings(Settings { flags, ..self.settings })
+    }
+
+    fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
+        if settings != self.settings {
             self.settings_map.set(0, settings, 0).context("writing the balancer's settings")?;
             self.settings = settings;
         }

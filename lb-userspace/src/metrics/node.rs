@@ -86,6 +86,38 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "sluice_flow_log_lines_total",
+        help: "Lines of flows that were written into flow logs; on nodes that keep some",
+        samples: |scrape, samples| match &scrape.report.flow_log {
+            Some(log) => samples.single(log.lines),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_flow_log_lost_records_total",
+        help: "Records of flows that are in no log because more came than it took",
+        samples: |scrape, samples| match &scrape.report.flow_log {
+            Some(log) => samples.single(log.lost_records),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_flow_log_lost_lines_total",
+        help: "Lines of flows that could not be written",
+        samples: |scrape, samples| match &scrape.report.flow_log {
+            Some(log) => samples.single(log.lost_lines),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_flow_log_failing",
+        help: "1 while the flow log's files can't be written, else 0",
+        samples: |scrape, samples| match &scrape.report.flow_log {
+            Some(log) => samples.single(log.failing),
+            None => Ok(()),
+        },
+    },
+    Metric {
         name: "sluice_tables_published_total",
         help: "Tables published since the start",
         samples: |scrape, samples| samples.single(scrape.report.publications.tables),

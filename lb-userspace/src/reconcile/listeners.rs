@@ -91,7 +91,9 @@ impl Reconciler {
                 UdpTracking::Always => ListenerValue::TRACK_ALWAYS,
                 UdpTracking::Never => ListenerValue::TRACK_NEVER,
             },
-            flags: flags(listener, groups, protocol) | self.policy_flag(load_balancer, listener, protocol),
+            flags: flags(listener, groups, protocol)
+                | self.policy_flag(load_balancer, listener, protocol)
+                | self.log_flag(load_balancer),
         }
     }
 
@@ -127,6 +129,12 @@ impl Reconciler {
     fn policy_flag(&self, load_balancer: &str, listener: &Listener, protocol: u8) -> u32 {
         let policy = self.policies.get(&listener_name(load_balancer, listener));
         if policy.is_some_and(|policy| policy.concerns(protocol)) { ListenerValue::FLAG_POLICY } else { 0 }
+    }
+
+    fn log_flag(&self, load_balancer: &str) -> u32 {
+        let load_balancer = self.desired.load_balancers.get(load_balancer);
+        let is_wanted = load_balancer.is_some_and(|load_balancer| load_balancer.flow_log.is_some());
+        if is_wanted && self.desired.node.flow_log.is_some() { ListenerValue::FLAG_LOGGED } else { 0 }
     }
 
     /// A listener's index in `LISTENER_COUNTERS`.

@@ -131,12 +131,15 @@ impl Reconciler {
         self.registry.register(&desired, &changed, now).map_err(TooBig::from)?;
         let zone_changed = self.desired.node.zone != desired.node.zone;
         let listeners_changed = self.desired.load_balancers != desired.load_balancers;
+        let logs_changed = self.desired.node.flow_log.is_some() != desired.node.flow_log.is_some();
         self.desired = desired;
         let heirs = if listeners_changed { self.follow_listeners(now) } else { BTreeSet::new() };
         let stale = self.renew_idles(|action| {
             zone_changed || heirs.contains(&action.index) || action.serves_any(&changed)
         });
-        self.renew_listeners(|listener| listeners_changed || listener.forward.names_any(&changed));
+        self.renew_listeners(|listener| {
+            listeners_changed || logs_changed || listener.forward.names_any(&changed)
+        });
         self.refresh(|action| stale.contains(&action.index), now);
         if zone_changed {
             self.renew_targets(&self.desired.target_groups.keys().cloned().collect());

@@ -43,6 +43,26 @@ pub struct Report {
     /// The state that nodes share; none where each has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_state: Option<SharedStateReport>,
+    /// The flow log; none where the node keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_log: Option<FlowLogReport>,
+}
+
+/// What the flow log wrote since the controller started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowLogReport {
+    /// Where it is.
+    pub directory: String,
+    /// The share of all flows that is told of.
+    pub sample: f64,
+    /// Lines that were written.
+    pub lines: u64,
+    /// Records that found no room between the balancer's programs and the log.
+    pub lost_records: u64,
+    /// Lines that could not be written.
+    pub lost_lines: u64,
+    /// Whether the last lines could not be written.
+    pub failing: bool,
 }
 
 /// A VIP as routers are told of it.

@@ -45,6 +45,14 @@ pub(crate) fn report() -> Report {
             generation_in_force: 8,
             store_reachable: true,
         }),
+        flow_log: Some(FlowLogReport {
+            directory: "/var/log/sluice/flows".into(),
+            sample: 0.01,
+            lines: 8123,
+            lost_records: 12,
+            lost_lines: 3,
+            failing: true,
+        }),
     }
 }
 
@@ -59,6 +67,7 @@ pub(crate) fn empty_report() -> Report {
         announcements: Vec::new(),
         routers: None,
         shared_state: None,
+        flow_log: None,
         ..report()
     }
 }

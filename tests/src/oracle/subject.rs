@@ -10,6 +10,7 @@ use aya::TestRunOptions;
 use aya::maps::MapData;
 use aya::programs::{ProgramInfo, TestRun as _};
 use lb_common::encapsulation;
+use lb_common::flow_log::Share;
 use lb_common::flow_table::{FlowEntry, FlowSet};
 use lb_common::fragments::{FragmentEntry, Identity};
 use lb_common::hash::HashKey;
@@ -96,6 +97,7 @@ impl Subject {
         }
         self.vips.drain(..).try_for_each(|vip| maps.remove_vip(vip))?;
         maps.set_interface(node.interface, MacAddress::new(node.mac))?;
+        maps.set_flow_log_share(Share::new(0.5))?;
         maps.set_oversized(if node.answers_oversized { Oversized::Answer } else { Oversized::Drop })?;
         for vip in &node.vips {
             maps.add_vip(words(*vip))?;
@@ -295,6 +297,8 @@ fn set_listeners(maps: &mut Maps, there: &mut Vec<ListenerKey>, node: &model::No
     gone.copied().try_for_each(|key| maps.remove_listener(key))?;
     for (key, listener) in wanted.iter().zip(node.listeners.values()) {
         let mut entry = entry_of_listener(*listener);
+        // Of which the model knows nothing: the log changes no packet's way.
+        entry.flags |= if listener.counter % 2 == 0 { Listener::FLAG_LOGGED } else { 0 };
         if node.policies.contains_key(&listener.counter) {
             entry.flags |= Listener::FLAG_POLICY;
         }

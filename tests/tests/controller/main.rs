@@ -3,6 +3,7 @@
 
 mod command_line;
 mod configuration_file;
+mod flow_log;
 mod health;
 mod held;
 mod life;

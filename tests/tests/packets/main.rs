@@ -14,6 +14,7 @@ mod difference;
 mod echo;
 mod exceptions;
 mod explained;
+mod flow_log;
 mod forwarded;
 mod fragments;
 mod fuzz;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
+use lb_common::flow_log::Share;
 use lb_common::listener::{Listener, ListenerKey, QuicServerKey};
 use lb_common::packet::{MacAddress, ServerId};
 use lb_common::{ChainWord, Slot, Target, TargetId};
-use lb_userspace::data_plane::{Capacity, DataPlane, Explained};
+use lb_userspace::data_plane::{Capacity, DataPlane, Explained, FlowRecords};
 use lb_userspace::model::{Oversized, Policy};
 use lb_userspace::programs::Buffers;
 
@@ -187,6 +188,26 @@ impl Node {
     /// Writes what is in `TARGETS` for an id.
     pub fn set_entry(&self, id: TargetId, entry: &Target) {
         self.data_plane.maps.set_target(id, entry);
+    }
+
+    /// What the programs tell for the flow log.
+    pub fn flow_records(&mut self) -> FlowRecords {
+        self.data_plane.take_flow_records().expect("they are taken once")
+    }
+
+    /// Lets all listeners be logged, with this share of the flows; what is told.
+    pub fn log_flows(&mut self, share: Share) -> FlowRecords {
+        let maps = &mut self.data_plane.maps;
+        maps.set_flow_log_share(share).expect("the setting is written");
+        for family in Family::BOTH {
+            for (vip, protocol, port, counter) in LISTENERS {
+                let key = ListenerKey::new(words(&family.vip(vip)), port.to_be(), protocol);
+                let listener = listener(counter);
+                let logged = Listener { flags: listener.flags | Listener::FLAG_LOGGED, ..listener };
+                maps.set_listener(key, logged).expect("the listener is written");
+            }
+        }
+        self.flow_records()
     }
 
     /// Sets what becomes of packets that are too big although they may be fragmented.

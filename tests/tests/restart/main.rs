@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "a test binary has no users")]
 
 mod crowd;
+mod flow_log;
 mod life;
 mod pinned;
 mod swap;

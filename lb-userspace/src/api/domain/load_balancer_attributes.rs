@@ -10,6 +10,7 @@ use crate::api::shapes::{
     DescribeLoadBalancerAttributesInput, DescribeLoadBalancerAttributesOutput, LoadBalancerAttribute,
     LoadBalancerAttributes as Shapes, ModifyLoadBalancerAttributesInput, ModifyLoadBalancerAttributesOutput,
 };
+use crate::model::LogPlace;
 
 /// The attributes of a load balancer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +21,9 @@ pub struct LoadBalancerAttributes {
     pub cross_zone: bool,
     /// Whether flows are logged.
     pub logs_access: bool,
-    /// Where to.
+    /// Where to: a directory below the node's for flow logs.
     pub log_bucket: String,
-    /// Under which name.
+    /// Which directories below that.
     pub log_prefix: String,
     /// Whether nothing is let in from an internet gateway; there is none here.
     pub denies_internet_gateways: bool,
@@ -84,8 +85,14 @@ impl LoadBalancerAttributes {
             "deletion_protection.enabled" => self.is_deletion_protected = given.flag()?,
             "load_balancing.cross_zone.enabled" => self.cross_zone = given.flag()?,
             "access_logs.s3.enabled" => self.logs_access = given.flag()?,
-            "access_logs.s3.bucket" => self.log_bucket = given.value.to_owned(),
-            "access_logs.s3.prefix" => self.log_prefix = given.value.to_owned(),
+            "access_logs.s3.bucket" => {
+                LogPlace::new(given.value, "").map_err(|rule| given.refuse(&rule.to_string()))?;
+                self.log_bucket = given.value.to_owned();
+            }
+            "access_logs.s3.prefix" => {
+                LogPlace::new("", given.value).map_err(|rule| given.refuse(&rule.to_string()))?;
+                self.log_prefix = given.value.to_owned();
+            }
             "ipv6.deny_all_igw_traffic" => self.denies_internet_gateways = given.flag()?,
             "zonal_shift.config.enabled" => self.allows_zonal_shift = given.flag()?,
             "dns_record.client_routing_policy" => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::api::domain::records::{self, Forward, Seat};
 use crate::api::inventory::{self, AllowedProtocol, Inventory, Network};
 use crate::model::{
-    AllowList, AllowRule, ForwardAction, Listener, ListenerPort, LoadBalancer, NewFlowLimits, Prefix,
-    RulePorts, RuleProtocol, WeightedTargetGroup,
+    AllowList, AllowRule, ForwardAction, Listener, ListenerPort, LoadBalancer, LogPlace, NewFlowLimits,
+    Prefix, RulePorts, RuleProtocol, WeightedTargetGroup,
 };
 
 pub(super) fn project(record: &records::LoadBalancer, inventory: &Inventory) -> LoadBalancer {
@@ -18,6 +18,7 @@ pub(super) fn project(record: &records::LoadBalancer, inventory: &Inventory) -> 
         vips: vip_zones.iter().map(|(vip, _)| *vip).collect(),
         vip_zones: vip_zones.into_iter().collect(),
         allow: allow_list(record, &listeners, inventory),
+        flow_log: log_place(record),
         listeners,
     }
 }
@@ -42,6 +43,13 @@ fn forward_action(forward: &[Forward]) -> ForwardAction {
     let part =
         |part: &Forward| WeightedTargetGroup { target_group: part.target_group.clone(), weight: part.weight };
     ForwardAction(forward.iter().map(part).collect())
+}
+
+/// Where the flows are logged. A bucket that is no directory's name was taken by an earlier version, which ignored it.
+fn log_place(record: &records::LoadBalancer) -> Option<LogPlace> {
+    let attributes = &record.attributes;
+    let place = || LogPlace::new(&attributes.log_bucket, &attributes.log_prefix).ok();
+    if attributes.logs_access { place() } else { None }
 }
 
 /// What the security groups let in. Without any, everybody; one that the inventory has no more lets nobody in.

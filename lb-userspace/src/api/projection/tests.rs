@@ -12,7 +12,7 @@ use crate::api::inventory::Inventory;
 use crate::api::service::{Request, Service};
 use crate::api::signature::Guard;
 use crate::model::{
-    CheckPort, Desired, Encapsulation, ListenerPort, Node, Oversized, Probe, Protocol, RulePorts,
+    CheckPort, Desired, Encapsulation, ListenerPort, LogPlace, Node, Oversized, Probe, Protocol, RulePorts,
     RuleProtocol, StatusCodes, Stickiness, TargetGroup, Threshold, UnhealthyFlows,
 };
 
@@ -31,6 +31,7 @@ impl World {
             zone: "a".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             oversized: Oversized::Drop,
+            flow_log: None,
         };
         let ground = Ground { node, metrics_address: None, encapsulation: Encapsulation::Gue };
         let service =
@@ -282,4 +283,22 @@ fn what_did_not_change_keeps_its_pointer() {
         "x",
     );
     assert!(Arc::ptr_eq(&after.target_groups["web"], &world.desired().target_groups["web"]));
+}
+
+#[test]
+fn flows_are_logged_where_the_attributes_say() {
+    let mut world = World::new();
+    let load_balancer = world.load_balancer("Name=web&Subnets.member.1=subnet-a");
+    let set = |world: &World, key: &str, value: &str| {
+        let pair = format!("Attributes.member.1.Key=access_logs.s3.{key}&Attributes.member.1.Value={value}");
+        world.ask(&format!("ModifyLoadBalancerAttributes&LoadBalancerArn={load_balancer}&{pair}"), "x");
+    };
+    set(&world, "bucket", "my-flows");
+    set(&world, "prefix", "2026/a");
+    assert_eq!(world.desired().load_balancers["web"].flow_log, None);
+    set(&world, "enabled", "true");
+    let place = LogPlace::new("my-flows", "2026/a").unwrap();
+    assert_eq!(world.desired().load_balancers["web"].flow_log, Some(place));
+    set(&world, "enabled", "false");
+    assert_eq!(world.desired().load_balancers["web"].flow_log, None);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
-    CheckPort, Desired, Encapsulation, ForwardAction, HealthCheck, Listener, ListenerPort, LoadBalancer,
-    MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol, QuicServerId, SecondChance,
-    StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking, UnhealthyFlows,
-    WeightedTargetGroup,
+    CheckPort, Desired, Encapsulation, FlowLogging, ForwardAction, HealthCheck, Listener, ListenerPort,
+    LoadBalancer, LogPlace, MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol, QuicServerId,
+    Sample, SecondChance, StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking,
+    UnhealthyFlows, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -30,7 +30,13 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn node() -> Node {
-    Node { name: "lb1".into(), zone: "a".into(), interfaces: vec!["eth0".into()], oversized: Oversized::Drop }
+    Node {
+        name: "lb1".into(),
+        zone: "a".into(),
+        interfaces: vec!["eth0".into()],
+        oversized: Oversized::Drop,
+        flow_log: None,
+    }
 }
 
 #[test]
@@ -42,6 +48,32 @@ fn packets_that_are_too_big_are_dropped_or_answered() {
         );
         let desired = parse("f", &text).map_err(|error| error.to_string()).unwrap();
         assert_eq!(desired.node, Node { oversized: expected, ..node() });
+    }
+}
+
+#[test]
+fn load_balancers_are_logged_where_the_file_says() {
+    let logging = r#""zone": "a", "flow_log": { "directory": "/var/log/f", "sample": 0.5 }, "interfaces""#;
+    let logged = |field: &str| {
+        let text = PROMISED.replace(r#""zone": "a", "interfaces""#, logging);
+        let text = text.replace(r#""name": "web", "vips""#, &format!(r#""name": "web", {field}"vips""#));
+        parse("f", &text).map_err(|error| error.to_string()).unwrap()
+    };
+    let expected = FlowLogging {
+        directory: "/var/log/f".into(),
+        sample: Sample::new(0.5).unwrap(),
+        maximum_bytes: 1 << 30,
+    };
+    assert_eq!(logged("").node.flow_log, Some(expected));
+    for (field, place) in [
+        ("", None),
+        (r#""flow_log": false, "#, None),
+        (r#""flow_log": true, "#, Some(("", ""))),
+        (r#""flow_log": {}, "#, Some(("", ""))),
+        (r#""flow_log": { "bucket": "b", "prefix": "a/c" }, "#, Some(("b", "a/c"))),
+    ] {
+        let place = place.map(|(bucket, prefix)| LogPlace::new(bucket, prefix).unwrap());
+        assert_eq!(logged(field).load_balancers["web"].flow_log, place, "{field}");
     }
 }
 
@@ -68,6 +100,7 @@ fn the_promised_shape_is_taken_as_it_stands() {
             idle_timeout: None,
         }],
         allow: None,
+        flow_log: None,
     };
     let targets = BTreeMap::from([(
         address("10.0.0.1"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::TargetGroup;
+use crate::model::{FlowLogging, LogPlace, Sample, TargetGroup};
 
 /// Four targets in two zones behind one TCP listener, all healthy; `fields` are the group's.
 fn bench(fields: Value) -> Bench {
@@ -47,6 +47,29 @@ impl Bench {
 
     fn keeps_flows(&self, id: TargetId) -> bool {
         self.reconciler.contents().targets.get(&id).is_some_and(|target| target.way.keeps_flows())
+    }
+}
+
+#[test]
+fn listeners_are_logged_where_load_balancer_and_node_both_want_it() {
+    let mut bench = bench(json!({}));
+    let logging = FlowLogging {
+        directory: "/f".into(),
+        sample: Sample::new(1.0).expect("all"),
+        maximum_bytes: 1 << 20,
+    };
+    for (asks, keeps) in [(true, true), (true, false), (false, true), (true, true), (false, false)] {
+        let mut desired = bench.reconciler.desired().clone();
+        desired.node.flow_log = keeps.then(|| logging.clone());
+        let load_balancer = desired.load_balancers.values_mut().next().expect("there");
+        Arc::make_mut(load_balancer).flow_log = asks.then(LogPlace::default);
+        bench.apply(desired);
+        let listeners = bench.reconciler.contents().listeners;
+        let logged = |listener: &lb_common::listener::Listener| {
+            listener.has(lb_common::listener::Listener::FLAG_LOGGED)
+        };
+        assert!(listeners.values().all(|listener| logged(listener) == (asks && keeps)), "{asks} {keeps}");
+        assert!(!listeners.is_empty());
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use lb_common::bench::{LISTENER_PORT, NODE_MAC, ROUTER_MAC, SyntheticFlow};
 use lb_common::encapsulation::{Ends, Tunnel};
 use lb_common::flow::{TCP, UDP};
+use lb_common::flow_log::Share;
 use lb_common::flow_table::Tick;
 use lb_common::hash::HashKey;
 use lb_common::listener::{Listener, ListenerKey};
@@ -27,6 +28,7 @@ pub(crate) fn load(scenario: &Scenario) -> anyhow::Result<DataPlane> {
     let maps = &mut plane.maps;
     let mac = if scenario.ends == Some(Reason::OtherMac) { ROUTER_MAC } else { NODE_MAC };
     maps.set_interface(INTERFACE, MacAddress::new(mac))?;
+    maps.set_flow_log_share(Share::new(0.01))?;
     for id in 1..=scenario.all_targets() {
         maps.set_target(TargetId(id), &target(scenario, id));
     }
@@ -83,14 +85,18 @@ fn add_listener(maps: &mut Maps, scenario: &Scenario, group: u32) -> anyhow::Res
         counter,
         idle: Tick::covering_seconds(350),
         tracking: scenario.tracking,
-        flags: if scenario.gate == Gate::Open { 0 } else { Listener::FLAG_POLICY },
+        flags: match scenario.gate {
+            Gate::Open => 0,
+            Gate::Logged => Listener::FLAG_LOGGED,
+            Gate::Prefixes(_) | Gate::Limit => Listener::FLAG_POLICY,
+        },
     };
     maps.set_listener(key, listener)
 }
 
 fn policy(scenario: &Scenario) -> Option<Policy> {
     match scenario.gate {
-        Gate::Open => None,
+        Gate::Open | Gate::Logged => None,
         Gate::Limit => {
             let limits = NewFlowLimits { all: Some(10_000_000), per_source: None };
             Some(Policy { limits, ..Policy::default() })

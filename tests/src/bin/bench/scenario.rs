@@ -57,6 +57,8 @@ pub(crate) enum Gate {
     Prefixes(u32),
     /// A limit of new flows that is never reached.
     Limit,
+    /// Nothing, but a hundredth of their flows is told to the flow log.
+    Logged,
 }
 
 /// One row.
@@ -144,6 +146,7 @@ pub(crate) fn sections(most: u64) -> Vec<Section> {
         Section { title: "Flows, families, protocols and slots", rows: main_table(most) },
         Section { title: "Many listeners, floods, and what is not ours", rows: other_loads() },
         Section { title: "Policies", rows: policies() },
+        Section { title: "Flow logs", rows: flow_logs() },
         Section { title: "Ways to encapsulate (TCP, 64 Ki flows)", rows: encapsulations() },
         Section { title: "Where the time goes (IPv4): packets that end after", rows: stages(Family::Ipv4) },
         Section { title: "Where the time goes (IPv6): packets that end after", rows: stages(Family::Ipv6) },
@@ -239,6 +242,20 @@ fn policies() -> Vec<Scenario> {
         row("IPv6, 10,000 prefixes, hot", Ipv6, 16, list),
         row("a limit, packets that it counts not", Ipv4, 16, Gate::Limit),
         Scenario { kind: Kind::Syn, ..row("a limit, SYNs", Ipv4, 16, Gate::Limit) },
+    ]
+}
+
+/// Of SYNs a hundredth is told, of established flows' packets none.
+fn flow_logs() -> Vec<Scenario> {
+    let row =
+        |name: &str, kind, gate| Scenario { gate, ..Scenario::named(name, Family::Ipv4, kind, 1 << 16) };
+    vec![
+        row("no flow log", Kind::Tcp, Gate::Open),
+        row("a flow log", Kind::Tcp, Gate::Logged),
+        row("no flow log, SYNs", Kind::Syn, Gate::Open),
+        row("a flow log, SYNs", Kind::Syn, Gate::Logged),
+        row("no flow log, UDP", Kind::Udp, Gate::Open),
+        row("a flow log, UDP", Kind::Udp, Gate::Logged),
     ]
 }
 

@@ -45,7 +45,8 @@ fn load_balancers() -> Vec<Case> {
         ("zonal_shift.config.enabled", "true"),
         ("dns_record.client_routing_policy", "availability_zone_affinity"),
         ("dns_record.client_routing_policy", "partial_availability_zone_affinity"),
-        ("access_logs.s3.prefix", "p"),
+        ("access_logs.s3.prefix", "p/2026"),
+        ("access_logs.s3.bucket", "my-flows"),
     ] {
         cases.push(
             ok("Action=DescribeLoadBalancerAttributes&LoadBalancerArn={lb}", &shape(key, value))
@@ -79,6 +80,9 @@ fn load_balancers() -> Vec<Case> {
         no(&set("a-b", "1"), ValidationError, "regular expression pattern: ^[a-zA-Z0-9._]+$"),
         no(&set("access_logs.s3.prefix", &"x".repeat(1025)), ValidationError, "less than or equal to 1024"),
         no(&set("access_logs.s3.enabled", "true"), InvalidConfigurationRequest, "Access logs need a place"),
+        no(&set("access_logs.s3.bucket", ".."), InvalidConfigurationRequest, "expected a directory's name"),
+        no(&set("access_logs.s3.prefix", "a/../../b"), InvalidConfigurationRequest, "expected directories' names"),
+        no(&set("access_logs.s3.prefix", "/etc"), InvalidConfigurationRequest, "expected directories' names"),
         no(&set("secondary_ips.auto_assigned.per_subnet", "1"), InvalidConfigurationRequest, "one VIP of each family"),
         no(&format!("Action=ModifyLoadBalancerAttributes&LoadBalancerArn={{lb}}{many}"), ValidationError, "Value '[21 items]' at 'attributes' failed to satisfy constraint: Member must have length less than or equal to 20"),
         no("Action=DescribeLoadBalancerAttributes&LoadBalancerArn=x", ValidationError, "'x' is not a valid load balancer ARN"),

@@ -13,7 +13,7 @@ pub(super) const ROWS: &[BadFile] = &[
         "an unknown field like none",
         r#""name": "lb1","#,
         r#""name": "lb1", "color": "red","#,
-        &["node.color: unknown field; the fields here are name, zone, interfaces, oversized"],
+        &["node.color: unknown field; the fields here are name, zone, interfaces, oversized, flow_log"],
     ),
     bad(
         "a field without its unit",
@@ -37,7 +37,9 @@ pub(super) const ROWS: &[BadFile] = &[
         "a field name that is no word",
         r#""zone": "a""#,
         "\"zone\": \"a\", \"\\u001b[31m\": 1",
-        &[r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces, oversized"#],
+        &[
+            r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces, oversized, flow_log"#,
+        ],
     ),
     bad(
         "a field given twice",

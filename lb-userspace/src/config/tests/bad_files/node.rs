@@ -60,6 +60,54 @@ pub(super) const ROWS: &[BadFile] = &[
         &[r#"node.oversized: expected "drop" or "answer", found the string "fragment""#],
     ),
     bad(
+        "a flow log without a directory",
+        r#""zone": "a", "interfaces""#,
+        r#""zone": "a", "flow_log": { "sample": 1 }, "interfaces""#,
+        &[r#"node.flow_log.directory: missing; expected an absolute path such as "/var/log/sluice/flows""#],
+    ),
+    bad(
+        "a flow log in a relative directory",
+        r#""zone": "a", "interfaces""#,
+        r#""zone": "a", "flow_log": { "directory": "flows" }, "interfaces""#,
+        &[
+            r#"node.flow_log.directory: expected an absolute path such as "/var/log/sluice/flows", found the string "flows""#,
+        ],
+    ),
+    bad(
+        "a flow log of more than all flows, in next to no space",
+        r#""zone": "a", "interfaces""#,
+        r#""zone": "a", "flow_log": { "directory": "/f", "sample": 1.5, "maximum_bytes": 1000 }, "interfaces""#,
+        &[
+            "node.flow_log.sample: expected a share of all flows, from 0.000001 to 1, found the number 1.5",
+            "node.flow_log.maximum_bytes: expected a whole number from 1048576 to 1125899906842624, found the number 1000",
+        ],
+    ),
+    bad(
+        "a logged load balancer on a node that keeps no log",
+        r#""name": "www","#,
+        r#""name": "www", "flow_log": true,"#,
+        &[
+            r#"load_balancers[0].flow_log: the node keeps no flow log; add "flow_log": { "directory": … } to the section "node""#,
+        ],
+    ),
+    bad(
+        "a logged load balancer whose log would be elsewhere",
+        r#""name": "www","#,
+        r#""name": "www", "flow_log": { "bucket": "..", "prefix": "a/../../b" },"#,
+        &[
+            r#"load_balancers[0].flow_log.bucket: expected a directory's name: 1 to 63 letters, digits and any of -_.=+, not beginning with a dot, found the string "..""#,
+            r#"load_balancers[0].flow_log.prefix: expected directories' names with a slash between them, each 1 to 255 letters, digits and any of -_.=+, not beginning with a dot, found the string "a/../../b""#,
+        ],
+    ),
+    bad(
+        "a flow log that is neither on nor off",
+        r#""name": "www","#,
+        r#""name": "www", "flow_log": "yes","#,
+        &[
+            r#"load_balancers[0].flow_log: expected true, false, or an object with bucket, prefix, found the string "yes""#,
+        ],
+    ),
+    bad(
         "a metrics address without a port",
         "127.0.0.1:9100",
         "127.0.0.1",
