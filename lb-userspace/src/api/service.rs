@@ -16,11 +16,12 @@ use super::domain::{
     Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Queue, Snapshot, State,
 };
 use super::inventory::Inventory;
+use super::inventory::ec2::Feed;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
 use super::signature::{Caller, Credentials, Guard, Signed, Ticket, Told, Turn};
 use crate::events::{Journal, Kind};
-use crate::metrics::ApiScrape;
 use crate::metrics::calls::Calls;
+use crate::metrics::{ApiScrape, InventoryScrape};
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -63,6 +64,8 @@ pub struct Service {
     audit: Option<AuditLog>,
     /// Where changes are noted for people, where there is a node.
     journal: OnceLock<Arc<Journal>>,
+    /// Who tells the inventory, if it is not given.
+    feed: Option<Arc<Feed>>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -77,6 +80,7 @@ impl Service {
             calls: Calls::default(),
             audit: None,
             journal: OnceLock::new(),
+            feed: None,
             is_ephemeral: false,
         }
     }
@@ -122,9 +126,20 @@ impl Service {
         notes.into_iter().for_each(|note| journal.note(note));
     }
 
+    /// With an inventory that an endpoint tells.
+    pub fn with_feed(self, feed: Option<Arc<Feed>>) -> Service {
+        Service { feed, ..self }
+    }
+
+    /// Who tells the inventory, if it is not given.
+    pub fn feed(&self) -> Option<&Arc<Feed>> {
+        self.feed.as_ref()
+    }
+
     /// What the metrics tell of it.
     pub fn scrape(&self) -> ApiScrape {
-        ApiScrape::of(&self.calls, self.audit.as_ref().map(|audit| &**audit.counts()))
+        let inventory = self.feed.as_ref().map(|feed| InventoryScrape::of(&feed.report(), Timestamp::now()));
+        ApiScrape::of(&self.calls, self.audit.as_ref().map(|audit| &**audit.counts()), inventory)
     }
 
     /// The state as it is now, with what others have changed.
@@ -172,6 +187,19 @@ impl Service {
         let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
         *present = Arc::new(guard.after(&present));
         Ok(())
+    }
+
+    /// Goes on with another inventory.
+    ///
+    /// # Errors
+    /// When the data plane can't carry the state with that inventory; the present one stays then.
+    pub fn take_inventory(&self, inventory: Arc<Inventory>) -> Result<(), ApiError> {
+        self.engine().set_inventory(inventory)
+    }
+
+    /// Says that there is something new to tell of where the inventory comes from.
+    pub fn tell_of_inventory(&self) {
+        self.engine.wake();
     }
 
     /// The file that the credentials are from.
