@@ -56,8 +56,9 @@ def serve(_, url, subnet, vpc, group, vip, *instances):
         SecurityGroups=[group],
         SubnetMappings=[{"SubnetId": subnet, "PrivateIPv4Address": vip}],
     )["LoadBalancers"][0]
+    check = {"HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2}
     targets = elb.create_target_group(
-        Name="web", Protocol="TCP", Port=80, VpcId=vpc, TargetType="instance", HealthCheckIntervalSeconds=5
+        Name="web", Protocol="TCP", Port=80, VpcId=vpc, TargetType="instance", **check
     )["TargetGroups"][0]["TargetGroupArn"]
     forward = [{"Type": "forward", "TargetGroupArn": targets}]
     elb.create_listener(LoadBalancerArn=made["LoadBalancerArn"], Protocol="TCP", Port=80, DefaultActions=forward)
