@@ -10,7 +10,7 @@
 //! | at once, and the first changed nothing (it was refused, say) | carried out |
 //! | as long as what the first changed is as it left it | given the first one's answer; nothing is done |
 //! | at once, and what the first changed was changed again | `Throttling`: clients wait, sign anew, and are let in |
-//! | later, and what the first changed was changed again | `RequestExpired` |
+//! | later, and what the first changed was changed again, or it was refused | `RequestExpired` |
 //!
 //! So no signed change acts twice but for its own client, and none is said to be in force that is not. A read is
 //! carried out at once after the first, for anybody.
@@ -31,8 +31,8 @@ const SAME_SECOND: Duration = Duration::from_secs(2);
 /// 150 bytes more for each change.
 const CAPACITY: usize = 1 << 20;
 
-/// How many bytes of answers are remembered, of the newest ones: some 30,000.
-const ANSWERS: usize = 32 << 20;
+/// How many bytes of answers are remembered, of the newest ones: some 8,000.
+const ANSWERS: usize = 8 << 20;
 
 /// How long a repeated change waits for the first one.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -96,6 +96,8 @@ enum End {
     #[default]
     UnderWay,
     Told(Arc<Told>),
+    /// Nothing was done. The refusal is not remembered: whoever may sign could fill the memory with what costs nothing.
+    Refused,
     /// Nobody knows any more.
     Unknown,
 }
@@ -117,7 +119,11 @@ struct Answers {
 impl Ticket {
     /// Says what came of it.
     pub fn tell(self, told: Arc<Told>) {
-        let size = told.answer.body.len() + 512;
+        if told.refusal.is_some() && told.effect.is_none() {
+            *lock(&self.change.end) = End::Refused;
+            return;
+        }
+        let size = told.answer.body.len() + 1024;
         *lock(&self.change.end) = End::Told(told);
         lock(&self.answers).keep(&self.change, size);
     }
@@ -218,7 +224,11 @@ impl Earlier {
         };
         let mut end = change.end_of();
         let is_own = first.at.connection == at.connection;
-        let changed_nothing = matches!(&*end, End::Told(told) if told.effect.is_none());
+        let changed_nothing = match &*end {
+            End::Told(told) => told.effect.is_none(),
+            End::Refused => true,
+            End::UnderWay | End::Unknown => false,
+        };
         match &*end {
             _ if is_at_once && (is_own || changed_nothing) => {
                 *end = End::UnderWay;
@@ -376,9 +386,22 @@ mod tests {
     fn what_changed_nothing_may_be_tried_again_at_once() {
         let mut world = World::default();
         for connection in [1, 2] {
-            ticket(world.change(connection, connection)).tell(told("refused", Effect::default()));
+            ticket(world.change(connection, connection)).tell(told("nothing new", Effect::default()));
         }
-        assert_eq!(repeated(world.change(4, 3)), "refused");
+        assert_eq!(repeated(world.change(4, 3)), "nothing new");
+    }
+
+    #[test]
+    fn what_was_refused_may_be_tried_again_at_once_and_never_later() {
+        let mut world = World::default();
+        for connection in [1, 2] {
+            let answer = Answer { status: 400, request_id: "id".to_owned(), body: String::new() };
+            let refusal = Some(Code::ValidationError.because("no"));
+            let told = Told { answer, refusal, effect: Effect::default() };
+            ticket(world.change(connection, connection)).tell(Arc::new(told));
+        }
+        assert!(world.seen.answers.lock().unwrap().kept.is_empty());
+        assert_eq!(world.change(4, 3).unwrap_err(), Code::RequestExpired);
     }
 
     #[test]
