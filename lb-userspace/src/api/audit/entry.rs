@@ -33,6 +33,8 @@ pub struct Account {
     operation: Option<&'static Operation>,
     parameters: Option<Value>,
     changed: Option<Changed>,
+    /// The id of the same request that was answered before.
+    repeats: Option<String>,
 }
 
 /// Who sent a request.
@@ -72,6 +74,8 @@ struct Line<'a> {
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeats: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strangers_unlogged: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,7 @@ impl Account {
             operation: None,
             parameters: None,
             changed: None,
+            repeats: None,
         }
     }
 
@@ -130,7 +135,13 @@ impl Account {
             operation: None,
             parameters: serde_json::to_value(order).ok(),
             changed: None,
+            repeats: None,
         }
+    }
+
+    /// It is the same as an earlier request, and is given the same answer.
+    pub fn repeat(&mut self, request_id: &str) {
+        self.repeats = Some(request_id.to_owned());
     }
 
     /// It is this caller's.
@@ -223,6 +234,7 @@ impl Account {
             status: None,
             code: None,
             message: None,
+            repeats: self.repeats.as_deref(),
             strangers_unlogged: None,
             omitted_bytes: None,
             parameters: None,

@@ -121,6 +121,28 @@ fn refused_calls_have_a_line_with_the_error() {
 }
 
 #[test]
+fn requests_that_were_not_read_are_told_and_counted() {
+    let scratch = Scratch::new("unread");
+    let service = service(&scratch, SyncPolicy::Never, Guard::Open);
+    let request = Request {
+        method: Method::POST,
+        uri: "/".parse().unwrap(),
+        headers: HeaderMap::new(),
+        body: Vec::new(),
+        connection: 0,
+        peer: Some("192.0.2.7:4711".parse().unwrap()),
+    };
+    let error = Code::RequestEntityTooLarge.because("The body is longer than 7 bytes");
+    assert_eq!(service.refuse_unread(&request, &error, NOW).status, 413);
+    let scrape = service.scrape();
+    drop(service);
+    let [line] = &scratch.lines()[..] else { panic!("{:?}", scratch.lines()) };
+    assert_eq!((&line["code"], &line["peer"]), (&"RequestEntityTooLarge".into(), &"192.0.2.7:4711".into()));
+    let [none] = &scrape.operations[..] else { panic!("{scrape:?}") };
+    assert_eq!((none.operation, &none.ends[1]), ("none", &("RequestEntityTooLarge", 1)));
+}
+
+#[test]
 fn strangers_have_lines_but_not_without_end() {
     let scratch = Scratch::new("strangers");
     let credentials = r#"{ "credentials": [

@@ -14,6 +14,7 @@ mod attributes;
 mod capacity;
 mod certificates;
 mod context;
+mod effect;
 mod engine;
 mod expiry;
 mod feasibility;
@@ -42,6 +43,7 @@ mod transaction;
 mod vips;
 
 pub use context::{Context, Health, HealthSource, NoHealthChecks, Quotas};
+pub use effect::Effect;
 pub use engine::{Answer, Call, Engine};
 pub use feasibility::{Anything, Feasibility};
 pub use operations::{Access, ELSEWHERE, OPERATIONS, Operation, Outcome};

@@ -1,5 +1,5 @@
-//! The network that the API speaks of: VPCs, subnets, allocation ids, security groups and instances. It is given, by
-//! a section of the configuration file; the API reads it and never changes it.
+//! The network that the API speaks of: VPCs, subnets, allocation ids, security groups and instances. It is given by
+//! a section of the configuration file, or told by an EC2-compatible endpoint; the API reads it and never changes it.
 //!
 //! | in the API | here |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | security group | whom to let in |
 //! | instance | addresses with a name, in a zone |
 
+pub mod ec2;
 mod network;
 mod read;
 
@@ -18,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 pub use network::Network;
-pub use read::{InventoryError, RawInventory};
+pub use read::{InventoryError, RawInventory, Source};
 
 /// All of it, checked: whatever names something names what is there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `10.0.0.0/8` or `fd00::/8`; the bits after the prefix are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// The one of a single address.
+    pub fn of(address: IpAddr) -> Network {
+        Network { address, prefix: if address.is_ipv6() { 128 } else { 32 } }
+    }
+
     /// Whether the address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv6() == address.is_ipv6()
@@ -101,6 +106,12 @@ impl FromStr for Network {
             ));
         }
         Ok(network)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -3,77 +3,81 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::ec2;
 use super::{AllowRule, AllowedProtocol, Instance, Inventory, Network, SecurityGroup, Subnet, Vpc};
 
 /// As it is written: lists of things with ids.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawInventory {
     #[serde(default)]
-    vpcs: Vec<RawVpc>,
+    pub(super) vpcs: Vec<RawVpc>,
     #[serde(default)]
-    subnets: Vec<RawSubnet>,
+    pub(super) subnets: Vec<RawSubnet>,
     #[serde(default)]
-    allocations: Vec<RawAllocation>,
+    pub(super) allocations: Vec<RawAllocation>,
     #[serde(default)]
-    security_groups: Vec<RawSecurityGroup>,
+    pub(super) security_groups: Vec<RawSecurityGroup>,
     #[serde(default)]
-    instances: Vec<RawInstance>,
+    pub(super) instances: Vec<RawInstance>,
+    /// Where the rest comes from, if it is not here.
+    #[serde(skip_serializing)]
+    pub(super) ec2: Option<ec2::Written>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawVpc {
-    id: String,
-    networks: Vec<Network>,
+pub(super) struct RawVpc {
+    pub(super) id: String,
+    pub(super) networks: Vec<Network>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSubnet {
-    id: String,
-    vpc: String,
-    zone: String,
-    nodes: Vec<String>,
+pub(super) struct RawSubnet {
+    pub(super) id: String,
+    pub(super) vpc: String,
+    pub(super) zone: String,
+    pub(super) nodes: Vec<String>,
     #[serde(default)]
-    networks: Vec<Network>,
-    ipv4_pool: Option<Network>,
-    ipv6_pool: Option<Network>,
+    pub(super) networks: Vec<Network>,
+    pub(super) ipv4_pool: Option<Network>,
+    pub(super) ipv6_pool: Option<Network>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAllocation {
-    id: String,
-    address: Ipv4Addr,
+pub(super) struct RawAllocation {
+    pub(super) id: String,
+    pub(super) address: Ipv4Addr,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSecurityGroup {
-    id: String,
-    vpc: String,
-    allow: Vec<RawAllowRule>,
+pub(super) struct RawSecurityGroup {
+    pub(super) id: String,
+    pub(super) vpc: String,
+    pub(super) allow: Vec<RawAllowRule>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAllowRule {
-    protocol: Option<AllowedProtocol>,
-    ports: Option<String>,
-    source: Network,
+pub(super) struct RawAllowRule {
+    pub(super) protocol: Option<AllowedProtocol>,
+    pub(super) ports: Option<String>,
+    pub(super) source: Network,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawInstance {
-    id: String,
-    vpc: String,
-    zone: String,
-    addresses: Vec<IpAddr>,
-    running: Option<bool>,
+pub(super) struct RawInstance {
+    pub(super) id: String,
+    pub(super) vpc: String,
+    pub(super) zone: String,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) running: Option<bool>,
 }
 
 /// Everything that is wrong with an inventory, each with its place.
@@ -81,7 +85,37 @@ struct RawInstance {
 #[error("{}", .0.join("\n"))]
 pub struct InventoryError(pub Vec<String>);
 
+/// Where an inventory comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// It is given.
+    File(Inventory),
+    /// An EC2-compatible endpoint tells it.
+    Ec2(Box<ec2::Configuration>),
+}
+
 impl RawInventory {
+    /// Checks what is written: the inventory itself, or where it comes from.
+    ///
+    /// # Errors
+    /// With every problem.
+    pub fn source(mut self) -> Result<Source, InventoryError> {
+        let Some(written) = self.ec2.take() else { return self.check().map(Source::File) };
+        let is_told_twice = !(self.vpcs.is_empty()
+            && self.subnets.is_empty()
+            && self.allocations.is_empty()
+            && self.security_groups.is_empty()
+            && self.instances.is_empty());
+        if is_told_twice {
+            return Err(InventoryError(vec![
+                "inventory: beside \"ec2\" there is nothing else; what the endpoint can't say is in \
+                 inventory.ec2.subnets and inventory.ec2.allocations"
+                    .to_owned(),
+            ]));
+        }
+        written.check().map(|checked| Source::Ec2(Box::new(checked)))
+    }
+
     /// Checks that ids are unique, that what is named is there, and that no address has two owners.
     ///
     /// # Errors

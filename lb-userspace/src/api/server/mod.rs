@@ -142,15 +142,12 @@ impl Exchange {
 
     async fn answer(self, request: hyper::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         self.activity.note();
-        let (parts, body) = request.into_parts();
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+        let (connection, peer) = (self.number, Some(self.peer));
+        let request = Request { method, uri, headers, body: Vec::new(), connection, peer };
         let answer = match body::read(body, &self.limits).await {
-            Ok(body) => {
-                let Parts { method, uri, headers, .. } = parts;
-                let (connection, peer) = (self.number, Some(self.peer));
-                let request = Request { method, uri, headers, body, connection, peer };
-                self.carry_out(request).await
-            }
-            Err(error) => Service::refuse_unread(&error),
+            Ok(body) => self.carry_out(Request { body, ..request }).await,
+            Err(error) => self.service.refuse_unread(&request, &error, Timestamp::now()),
         };
         Ok(response(answer))
     }

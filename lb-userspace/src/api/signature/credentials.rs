@@ -71,24 +71,8 @@ impl Credentials {
     /// # Errors
     /// When it can't be read, others can read it, or it is not as it should be.
     pub fn load(path: &Path) -> anyhow::Result<Credentials> {
-        let shown = path.display();
-        let mut file = File::open(path).with_context(|| format!("opening the credentials {shown}"))?;
-        let metadata = file.metadata().with_context(|| format!("looking at the credentials {shown}"))?;
-        let owner = metadata.uid();
-        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-            bail!(
-                "the credentials {shown} belong to another user (id {owner}); they must be this process's own"
-            );
-        }
-        if metadata.mode() & 0o077 != 0 {
-            let mode = metadata.mode() & 0o777;
-            bail!(
-                "the credentials {shown} can be read by others (mode {mode:04o}); remedy: chmod 600 {shown}"
-            );
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).with_context(|| format!("reading the credentials {shown}"))?;
-        Credentials::parse(&text).with_context(|| format!("the credentials {shown}"))
+        let text = read_private(path)?;
+        Credentials::parse(&text).with_context(|| format!("the credentials {}", path.display()))
     }
 
     /// Reads the content of a credentials file.
@@ -121,6 +105,28 @@ impl Credentials {
     pub fn of(&self, key_id: &str) -> Option<&Credential> {
         self.0.get(key_id)
     }
+}
+
+/// The content of a file with secrets, which nobody but this process's user (or root) may own, and nobody else may read
+/// or write.
+///
+/// # Errors
+/// When it can't be read, or others can.
+pub(in crate::api) fn read_private(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    let mut file = File::open(path).with_context(|| format!("opening the credentials {shown}"))?;
+    let metadata = file.metadata().with_context(|| format!("looking at the credentials {shown}"))?;
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        bail!("the credentials {shown} belong to another user (id {owner}); they must be this process's own");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        let mode = metadata.mode() & 0o777;
+        bail!("the credentials {shown} can be read by others (mode {mode:04o}); remedy: chmod 600 {shown}");
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(|| format!("reading the credentials {shown}"))?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Who sent a request: Signature Version 4, verified.
 //!
 //! A signature is in the `Authorization` field, or in the query of a presigned URL. It is checked for its form, its time,
-//! its key, and then itself, in constant time. One that changes something is good for one request. Without credentials nobody is asked who they are; such a server listens on the
-//! loopback only and refuses what browsers send, because any web page could make them send it.
+//! its key, and then itself, in constant time. One that changes something acts once: the same again gets the same
+//! answer. Without credentials nobody is asked who they are; such a server listens on the loopback only and refuses what
+//! browsers send, because any web page could make them send it.
 
 mod canonical;
 mod claim;
@@ -22,13 +23,16 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::calendar::Timestamp;
-use super::domain::{Access, Operation};
+use super::domain::{Access, Operation, State};
 use super::protocol::{ApiError, Code};
 use super::service::Request;
+pub(in crate::api) use canonical::hex;
 pub use canonical::{Scope, sign};
 use claim::Claim;
+pub(in crate::api) use credentials::read_private;
 pub use credentials::{Credential, Credentials, Role};
-use replay::{Seen, Use};
+use replay::{Found, Seen, Signature, Use};
+pub use replay::{Ticket, Told, Turn};
 
 /// How far a signature's time may be from this server's.
 pub const SKEW: Duration = Duration::from_secs(300);
@@ -191,23 +195,32 @@ impl Guard {
         }
     }
 
-    /// Refuses a signature that was used before, but for the second in which a client may well say the same twice. A
-    /// presigned URL that reads is made to be used until it expires.
+    /// What may be done with a caller's request: one that was signed before is not carried out twice. `state` is asked
+    /// for what is in force. This waits while the same request is carried out. A presigned URL that reads is made to
+    /// be used until it expires.
     ///
     /// # Errors
-    /// `RequestExpired`, upon which clients sign anew; `Throttling` when no more signatures can be remembered.
-    pub fn check_first_use(&self, caller: &Caller, changes: bool, now: Timestamp) -> Result<(), ApiError> {
-        let (Guard::Signed(verifier), Some(proof)) = (self, caller.proof) else { return Ok(()) };
+    /// `Throttling` or `RequestExpired` for a signature that was used, `Throttling` when no more can be remembered.
+    pub fn admit(
+        &self,
+        caller: &Caller,
+        changes: bool,
+        now: Timestamp,
+        state: impl Fn() -> State,
+    ) -> Result<Turn, ApiError> {
+        let (Guard::Signed(verifier), Some(proof)) = (self, caller.proof) else {
+            return Ok(Turn::CarryOut(None));
+        };
         if proof.is_presigned && !changes {
-            return Ok(());
+            return Ok(Turn::CarryOut(None));
         }
-        let mut seen = verifier.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.check(
-            proof.signature,
-            proof.good_until,
-            changes,
-            Use { time: now, connection: caller.connection },
-        )
+        let signature = Signature { bytes: proof.signature, good_until: proof.good_until, changes };
+        let at = Use { time: now, connection: caller.connection };
+        let found = verifier.seen.lock().unwrap_or_else(PoisonError::into_inner).find(signature, at)?;
+        match found {
+            Found::New(turn) => Ok(turn),
+            Found::Used(earlier) => earlier.again(at, state),
+        }
     }
 }
 

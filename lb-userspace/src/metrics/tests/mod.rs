@@ -17,7 +17,8 @@ fn scrape(report: Report) -> Scrape {
     let create = Operation::named("CreateListener");
     calls.count(create, None, Duration::from_millis(3));
     calls.count(create, Some(Code::DuplicateListener), Duration::from_millis(7));
-    let mut api = ApiScrape::of(&calls, None);
+    let inventory = InventoryScrape { age_seconds: 7.5, good: 3, failed: 1 };
+    let mut api = ApiScrape::of(&calls, None, Some(inventory));
     api.audit = Some(crate::api::audit::counts::AuditSnapshot { written: 4, ..Default::default() });
     Scrape { report, api: Some(api) }
 }
@@ -173,6 +174,8 @@ fn samples_carry_the_reports_numbers() {
         ("sluice_api_requests_total operation=CreateListener code=DuplicateListener".to_owned(), "1"),
         ("sluice_api_request_duration_seconds_count operation=CreateListener".to_owned(), "2"),
         ("sluice_api_audit_lines_total".to_owned(), "4"),
+        ("sluice_api_inventory_age_seconds".to_owned(), "7.5"),
+        ("sluice_api_inventory_refreshes_total result=failed".to_owned(), "1"),
     ] {
         assert_eq!(read.value(&key), value, "{key}");
     }

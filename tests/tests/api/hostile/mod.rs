@@ -87,7 +87,8 @@ impl<'s> World<'s> {
         EXPORT.iter().map(|form| told(self.ask(form))).collect()
     }
 
-    /// Requests that were sent before: changes once, and reads for as long as they may be sent again.
+    /// Requests that were sent before: changes whose effect was changed since, and reads for as long as they may be
+    /// sent again.
     fn used(&mut self) -> Vec<Hostile> {
         let mut once = Client::of(self.served).unwrap();
         let mut used = Vec::new();
@@ -104,6 +105,8 @@ impl<'s> World<'s> {
             used.push(Hostile { bytes, status: 400, code: "RequestExpired" });
         }
         once.close();
+        // Another change of what they changed: else they would be given the first one's answer.
+        self.ask("Action=AddTags&ResourceArns.member.1={lb}&Tags.member.1.Key=a&Tags.member.1.Value=b");
         let last_read = used[USED - 2].bytes.clone();
         wait::until("the reads to be too old", Duration::from_secs(10), || {
             ensure!(once.ask(&last_read)?.status == 400);

@@ -145,10 +145,13 @@ fn a_url_reads_as_often_as_one_likes_and_changes_once() {
     let later = now().after(Duration::from_secs(800));
     for now in [now(), later] {
         let caller = identify(&guard, &query, &[], b"", now).unwrap();
-        assert_eq!(guard.check_first_use(&caller, false, now), Ok(()));
+        let turn = guard.admit(&caller, false, now, State::default);
+        assert!(matches!(turn, Ok(Turn::CarryOut(None))), "{turn:?}");
     }
     let caller = identify(&guard, &query, &[], b"", now()).unwrap();
-    assert_eq!(guard.check_first_use(&caller, true, now()), Ok(()));
-    let again = guard.check_first_use(&caller, true, later).map_err(|error| error.code);
-    assert_eq!(again, Err(Code::RequestExpired));
+    let first = guard.admit(&caller, true, now(), State::default);
+    assert!(matches!(&first, Ok(Turn::CarryOut(Some(_)))), "{first:?}");
+    drop(first);
+    let again = guard.admit(&caller, true, later, State::default).map_err(|error| error.code);
+    assert_eq!(again.unwrap_err(), Code::RequestExpired);
 }
