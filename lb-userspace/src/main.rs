@@ -123,7 +123,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             controller::run(node.context("--config FILE is missing")?, api).await
         }
         Command::Stop(options) => controller::stop(options).await,
-        Command::Detach(options) => controller::detach(options),
+        Command::Detach(options) => controller::detach(options).await,
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let content = config::load_content(&file)?;

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use super::bgp::{self, SessionStatus, Sessions, Speaker};
+use super::kernel_table::{self, Ending, Table};
 use super::{By, Wanted, bfd};
 
 /// After a failed start, the time until the next try.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What tells routers. Dropping it ends sessions without a word, as a crash would.
+/// What tells routers. Dropping it ends sessions without a word, as a crash would; routes in a kernel table stay.
 #[derive(Debug)]
 pub struct Announcer {
     wanted: watch::Sender<Arc<Wanted>>,
@@ -30,7 +31,7 @@ pub struct Announcer {
 #[derive(Debug)]
 enum Order {
     Apply(Option<By>),
-    Stop { text: String, done: oneshot::Sender<()> },
+    Stop { text: String, ending: Ending, done: oneshot::Sender<()> },
 }
 
 /// What others see of it.
@@ -40,18 +41,21 @@ struct Seen(Arc<Mutex<View>>);
 #[derive(Debug, Default)]
 struct View {
     sessions: Vec<watch::Receiver<Arc<SessionStatus>>>,
+    table: Option<watch::Receiver<Arc<kernel_table::Status>>>,
     problem: Option<String>,
 }
 
 impl Announcer {
-    /// One that tells nobody yet. Must be called within a tokio runtime.
-    pub fn start() -> Announcer {
+    /// One that tells nobody yet. An earlier controller's routes in a kernel table stay for `hold` at first, until it is
+    /// known what is wanted. Must be called within a tokio runtime.
+    pub fn start(hold: Duration) -> Announcer {
         let (wanted, watched) = watch::channel(Arc::default());
         let (orders, ordered) = mpsc::unbounded_channel();
         let seen = Seen::default();
         let runner = Runner {
             wanted: watched,
             orders: ordered,
+            hold,
             seen: seen.clone(),
             configured: None,
             running: Running::Nothing,
@@ -88,15 +92,21 @@ impl Announcer {
         self.seen.with(|view| view.sessions.iter().map(|session| session.borrow().clone()).collect())
     }
 
+    /// What became of the VIPs in the kernel's routing table, where that is how routers are told.
+    pub fn table(&self) -> Option<Arc<kernel_table::Status>> {
+        self.seen.with(|view| view.table.as_ref().map(|table| table.borrow().clone()))
+    }
+
     /// Why routers can't be told at present, if that is so; a session that does not come up says so itself.
     pub fn problem(&self) -> Option<String> {
         self.seen.with(|view| view.problem.clone())
     }
 
-    /// Ends it: sessions withdraw all VIPs, and tell their routers `text`. Takes a second at most.
-    pub async fn stop(&mut self, text: &str) {
+    /// Ends it: sessions withdraw all VIPs, and tell their routers `text`; what becomes of routes in a kernel table is
+    /// for `ending` to say. Takes some seconds at most.
+    pub async fn stop(&mut self, text: &str, ending: Ending) {
         let (done, ended) = oneshot::channel();
-        let _ = self.orders.send(Order::Stop { text: text.to_owned(), done });
+        let _ = self.orders.send(Order::Stop { text: text.to_owned(), ending, done });
         // An error means that the task has ended already.
         let _ = ended.await;
     }
@@ -118,6 +128,8 @@ impl Seen {
 struct Runner {
     wanted: watch::Receiver<Arc<Wanted>>,
     orders: mpsc::UnboundedReceiver<Order>,
+    /// For how long an earlier controller's routes stay.
+    hold: Duration,
     seen: Seen,
     configured: Option<By>,
     running: Running,
@@ -129,6 +141,7 @@ struct Runner {
 enum Running {
     Nothing,
     Bgp(Sessions),
+    KernelTable(Table),
 }
 
 impl Runner {
@@ -145,8 +158,10 @@ impl Runner {
                     self.configured = by;
                     self.apply().await;
                 }
-                Some(Order::Stop { text, done }) => {
-                    self.end(&text).await;
+                Some(Order::Stop { text, ending, done }) => {
+                    if let Err(problem) = self.end(&text, ending).await {
+                        error!("{problem:#}");
+                    }
                     self.publish(None);
                     // Who waits may be gone.
                     let _ = done.send(());
@@ -168,31 +183,45 @@ impl Runner {
 
     async fn try_apply(&mut self) -> Result<()> {
         match self.configured.clone() {
-            None => {
-                self.end("this node announces nothing any more").await;
-                Ok(())
-            }
+            None => self.end("this node announces nothing any more", Ending::Withdraw).await,
             Some(By::Bgp(speaker)) => self.speak(&speaker).await,
+            Some(By::KernelTable(configuration)) => self.write(&configuration).await,
         }
+    }
+
+    async fn write(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
+        let configuration = kernel_table::Configuration { hold: self.hold, ..*configuration };
+        if let Running::KernelTable(table) = &mut self.running {
+            return Ok(table.apply(&configuration)?);
+        }
+        // The new way comes first, so that routers are never without one.
+        let table = kernel_table::start(&configuration, &self.wanted)?;
+        self.end("this node's VIPs are told by a routing daemon from now on", Ending::Withdraw).await?;
+        self.running = Running::KernelTable(table);
+        Ok(())
     }
 
     async fn speak(&mut self, speaker: &Speaker) -> Result<()> {
         if self.bfd.is_none() && speaker.peers.iter().any(|peer| peer.bfd.is_some()) {
             self.bfd = Some(bfd::Service::start()?);
         }
-        match &mut self.running {
-            Running::Bgp(sessions) => sessions.apply(speaker, self.bfd.as_ref()).await?,
-            Running::Nothing => {
-                self.running = Running::Bgp(bgp::start(speaker, &self.wanted, self.bfd.as_ref())?);
-            }
+        if let Running::Bgp(sessions) = &mut self.running {
+            return sessions.apply(speaker, self.bfd.as_ref()).await;
         }
+        let sessions = bgp::start(speaker, &self.wanted, self.bfd.as_ref())?;
+        self.end("this node speaks BGP itself from now on", Ending::Withdraw).await?;
+        self.running = Running::Bgp(sessions);
         Ok(())
     }
 
-    async fn end(&mut self, text: &str) {
+    async fn end(&mut self, text: &str, ending: Ending) -> Result<()> {
         match std::mem::replace(&mut self.running, Running::Nothing) {
-            Running::Nothing => {}
-            Running::Bgp(sessions) => sessions.stop(text).await,
+            Running::Nothing => Ok(()),
+            Running::Bgp(sessions) => {
+                sessions.stop(text).await;
+                Ok(())
+            }
+            Running::KernelTable(table) => table.stop(ending).await,
         }
     }
 
@@ -204,10 +233,14 @@ impl Runner {
             _ => Vec::new(),
         };
         let sessions = match &self.running {
-            Running::Nothing => Vec::new(),
+            Running::Nothing | Running::KernelTable(_) => Vec::new(),
             Running::Bgp(sessions) => peers.into_iter().filter_map(|peer| sessions.watch(peer)).collect(),
         };
-        self.seen.with(|view| *view = View { sessions, problem });
+        let table = match &self.running {
+            Running::KernelTable(table) => Some(table.watch()),
+            Running::Nothing | Running::Bgp(_) => None,
+        };
+        self.seen.with(|view| *view = View { sessions, table, problem });
     }
 }
 

@@ -1,4 +1,5 @@
-//! How routers learn which VIPs this node takes: an own BGP speaker that only announces, and BFD beside it.
+//! How routers learn which VIPs this node takes: an own BGP speaker that only announces, and BFD beside it; or a routing
+//! table of the kernel that a routing daemon reads.
 //!
 //! What is to be announced is one value, [`Wanted`], in a watch channel; whoever decides it knows nothing of
 //! routers, and who tells routers knows nothing of targets and their health. Every session makes what its router has
@@ -7,13 +8,14 @@
 //! ```text
 //!   what the node knows ─► fitness ─► Wanted (watch) ──► bgp: a task for each peer ──TCP──► router
 //!   operators' orders ───────┘                             ▲ down            │ state (watch)
-//!                                                        bfd: one thread ──UDP─► router
+//!                            │                           bfd: one thread ──UDP─► router
+//!                            └─► kernel_table: routes ──► BIRD, FRR ──► router
 //! ```
 //!
 //! `fitness` and `orders` are pure, `announcer` runs what tells routers, `command` and `routes` are the command line
 //! and its way to the controller.
 //!
-//! A session's life is the node's: no capability is ever offered under which a router keeps the routes of a node
+//! A session's life is the controller's: no capability is ever offered under which a router keeps the routes of a node
 //! that is gone (Graceful Restart), for those would lead clients into nothing.
 
 pub mod announcer;
@@ -64,6 +66,8 @@ pub struct Configuration {
 pub enum By {
     /// The node's own speaker.
     Bgp(bgp::Speaker),
+    /// A routing daemon that reads a table of the kernel.
+    KernelTable(kernel_table::Configuration),
 }
 
 impl By {
@@ -71,6 +75,7 @@ impl By {
     pub fn name(&self) -> &'static str {
         match self {
             By::Bgp(_) => "bgp",
+            By::KernelTable(_) => "kernel_table",
         }
     }
 }

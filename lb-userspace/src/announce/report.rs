@@ -21,6 +21,25 @@ pub struct RoutersReport {
     /// The sessions of the node's own speaker, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<SessionReport>,
+    /// The routing table that a routing daemon reads, where that is how routers are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableReport>,
+}
+
+/// VIPs in a routing table of the kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// VIPs that have a route as usual.
+    pub announced: u64,
+    /// VIPs that have one as a way of last resort.
+    pub draining: u64,
+    /// Routes of an earlier controller that stay until it is known whether they are wanted.
+    pub held: u64,
+    /// VIPs that have no route though they should, each with the reason: `10.0.0.1: …`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+    /// How many routes were put right after somebody else had changed them, since the start.
+    pub repaired: u64,
 }
 
 /// The order to drain the node.

@@ -4,6 +4,7 @@
 //! each peer with the peer's path.
 
 mod bgp;
+mod kernel_table;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,14 @@ use crate::announce::{By, Configuration};
 
 /// The section.
 pub(super) fn read(at: &At) -> Option<Configuration> {
-    let fields =
-        at.fields(&["bgp", "hold_down_seconds", "hold_down_max_seconds", "when_unfit", "drain_seconds"])?;
+    let fields = at.fields(&[
+        "bgp",
+        "kernel_table",
+        "hold_down_seconds",
+        "hold_down_max_seconds",
+        "when_unfit",
+        "drain_seconds",
+    ])?;
     let by = by(at, &fields);
     let rules = rules(&fields);
     let drain =
@@ -25,9 +32,13 @@ pub(super) fn read(at: &At) -> Option<Configuration> {
 }
 
 fn by(at: &At, fields: &Fields) -> Option<By> {
-    match fields.optional("bgp") {
-        Some(bgp) => bgp::read(&bgp).map(By::Bgp),
-        None => at.refuse("nobody tells routers; give \"bgp\", or leave the section out"),
+    match (fields.optional("bgp"), fields.optional("kernel_table")) {
+        (Some(bgp), None) => bgp::read(&bgp).map(By::Bgp),
+        (None, Some(table)) => kernel_table::read(&table).map(By::KernelTable),
+        (Some(_), Some(table)) => table.refuse("routers are told by \"bgp\" already; take one of both away"),
+        (None, None) => {
+            at.refuse("nobody tells routers; give \"bgp\" or \"kernel_table\", or leave the section out")
+        }
     }
 }
 

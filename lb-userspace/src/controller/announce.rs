@@ -17,9 +17,12 @@ use super::node::Node;
 use crate::announce::announcer::Announcer;
 use crate::announce::bgp::{SessionState, SessionStatus};
 use crate::announce::fitness::{Company, Fitness, Look, State};
+use crate::announce::kernel_table::{self, Ending};
 use crate::announce::orders::{Moment, Orders};
 use crate::announce::orders_file::OrdersFile;
-use crate::announce::report::{BfdReport, DrainReport, RoutersReport, SessionReport, ZoneShiftReport};
+use crate::announce::report::{
+    BfdReport, DrainReport, RoutersReport, SessionReport, TableReport, ZoneShiftReport,
+};
 use crate::announce::routes::{Answer, Order, Ordered};
 use crate::announce::{Announcement, Configuration, Wanted, bfd};
 use crate::config;
@@ -35,6 +38,10 @@ const PACE: Duration = Duration::from_millis(20);
 /// How long routers have to find other ways before the sessions end with the controller. They took less than 0.1 s.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
 
+/// How long routes that an earlier controller has left in a kernel table stay though the node is not fit yet: so long may
+/// the first checks take. Its data plane has gone on forwarding.
+const HOLD: Duration = Duration::from_secs(30);
+
 /// What routers are told, and why.
 pub(super) struct Announcing {
     configuration: Option<Configuration>,
@@ -48,11 +55,16 @@ pub(super) struct Announcing {
 }
 
 impl Announcing {
-    /// Begins with the orders that are kept in `directory`; nothing is announced yet.
-    pub(super) fn open(configuration: Option<Configuration>, directory: &Path) -> Announcing {
+    /// Begins with the orders that are kept in `directory`; nothing is announced yet. Whether the data plane is pinned
+    /// says what became of it without a controller.
+    pub(super) fn open(
+        configuration: Option<Configuration>,
+        directory: &Path,
+        is_pinned: bool,
+    ) -> Announcing {
         let file = OrdersFile::within(directory);
         let rules = configuration.as_ref().map(|configuration| configuration.rules).unwrap_or_default();
-        let announcer = Announcer::start();
+        let announcer = Announcer::start(if is_pinned { HOLD } else { Duration::ZERO });
         announcer.apply(configuration.as_ref().map(|configuration| configuration.by.clone()));
         Announcing {
             configuration,
@@ -313,20 +325,23 @@ impl Node {
         zones.filter(|vip_zone| *vip_zone == zone).count()
     }
 
-    /// Tells routers that the node goes, first as a way of last resort, so that none of them is without a way.
+    /// Tells routers that the node goes, first as a way of last resort, so that none of them is without a way. Routes in
+    /// a kernel table stay as long as the data plane does.
     pub(super) async fn leave(&mut self) {
+        let ending = if self.data_plane.pins().is_some() { Ending::Keep } else { Ending::Withdraw };
         let announcer = &mut self.announcing.announcer;
         let is_heard = |session: &Arc<SessionStatus>| {
             session.state == SessionState::Established && session.announced > 0
         };
-        if announcer.sessions().iter().any(is_heard) {
+        let is_written = announcer.table().is_some_and(|table| !table.vips.is_empty());
+        if announcer.sessions().iter().any(is_heard) || (is_written && ending == Ending::Withdraw) {
             let draining: Wanted =
                 announcer.told().keys().map(|vip| (*vip, Announcement::Draining)).collect();
             announcer.tell(draining);
             tokio::time::sleep(LAST_DRAIN).await;
         }
         let name = self.reconciler.desired().node.name.clone();
-        self.announcing.announcer.stop(&format!("the controller of node {name} ends")).await;
+        self.announcing.announcer.stop(&format!("the controller of node {name} ends"), ending).await;
     }
 
     /// The VIPs as routers are told of them.
@@ -350,7 +365,10 @@ impl Node {
         let until = |at: std::time::SystemTime| at.duration_since(now).unwrap_or_default().as_secs_f64();
         Some(RoutersReport {
             by: configuration.by.name().to_owned(),
-            problem: announcing.announcer.problem(),
+            problem: announcing
+                .announcer
+                .problem()
+                .or_else(|| announcing.announcer.table().and_then(|table| table.error.clone())),
             drain: announcing.orders.drain.as_ref().map(|drain| DrainReport {
                 since_seconds: since(drain.since),
                 withdraw_in_seconds: until(drain.withdraw_at),
@@ -362,6 +380,7 @@ impl Node {
                 ends_in_seconds: until(shift.until),
             }),
             sessions: announcing.announcer.sessions().iter().map(|status| session(status)).collect(),
+            table: announcing.announcer.table().map(|status| table(&status)),
         })
     }
 }
@@ -396,6 +415,21 @@ fn session(status: &SessionStatus) -> SessionReport {
         last_error: status.last_error.as_ref().map(|(_, why)| why.clone()),
         established: status.counters.established,
         bfd: status.bfd.as_ref().map(bfd_session),
+    }
+}
+
+fn table(status: &kernel_table::Status) -> TableReport {
+    let count = |state: kernel_table::State| status.vips.values().filter(|at| **at == state).count() as u64;
+    let failed = status.vips.iter().filter_map(|(vip, state)| match state {
+        kernel_table::State::Failed(why) => Some(format!("{vip}: {why}")),
+        _ => None,
+    });
+    TableReport {
+        announced: count(kernel_table::State::Announced),
+        draining: count(kernel_table::State::Draining),
+        held: count(kernel_table::State::Held),
+        failed: failed.collect(),
+        repaired: status.repaired,
     }
 }
 

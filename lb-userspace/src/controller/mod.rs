@@ -88,7 +88,8 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let hash_key = hash_key::load_or_make(&options.runtime_directory, held)?;
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
-    let announcing = Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api));
+    let announcing =
+        Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
     let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();

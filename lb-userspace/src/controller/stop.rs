@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 
-use super::detach;
+use super::detach::Left;
 use crate::output;
 
 /// How long a controller may take to end.
@@ -24,9 +24,8 @@ pub struct Options {
     /// End the data plane too: packets are not forwarded any more
     #[arg(long)]
     withdraw: bool,
-    /// Where the controller was told to pin it
-    #[arg(long, value_name = "DIR", default_value = super::DEFAULT_PINS)]
-    pins: PathBuf,
+    #[command(flatten)]
+    left: Left,
 }
 
 /// Asks the controller to end, and waits until it has. That there is none is no error.
@@ -47,7 +46,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     output::print(&format!("{said}\n"))?;
     if options.withdraw {
-        output::print(&format!("{}\n", detach::end(&options.pins)?))?;
+        options.left.end().await?;
     }
     Ok(())
 }

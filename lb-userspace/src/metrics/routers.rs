@@ -49,6 +49,24 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "sluice_kernel_table_routes",
+        help: "VIPs with a route in the kernel table that a routing daemon reads, as usual (announced), as a way of last \
+               resort (draining), or an earlier controller's (held); and those that should have one and do not (failed)",
+        samples: |scrape, samples| {
+            let table = scrape.report.routers.as_ref().and_then(|routers| routers.table.as_ref());
+            table.map_or(Ok(()), |table| {
+                let failed = table.failed.len() as u64;
+                let counts = [
+                    ("announced", table.announced),
+                    ("draining", table.draining),
+                    ("held", table.held),
+                    ("failed", failed),
+                ];
+                counts.into_iter().try_for_each(|(state, count)| samples.labelled(&[("state", state)], count))
+            })
+        },
+    },
+    Metric {
         name: "sluice_bfd_session_up",
         help: "1 while BFD says that the router is there, else 0; where it is configured",
         samples: |scrape, samples| {

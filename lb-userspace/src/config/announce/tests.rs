@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::announce::bfd::Timers;
 use crate::announce::bgp::{Families, Peer};
 use crate::announce::fitness::{Rules, WhenUnfit};
-use crate::announce::{By, Configuration};
+use crate::announce::{By, Configuration, kernel_table};
 use crate::config::parse_content;
 
 const PEER: &str =
@@ -42,7 +42,7 @@ fn without_the_section_nothing_is_announced() {
 fn a_small_section_has_all_defaults() {
     let configuration = read(&bgp(PEER));
     assert_eq!((configuration.rules, configuration.drain), (Rules::default(), Duration::from_secs(30)));
-    let By::Bgp(speaker) = configuration.by;
+    let By::Bgp(speaker) = configuration.by else { panic!("{configuration:?}") };
     assert_eq!((speaker.local_as, speaker.router_id), (65001, Ipv4Addr::new(10, 0, 0, 11)));
     let [router, source] = ["10.0.0.1", "10.0.0.11"].map(|address| address.parse::<IpAddr>().unwrap());
     let families = Families { ipv4: true, ipv6: false };
@@ -66,7 +66,7 @@ fn every_option_arrives() {
         configuration.rules,
         Rules { hold_down: 7 * second, hold_down_max: 70 * second, when_unfit: WhenUnfit::Keep }
     );
-    let By::Bgp(speaker) = configuration.by;
+    let By::Bgp(speaker) = configuration.by else { panic!("{configuration:?}") };
     assert_eq!((speaker.local_as, speaker.router_id), (4_200_000_001, Ipv4Addr::new(192, 0, 2, 11)));
     let expected = Peer {
         address: "fd05::1".parse().unwrap(),
@@ -173,4 +173,42 @@ fn a_password_is_in_no_message() {
     let peer = PEER.replacen('{', &format!(r#"{{ "md5_password": "{password}", "#), 1);
     let said = said(&bgp(&peer));
     assert!(said.contains("md5_password: 81 bytes long") && !said.contains("xxx"), "{said}");
+}
+
+#[test]
+fn a_kernel_table_has_defaults_too_and_takes_every_option() {
+    let by = |announce: &str| read(announce).by;
+    assert_eq!(by(r#"{ "kernel_table": {} }"#), By::KernelTable(kernel_table::Configuration::default()));
+    let all = r#"{ "kernel_table": { "table": 100, "protocol": 220, "draining_protocol": 221, "metric": 5,
+        "draining_metric": 6 } }"#;
+    let expected = kernel_table::Configuration {
+        table: 100,
+        protocol: 220,
+        draining_protocol: 221,
+        metric: 5,
+        draining_metric: 6,
+        hold: Duration::ZERO,
+    };
+    assert_eq!(by(all), By::KernelTable(expected));
+}
+
+#[test]
+fn a_kernel_table_that_is_not_free_is_refused_with_the_owner() {
+    for (announce, problem) in [
+        (
+            r#"{ "kernel_table": { "table": 254 } }"#,
+            "announce.kernel_table: table 254 is the kernel's own (main)",
+        ),
+        (r#"{ "kernel_table": { "protocol": 12 } }"#, "announce.kernel_table: protocol 12 is BIRD's"),
+        (r#"{ "kernel_table": { "metric": 0 } }"#, "announce.kernel_table.metric: "),
+        (r#"{ "kernel_table": { "tabel": 9 } }"#, "announce.kernel_table.tabel: "),
+    ] {
+        assert!(said(announce).contains(problem), "{announce}: {}", said(announce));
+    }
+    let both = format!(r#"{{ "bgp": {{ "local_as": 65001, "peers": [{PEER}] }}, "kernel_table": {{}} }}"#);
+    assert!(
+        said(&both).contains("announce.kernel_table: routers are told by \"bgp\" already"),
+        "{}",
+        said(&both)
+    );
 }

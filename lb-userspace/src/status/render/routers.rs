@@ -1,7 +1,7 @@
 //! What routers are told: the VIPs, operators' orders, and the sessions.
 
 use super::{Page, Row, Style, Tone, left, right};
-use crate::announce::report::{RoutersReport, SessionReport};
+use crate::announce::report::{RoutersReport, SessionReport, TableReport};
 use crate::status::quantity::{count, duration};
 use crate::status::report::{AnnouncementReport, Report};
 
@@ -34,6 +34,25 @@ pub(super) fn routers(page: &mut Page, report: &Report) {
             left("BFD"),
         ];
         page.table(&columns, routers.sessions.iter().map(session_row).collect());
+    }
+    if let Some(table) = &routers.table {
+        kernel_table(page, table);
+    }
+}
+
+fn kernel_table(page: &mut Page, table: &TableReport) {
+    let TableReport { announced, draining, held, repaired, .. } = table;
+    let mut line = format!("  routes: {announced} announced, {draining} draining");
+    for (number, what) in
+        [(held, "of an earlier controller"), (repaired, "put right after others had changed them")]
+    {
+        if *number > 0 {
+            line += &format!(", {} {what}", count(*number));
+        }
+    }
+    page.line(Tone::Plain, &line);
+    for problem in &table.failed {
+        page.line(Tone::Bad, &format!("  no route: {problem}"));
     }
 }
 
