@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 
+use super::chronicle;
 use super::node::Node;
 use crate::announce::announcer::Announcer;
 use crate::announce::bgp::{SessionState, SessionStatus};
@@ -143,6 +144,7 @@ impl Node {
             announcing.fitness.standings().map(|(vip, standing)| (vip, standing.state)).collect();
         if announcing.fitness.look(&looks, now.instant) {
             log_changes(&before, &announcing.fitness);
+            chronicle::note_vips(&self.journal, &before, &announcing.fitness);
         }
         announcing.announcer.tell(announcing.fitness.wanted());
         let deadlines = [announcing.fitness.next_deadline(), announcing.orders.next_deadline(now)];
@@ -277,7 +279,10 @@ impl Node {
     pub(super) fn order(&mut self, ordered: Ordered) {
         let answer = self.try_order(ordered.order).map_err(|problem| format!("{problem:#}"));
         match &answer {
-            Ok(Answer { done }) => info!("an operator's order: {done}"),
+            Ok(Answer { done }) => {
+                info!("an operator's order: {done}");
+                self.note_order(done);
+            }
             Err(problem) => warn!("an operator's order is refused: {problem}"),
         }
         // Who ordered may have gone; the order is in force.

@@ -1,10 +1,12 @@
 //! What of a node's life is an event: noted where it becomes known, with what was before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::node::Node;
+use crate::announce::fitness::{Fitness, State};
 use crate::config;
-use crate::events::{Kind, Note, Object};
+use crate::events::{Journal, Kind, Note, Object};
 use crate::health::{HealthState, HealthStatus};
 use crate::model::{Desired, TargetKey};
 use crate::next_hop::{self, Resolution, Resolutions, Unresolved};
@@ -102,6 +104,11 @@ impl Node {
         self.note(Kind::Agent, "agent's answers", Object::address(event.address), words, None);
     }
 
+    /// An operator's order of what routers are told was taken.
+    pub(super) fn note_order(&self, done: &str) {
+        self.note(Kind::Operator, "operator", Object::node(), done.to_owned(), None);
+    }
+
     /// After the maps were made: what began or ended by that.
     pub(super) fn note_progress(&mut self) {
         self.note_fail_open();
@@ -145,6 +152,20 @@ impl Node {
 
     fn note(&self, kind: Kind, who: &str, object: Object, what: String, why: Option<String>) {
         self.journal.note(Note { kind, who: who.to_owned(), object, what, why });
+    }
+}
+
+/// Routers are told something else of VIPs than `before`.
+pub(super) fn note_vips(journal: &Journal, before: &BTreeMap<IpAddr, State>, fitness: &Fitness) {
+    for (vip, standing) in fitness.standings().filter(|(vip, now)| before.get(vip) != Some(&now.state)) {
+        let was = before.get(&vip).map_or("unknown", |state| state.as_str());
+        journal.note(Note {
+            kind: Kind::Announcement,
+            who: "sluice".to_owned(),
+            object: Object::vip(vip),
+            what: format!("{was} → {}", standing.state.as_str()),
+            why: standing.why.clone(),
+        });
     }
 }
 

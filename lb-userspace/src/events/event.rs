@@ -59,6 +59,8 @@ pub enum Kind {
     Agent,
     /// A target's draining ended.
     Draining,
+    /// A VIP is announced to routers, or is no longer.
+    Announcement,
     /// Too few targets of a group are healthy so that all are used, or enough are again.
     FailOpen,
 }
@@ -66,6 +68,9 @@ pub enum Kind {
 /// What an event is about: each field is there if it says something.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Object {
+    /// A VIP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<IpAddr>,
     /// A load balancer's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<String>,
@@ -81,6 +86,11 @@ impl Object {
     /// The node as a whole.
     pub fn node() -> Object {
         Object::default()
+    }
+
+    /// A VIP, whosever it is.
+    pub fn vip(vip: IpAddr) -> Object {
+        Object { vip: Some(vip), ..Object::default() }
     }
 
     /// A load balancer.
@@ -106,6 +116,9 @@ impl Object {
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(vip) = self.vip {
+            return write!(f, "VIP {vip}");
+        }
         match (&self.load_balancer, &self.target_group, self.target) {
             (Some(name), ..) => write!(f, "load balancer {name}"),
             (None, Some(group), Some(address)) => write!(f, "target {group}/{address}"),
@@ -185,6 +198,22 @@ pub(crate) mod tests {
         let mut event = event();
         event.note.why = Some("answered \x1b[2J\nand more".to_owned());
         assert!(!event.to_string().contains(char::is_control));
+    }
+
+    #[test]
+    fn what_an_event_is_about_has_its_word() {
+        let address = IpAddr::from([10, 0, 0, 3]);
+        let objects = [
+            Object::node(),
+            Object::vip(address),
+            Object::load_balancer("web"),
+            Object::target_group("web"),
+            Object::address(address),
+        ];
+        assert_eq!(
+            objects.map(|object| object.to_string()),
+            ["node", "VIP 10.0.0.3", "load balancer web", "target group web", "target 10.0.0.3"]
+        );
     }
 
     #[test]
