@@ -175,8 +175,8 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// Where a listener's flows go: one or more target groups with weights. Two listeners with equal actions
-/// share a table.
+/// Where a listener's flows go: one or more target groups with weights. Listeners with equal actions share a table,
+/// unless they came to them with flows of their own: then when these are over.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ForwardAction(pub Vec<WeightedTargetGroup>);
 

@@ -186,7 +186,7 @@ impl Action {
 
     fn publish(&mut self) {
         if let Some(slots) = &self.slots {
-            let (words, chains) = (Arc::clone(slots.words()), slots.chain_words());
+            let (words, chains) = (Arc::clone(slots.words()), Arc::clone(slots.chain_words()));
             self.table = Some(Table { log2: slots.size().log2(), slots: words, chains });
         }
     }

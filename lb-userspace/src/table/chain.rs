@@ -40,7 +40,7 @@ pub(super) const IN_USE: Duration = Duration::from_secs(90);
 pub(super) const NOTICE: Duration = Duration::from_secs(30);
 
 /// One slot: who has it, and who had it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Chain {
     pub(super) current: TargetId,
     /// Newest first, no gaps.
@@ -52,7 +52,7 @@ pub(super) struct Chain {
 }
 
 /// One that had the slot, and lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Former {
     target: TargetId,
     /// When it lost the slot.
@@ -101,6 +101,19 @@ impl Chain {
                 (Slot::changing(self.current, previous.target), ChainWord::before(before.target))
             }
         }
+    }
+
+    /// The life without the targets that the data plane is told of.
+    pub(super) fn shape(self) -> Chain {
+        self.of_targets(Slot::EMPTY, ChainWord::NONE)
+    }
+
+    /// The same with those of `slot` and `word`, as which it was encoded.
+    pub(super) fn of_targets(self, slot: Slot, word: ChainWord) -> Chain {
+        let [newest, oldest] = self.former;
+        let with = |former: Option<Former>, target| former.map(|former| Former { target, ..former });
+        let former = [with(newest, slot.previous()), with(oldest, TargetId(word.0))];
+        Chain { current: slot.current(), former, ..self }
     }
 
     /// Whether all flows are on the current target.

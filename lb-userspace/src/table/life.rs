@@ -42,7 +42,7 @@ pub enum Fate {
 
 /// A moment in tenths of a second since the table was made, which lasts for 13 years: a quarter of an
 /// `Instant`, as there are 2^17 slots in a large table. Deadlines are rounded up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Moment(pub(super) u32);
 
 impl Moment {
@@ -74,14 +74,14 @@ fn tenths(count: u128) -> u32 {
 }
 
 /// One slot: who has it, and what is still to be remembered of who had it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Life {
     pub(super) current: TargetId,
     pub(super) phase: Phase,
 }
 
 /// Where in its life a slot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// All flows are on the current target.
     Stable,
@@ -120,6 +120,20 @@ impl Life {
             Phase::Changing { previous, .. } => Slot::changing(self.current, previous),
             Phase::Exceptions { .. } => Slot::exceptions(self.current),
         }
+    }
+
+    /// The life without its targets.
+    pub(super) fn shape(self) -> Life {
+        self.of_targets(Slot::EMPTY)
+    }
+
+    /// The same with those of `slot`, as which it was encoded.
+    pub(super) fn of_targets(self, slot: Slot) -> Life {
+        let phase = match self.phase {
+            Phase::Changing { until, .. } => Phase::Changing { previous: slot.previous(), until },
+            phase => phase,
+        };
+        Life { current: slot.current(), phase }
     }
 
     /// Whether the slot says anything of `target`.

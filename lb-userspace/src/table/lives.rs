@@ -1,11 +1,15 @@
-//! Where the lives of a table's slots are kept: most slots are at rest most of the time, and a slot at rest is what
-//! the data plane is told of it, four bytes that both share.
+//! Where the lives of a table's slots are kept. Who has a slot and who had it is what the data plane is told, and shared
+//! with that. Most slots are at rest most of the time, and there is no more to say of them; of the others only what no
+//! word says is kept, once for all that it is said of: slots change by thousands in one moment.
 //!
 //! ```text
-//!   words   A A B C C A …        a word for each slot, as the data plane has it
-//!   awake   (3, changing …)      the lives of those of which a word does not say all
+//!   words    A A B CB C A …     a word for each slot, as the data plane has it
+//!   chains   (none)             likewise, while a slot has one
+//!   awake    (3, 0) …           the slots that are not at rest, with which shape each has
+//!   shapes   changing until …   lives without the targets
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lb_common::{ChainWord, Slot, TargetId};
@@ -17,25 +21,44 @@ use super::regime::{Regime, SlotLife};
 pub(super) struct Lives {
     regime: Regime,
     words: Arc<[Slot]>,
-    /// In the order of the slots; no life that is that of a slot at rest.
-    awake: Vec<(u32, SlotLife)>,
+    /// Empty if no slot has one.
+    chains: Arc<[ChainWord]>,
+    /// In the order of the slots; none that is at rest.
+    awake: Vec<Awake>,
+    /// Each is some slot's.
+    shapes: Vec<SlotLife>,
+}
+
+/// A slot that is not at rest.
+#[derive(Debug, Clone, Copy)]
+struct Awake {
+    slot: u32,
+    /// Its place in the shapes.
+    shape: u32,
 }
 
 impl Lives {
     /// Every slot stable on its owner.
     pub(super) fn stable(owners: &[TargetId], regime: Regime) -> Lives {
-        Lives { regime, words: owners.iter().copied().map(Slot::stable).collect(), awake: Vec::new() }
+        let words = owners.iter().copied().map(Slot::stable).collect();
+        Lives { regime, words, chains: Arc::new([]), awake: Vec::new(), shapes: Vec::new() }
     }
 
-    /// These lives; `words` are kept where they say what the lives do.
-    pub(super) fn of(mut words: Arc<[Slot]>, regime: Regime, lives: impl Iterator<Item = SlotLife>) -> Lives {
-        let mut awake = Vec::new();
+    /// These lives; `words` and `chains` are kept where they say what the lives do.
+    pub(super) fn of(
+        words: Arc<[Slot]>,
+        chains: Arc<[ChainWord]>,
+        regime: Regime,
+        lives: impl Iterator<Item = SlotLife>,
+    ) -> Lives {
+        let mut all = Lives { regime, words, chains, awake: Vec::new(), shapes: Vec::new() };
+        let mut packer = Packer::default();
         for (slot, life) in lives.enumerate() {
-            write(&mut words, slot, life.encoded().0);
-            keep(&mut awake, regime, slot, life);
+            all.write(slot, life.encoded());
+            packer.keep(slot, life, regime);
         }
-        awake.shrink_to_fit();
-        Lives { regime, words, awake }
+        all.take(packer);
+        all
     }
 
     /// Who is to keep flows where they are.
@@ -45,12 +68,14 @@ impl Lives {
 
     /// Sets who that is; each slot follows when no flow notices it.
     pub(super) fn enter(&mut self, regime: Regime) {
-        self.regime = regime;
-        self.awake.retain_mut(|(_, life)| {
+        let mut packer = Packer::default();
+        for awake in &self.awake {
+            let mut life = self.life(*awake);
             life.enter(regime);
-            !is_at_rest(life, regime)
-        });
-        self.awake.shrink_to_fit();
+            packer.keep(awake.slot as usize, life, regime);
+        }
+        self.regime = regime;
+        self.take(packer);
     }
 
     /// What the data plane is told, slot by slot: a change is another allocation.
@@ -58,34 +83,43 @@ impl Lives {
         &self.words
     }
 
-    /// The chains that the data plane is told, slot by slot; empty if no slot has one.
-    pub(super) fn chain_words(&self) -> Arc<[ChainWord]> {
-        let chains = || self.awake.iter().map(|(slot, life)| (*slot as usize, life.encoded().1));
-        if chains().all(|(_, chain)| chain == ChainWord::NONE) {
-            return Arc::new([]);
-        }
-        let mut words = vec![ChainWord::NONE; self.words.len()];
-        chains().for_each(|(slot, chain)| words[slot] = chain);
-        words.into()
+    /// The chains that the data plane is told likewise; empty if no slot has one.
+    pub(super) fn chains(&self) -> &Arc<[ChainWord]> {
+        &self.chains
     }
 
     /// The lives of the slots that are not at rest.
-    pub(super) fn awake(&self) -> impl Iterator<Item = &SlotLife> {
-        self.awake.iter().map(|(_, life)| life)
+    pub(super) fn awake(&self) -> impl Iterator<Item = SlotLife> {
+        self.awake.iter().map(|awake| self.life(*awake))
     }
 
-    /// The same, to be changed in what no word says.
-    pub(super) fn awake_mut(&mut self) -> impl Iterator<Item = &mut SlotLife> {
-        self.awake.iter_mut().map(|(_, life)| life)
+    /// What is said of slots that are not at rest: their lives without the targets, each once.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = &SlotLife> {
+        self.shapes.iter()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn shapes_mut(&mut self) -> impl Iterator<Item = &mut SlotLife> {
+        self.shapes.iter_mut()
     }
 
     /// The lives of all slots.
     pub(super) fn all(&self) -> impl ExactSizeIterator<Item = SlotLife> {
         let mut awake = self.awake.iter().peekable();
-        self.words.iter().enumerate().map(move |(slot, word)| {
-            let known = awake.next_if(|(at, _)| *at as usize == slot);
-            known.map_or(SlotLife::stable(word.current(), self.regime), |(_, life)| *life)
+        (0..self.words.len()).map(move |slot| {
+            let known = awake.next_if(|awake| awake.slot as usize == slot);
+            known.map_or_else(|| self.at_rest(slot), |awake| self.life(*awake))
         })
+    }
+
+    fn life(&self, Awake { slot, shape }: Awake) -> SlotLife {
+        let slot = slot as usize;
+        let chain = self.chains.get(slot).copied().unwrap_or(ChainWord::NONE);
+        self.shapes[shape as usize].of_targets(self.words[slot], chain)
+    }
+
+    fn at_rest(&self, slot: usize) -> SlotLife {
+        SlotLife::stable(self.words[slot].current(), self.regime)
     }
 
     /// Changes the lives of the slots that are not at rest, and of those that `wakes` says of a slot and its target;
@@ -95,50 +129,84 @@ impl Lives {
         wakes: impl Fn(usize, TargetId) -> bool,
         mut change: impl FnMut(usize, &mut SlotLife),
     ) -> usize {
-        let (regime, mut changed) = (self.regime, 0);
+        let mut changed = 0;
+        let mut packer = Packer::default();
         let mut awake = std::mem::take(&mut self.awake).into_iter().peekable();
         for slot in 0..self.words.len() {
-            let mut life = match awake.next_if(|(at, _)| *at as usize == slot) {
-                Some((_, life)) => life,
-                None if wakes(slot, self.words[slot].current()) => {
-                    SlotLife::stable(self.words[slot].current(), regime)
-                }
+            let mut life = match awake.next_if(|awake| awake.slot as usize == slot) {
+                Some(awake) => self.life(awake),
+                None if wakes(slot, self.words[slot].current()) => self.at_rest(slot),
                 None => continue,
             };
             let before = life.encoded();
             change(slot, &mut life);
             changed += usize::from(life.encoded() != before);
-            write(&mut self.words, slot, life.encoded().0);
-            keep(&mut self.awake, regime, slot, life);
+            self.write(slot, life.encoded());
+            packer.keep(slot, life, self.regime);
         }
-        self.awake.shrink_to_fit();
+        self.take(packer);
         changed
+    }
+
+    fn write(&mut self, slot: usize, (word, chain): (Slot, ChainWord)) {
+        if self.words[slot] != word {
+            Arc::make_mut(&mut self.words)[slot] = word;
+        }
+        if self.chains.is_empty() && chain != ChainWord::NONE {
+            self.chains = vec![ChainWord::NONE; self.words.len()].into();
+        }
+        if self.chains.get(slot).is_some_and(|known| *known != chain) {
+            Arc::make_mut(&mut self.chains)[slot] = chain;
+        }
+    }
+
+    fn take(&mut self, packer: Packer) {
+        (self.awake, self.shapes) = (packer.awake, packer.shapes);
+        self.awake.shrink_to_fit();
+        self.shapes.shrink_to_fit();
+        if self.chains.iter().all(|chain| *chain == ChainWord::NONE) {
+            self.chains = Arc::new([]);
+        }
     }
 
     /// Makes `copies` slots that live alike of each.
     pub(super) fn grow(&mut self, copies: usize) {
         self.words = self.words.iter().flat_map(|word| std::iter::repeat_n(*word, copies)).collect();
-        let each = |(slot, life): &(u32, SlotLife)| {
-            let (first, life) = (slot * copies as u32, *life);
-            (first..first + copies as u32).map(move |slot| (slot, life))
+        self.chains = self.chains.iter().flat_map(|chain| std::iter::repeat_n(*chain, copies)).collect();
+        let each = |awake: &Awake| {
+            let (first, shape) = (awake.slot * copies as u32, awake.shape);
+            (first..first + copies as u32).map(move |slot| Awake { slot, shape })
         };
         self.awake = self.awake.iter().flat_map(each).collect();
     }
 }
 
-fn is_at_rest(life: &SlotLife, regime: Regime) -> bool {
-    *life == SlotLife::stable(life.current(), regime)
+/// Sorts out which slots are not at rest, and what shapes they have.
+#[derive(Default)]
+struct Packer {
+    awake: Vec<Awake>,
+    shapes: Vec<SlotLife>,
+    places: HashMap<SlotLife, u32>,
 }
 
-fn keep(awake: &mut Vec<(u32, SlotLife)>, regime: Regime, slot: usize, life: SlotLife) {
-    if !is_at_rest(&life, regime) {
-        awake.push((u32::try_from(slot).expect("a table has at most 2^17 slots"), life));
+impl Packer {
+    /// Takes in the life of the next slot.
+    fn keep(&mut self, slot: usize, life: SlotLife, regime: Regime) {
+        if life == SlotLife::stable(life.current(), regime) {
+            return;
+        }
+        let shape = life.shape();
+        let slot = u32::try_from(slot).expect("a table has at most 2^17 slots");
+        let last = self.awake.last().filter(|last| self.shapes[last.shape as usize] == shape);
+        let shape = last.map(|last| last.shape).unwrap_or_else(|| self.place(shape));
+        self.awake.push(Awake { slot, shape });
     }
-}
 
-fn write(words: &mut Arc<[Slot]>, slot: usize, word: Slot) {
-    if words[slot] != word {
-        Arc::make_mut(words)[slot] = word;
+    fn place(&mut self, shape: SlotLife) -> u32 {
+        *self.places.entry(shape).or_insert_with(|| {
+            self.shapes.push(shape);
+            u32::try_from(self.shapes.len() - 1).expect("there are no more shapes than slots")
+        })
     }
 }
 
@@ -146,23 +214,40 @@ fn write(words: &mut Arc<[Slot]>, slot: usize, word: Slot) {
 mod tests {
     use super::*;
     use crate::table::Fate;
+    use crate::table::life::Moment;
     use crate::table::regime::Now;
 
     const A: TargetId = TargetId(1);
     const B: TargetId = TargetId(2);
 
-    fn give_to_b(lives: &mut Lives, slot: usize) -> usize {
-        let now = std::time::Instant::now();
+    const NOON: Moment = Moment(1000);
+
+    fn give_to_b(lives: &mut Lives, slot: usize, now: Moment) -> usize {
         let fate = |_| Fate::Stays { window: std::time::Duration::from_secs(60) };
-        let (regime, now) = (lives.regime(), Now::of(now, now));
+        let (regime, now) = (lives.regime(), Now { reached: now, not_before: now });
         lives.change(|at, _| at == slot, |_, life| life.reassign(B, regime, now, &fate))
+    }
+
+    fn awake(lives: &Lives) -> Vec<u32> {
+        lives.awake.iter().map(|awake| awake.slot).collect()
+    }
+
+    #[test]
+    fn slots_that_change_together_take_eight_bytes_more() {
+        for regime in [Regime::FlowTable, Regime::SecondChance] {
+            let mut lives = Lives::stable(&[A; 4096], regime);
+            assert_eq!((0..4096).map(|slot| give_to_b(&mut lives, slot, NOON)).sum::<usize>(), 4096);
+            assert_eq!((lives.awake.len(), lives.shapes.len()), (4096, 1));
+            assert_eq!(size_of_val(&lives.awake[..]), 8 * 4096);
+        }
     }
 
     #[test]
     fn slots_at_rest_take_four_bytes_each_in_either_regime() {
         let mut lives = Lives::stable(&[A; 4096], Regime::FlowTable);
         lives.enter(Regime::SecondChance);
-        assert_eq!((lives.awake.capacity(), size_of_val(&lives.words[..])), (0, 4 * 4096));
+        assert_eq!((lives.awake.capacity(), lives.shapes.capacity(), lives.chains.len()), (0, 0, 0));
+        assert_eq!(size_of_val(&lives.words[..]), 4 * 4096);
         assert!(lives.all().all(|life| life == SlotLife::stable(A, Regime::SecondChance)));
     }
 
@@ -173,19 +258,19 @@ mod tests {
             let told = Arc::clone(lives.words());
             assert_eq!(lives.change(|_, _| true, |_, _| ()), 0);
             assert!(Arc::ptr_eq(&told, lives.words()));
-            assert_eq!(give_to_b(&mut lives, 7), 1);
-            assert_eq!(lives.awake.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [7]);
+            assert_eq!(give_to_b(&mut lives, 7, NOON), 1);
+            assert_eq!(awake(&lives), [7]);
             assert_eq!((told[7], lives.words()[7]), (Slot::stable(A), Slot::changing(B, A)));
-            assert_eq!(lives.chain_words().len(), if regime == Regime::SecondChance { 256 } else { 0 });
+            assert_eq!(lives.chains().len(), if regime == Regime::SecondChance { 256 } else { 0 });
         }
     }
 
     #[test]
     fn a_slot_that_grows_wakes_with_all_of_its_copies() {
         let mut lives = Lives::stable(&[A; 256], Regime::FlowTable);
-        give_to_b(&mut lives, 3);
+        give_to_b(&mut lives, 3, NOON);
         lives.grow(2);
-        assert_eq!(lives.awake.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(awake(&lives), [6, 7]);
         assert!(lives.all().zip(lives.words().iter()).all(|(life, word)| life.encoded().0 == *word));
     }
 }

@@ -33,7 +33,7 @@ pub enum Regime {
 }
 
 /// One slot in either regime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum SlotLife {
     Remembered(Life),
     Chained(Chain),
@@ -82,6 +82,22 @@ impl SlotLife {
         match self {
             SlotLife::Remembered(life) => (life.encoded(), ChainWord::NONE),
             SlotLife::Chained(chain) => chain.encoded(),
+        }
+    }
+
+    /// What the data plane is not told of it: the life without its targets. It has the same deadlines and questions.
+    pub(super) fn shape(self) -> SlotLife {
+        match self {
+            SlotLife::Remembered(life) => SlotLife::Remembered(life.shape()),
+            SlotLife::Chained(chain) => SlotLife::Chained(chain.shape()),
+        }
+    }
+
+    /// The life of this shape of which the data plane is told `slot` and `word`.
+    pub(super) fn of_targets(self, slot: Slot, word: ChainWord) -> SlotLife {
+        match self {
+            SlotLife::Remembered(life) => SlotLife::Remembered(life.of_targets(slot)),
+            SlotLife::Chained(chain) => SlotLife::Chained(chain.of_targets(slot, word)),
         }
     }
 

@@ -54,15 +54,16 @@ impl SlotTable {
     /// If `slots` has not as many entries as a [`TableSize`] has slots.
     pub fn adopted(
         slots: &Arc<[Slot]>,
-        chains: &[ChainWord],
+        chains: &Arc<[ChainWord]>,
         now: Instant,
         fate: &dyn Fn(TargetId) -> Fate,
     ) -> SlotTable {
         let _ = size_of(slots.len());
         let at = Moment::not_before(now, now);
-        let chains = chains.iter().copied().chain(std::iter::repeat(ChainWord::NONE));
-        let lives = slots.iter().zip(chains).map(|(slot, chain)| SlotLife::adopted(*slot, chain, at, fate));
-        SlotTable { epoch: now, lives: Lives::of(Arc::clone(slots), Regime::FlowTable, lives) }
+        let words = chains.iter().copied().chain(std::iter::repeat(ChainWord::NONE));
+        let lives = slots.iter().zip(words).map(|(slot, chain)| SlotLife::adopted(*slot, chain, at, fate));
+        let (slots, chains) = (Arc::clone(slots), Arc::clone(chains));
+        SlotTable { epoch: now, lives: Lives::of(slots, chains, Regime::FlowTable, lives) }
     }
 
     /// The same slots for an action that goes on with them: what the data plane saw of their exceptions is not known
@@ -70,13 +71,13 @@ impl SlotTable {
     pub fn succeeded(&self, now: Instant) -> SlotTable {
         let mut table = self.clone();
         let now = Moment::not_before(table.epoch, now);
-        table.lives.awake_mut().for_each(|life| life.renew_exceptions(now));
+        table.lives.shapes_mut().for_each(|life| life.renew_exceptions(now));
         table
     }
 
     /// Whether all flows of all slots are on the current target.
     pub fn is_stable(&self) -> bool {
-        self.lives.awake().all(SlotLife::is_stable)
+        self.lives.awake().all(|life| life.is_stable())
     }
 
     /// Sets who keeps flows where they are; each slot follows when no flow notices it.
@@ -200,16 +201,15 @@ impl SlotTable {
         let now = Moment::reached(self.epoch, now);
         let mut targets = BTreeSet::new();
         self.chains().for_each(|chain| {
-            chain.questions(now, |target| {
-                targets.insert(target);
-            });
+            chain.questions(now, |target| targets.extend([target]));
         });
         targets
     }
 
     /// When [`SlotTable::questions`] may have one more, if nothing changes until then.
     pub fn next_question(&self) -> Option<Instant> {
-        let next = self.chains().filter_map(Chain::next_question).min();
+        let next =
+            self.lives.shapes().filter_map(SlotLife::chain).filter_map(|chain| chain.next_question()).min();
         next.map(|moment| moment.instant(self.epoch))
     }
 
@@ -221,8 +221,8 @@ impl SlotTable {
         })
     }
 
-    fn chains(&self) -> impl Iterator<Item = &Chain> {
-        self.lives.awake().filter_map(SlotLife::chain)
+    fn chains(&self) -> impl Iterator<Item = Chain> {
+        self.lives.awake().filter_map(|life| life.chain().copied())
     }
 
     /// Makes the table one of `size`; false, and nothing is changed, where flows would notice.
@@ -242,7 +242,7 @@ impl SlotTable {
         let merged: Option<Vec<SlotLife>> = lives.chunks_exact(joined).map(merge).collect();
         let Some(merged) = merged else { return false };
         let words = merged.iter().map(|life| life.encoded().0).collect();
-        self.lives = Lives::of(words, self.regime(), merged.into_iter());
+        self.lives = Lives::of(words, Arc::new([]), self.regime(), merged.into_iter());
         true
     }
 
@@ -256,8 +256,8 @@ impl SlotTable {
     }
 
     /// The slots' chains likewise; empty if no slot has one.
-    pub fn chain_words(&self) -> Arc<[ChainWord]> {
-        self.lives.chain_words()
+    pub fn chain_words(&self) -> &Arc<[ChainWord]> {
+        self.lives.chains()
     }
 
     /// What the data plane is told, slot by slot.
@@ -294,7 +294,7 @@ impl SlotTable {
 
     /// When the next [`SlotTable::tick`] may change something; none while all slots are stable.
     pub fn next_deadline(&self, idle: Duration) -> Option<Instant> {
-        let next = self.lives.awake().filter_map(|life| life.deadline(self.regime(), idle)).min();
+        let next = self.lives.shapes().filter_map(|life| life.deadline(self.regime(), idle)).min();
         next.map(|moment| moment.instant(self.epoch))
     }
 
@@ -331,6 +331,10 @@ mod tests {
 
     fn stays(_: TargetId) -> Fate {
         Fate::Stays { window: IDLE }
+    }
+
+    fn none() -> Arc<[ChainWord]> {
+        Arc::new([])
     }
 
     fn never(_: usize) -> Option<Instant> {
@@ -375,12 +379,12 @@ mod tests {
         table.reassign(&quarter_to_b(), start, &stays);
         let words: Vec<Slot> = table.encoded().collect();
         let later = start + IDLE - Duration::from_secs(1);
-        let mut adopted = SlotTable::adopted(&words.as_slice().into(), &[], later, &stays);
+        let mut adopted = SlotTable::adopted(&words.as_slice().into(), &none(), later, &stays);
         assert_eq!(adopted.encoded().collect::<Vec<_>>(), words);
         assert_eq!(adopted.next_deadline(IDLE), Some(later + IDLE));
         assert_eq!(adopted.tick(later + IDLE, &never, IDLE, &stays), 64);
         let excepted: Vec<Slot> = adopted.encoded().collect();
-        let again = SlotTable::adopted(&excepted.as_slice().into(), &[], later, &stays);
+        let again = SlotTable::adopted(&excepted.as_slice().into(), &none(), later, &stays);
         assert_eq!(again.encoded().collect::<Vec<_>>(), excepted);
         assert_eq!(again.next_deadline(IDLE), Some(later + IDLE));
     }
