@@ -93,10 +93,9 @@ fn an_earlier_runs_routes_are_held_until_it_is_known_what_is_wanted() {
     }
     let node = lone_host().unwrap();
     let configuration = Configuration { hold: Duration::from_secs(4), ..Configuration::default() };
-    drop(Keeping::start(&node, configuration, announced(&[VIP4, VIP6])).map(|keeping| {
-        until_routed(&node, &configuration, &[VIP4, VIP6], &[]);
-        keeping
-    }));
+    let earlier = Keeping::start(&node, configuration, announced(&[VIP4, VIP6])).unwrap();
+    until_routed(&node, &configuration, &[VIP4, VIP6], &[]);
+    drop(earlier);
     let keeping = Keeping::start(&node, configuration, Wanted::new()).unwrap();
     keeping.wait("held routes", |status| status.vips.get(&vip(VIP4)) == Some(&State::Held)).unwrap();
     keeping.want(announced(&[VIP6]));
