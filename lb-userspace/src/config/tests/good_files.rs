@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
     CheckPort, Desired, Encapsulation, FlowLogging, ForwardAction, HealthCheck, Listener, ListenerPort,
-    LoadBalancer, LogPlace, MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol, QuicServerId,
-    Sample, SecondChance, StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking,
+    LoadBalancer, LogPlace, MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol,
+    QuicServerId, Sample, SecondChance, StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking,
     UnhealthyFlows, WeightedTargetGroup,
 };
 
