@@ -122,6 +122,7 @@ fn routers() -> RoutersReport {
             ends_in_seconds: 7190.0,
         }),
         sessions: vec![established, idle],
+        table: None,
     }
 }
 
