@@ -27,7 +27,7 @@ pub struct RoutersReport {
 }
 
 /// VIPs in a routing table of the kernel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {
     /// VIPs that have a route as usual.
     pub announced: u64,

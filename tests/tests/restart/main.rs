@@ -8,6 +8,7 @@
 
 mod crowd;
 mod flow_log;
+mod kernel_table;
 mod life;
 mod pinned;
 mod swap;

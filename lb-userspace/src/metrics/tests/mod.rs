@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::calls::Calls;
 use super::*;
+use crate::announce::report::{RoutersReport, TableReport};
 use crate::api::domain::Operation;
 use crate::api::protocol::Code;
 use crate::status::report::{Report, TargetReport};
@@ -120,7 +121,10 @@ fn read_labels(mut rest: &str) -> (Vec<(String, String)>, &str) {
 
 #[test]
 fn every_metric_of_the_list_is_served_under_its_name() {
-    let read = Read::of(&render(scrape(sample::report())));
+    let mut report = sample::report();
+    report.routers =
+        report.routers.map(|routers| RoutersReport { table: Some(TableReport::default()), ..routers });
+    let read = Read::of(&render(scrape(report)));
     for metric in metrics() {
         let is_histogram = metric.name.ends_with("_duration_seconds");
         let name = if is_histogram { format!("{}_count", metric.name) } else { metric.name.to_owned() };
