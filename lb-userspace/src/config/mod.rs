@@ -46,7 +46,6 @@ pub use summary::summary;
 use crate::model::Desired;
 use cursor::Report;
 pub(crate) use cursor::{At, Fields};
-pub(crate) use nearest::nearest;
 
 /// The longest file that is read, in bytes: more than ten times what the largest valid one needs.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -82,7 +81,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Desired, ConfigError> {
     parse_content(file_name, text.to_owned()).map(|content| content.desired)
 }
 
-fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> {
+/// The same as [`load_content`] of a text.
+pub(crate) fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> {
     let Sections { desired, announce, is_api } = read_document(file_name, &text, sections)?;
     Ok(Content { desired, announce, owner: if is_api { Owner::Api(text) } else { Owner::File } })
 }

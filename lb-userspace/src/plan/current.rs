@@ -15,6 +15,8 @@ pub fn document(state: &State) -> Document {
 }
 
 fn load_balancer(name: &str, record: &records::LoadBalancer) -> LoadBalancer {
+    let mut listeners: Vec<Listener> = record.listeners.values().map(listener).collect();
+    listeners.sort_by_key(|listener| (listener.port, listener.protocol.of_model()));
     let usual = LoadBalancerAttributes::usual(record.scheme);
     LoadBalancer {
         place: String::new(),
@@ -26,7 +28,7 @@ fn load_balancer(name: &str, record: &records::LoadBalancer) -> LoadBalancer {
         guards_private_link: record.guards_private_link,
         attributes: others(record.attributes.pairs(), usual.pairs()),
         tags: record.tags.clone(),
-        listeners: record.listeners.values().map(listener).collect(),
+        listeners,
     }
 }
 

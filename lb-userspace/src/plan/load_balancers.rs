@@ -12,7 +12,10 @@ use crate::api::domain::records;
 
 /// Finds it.
 pub(super) fn find(sides: &Sides, findings: &mut Findings) {
-    for wanted in &sides.document.load_balancers {
+    let mut all: Vec<&LoadBalancer> = sides.document.load_balancers.iter().collect();
+    // Who names its VIPs takes them before others are given some.
+    all.sort_by_key(|wanted| unnamed_vips(wanted));
+    for wanted in all {
         let Some(normal) = sides.normal.load_balancers.get(&wanted.name) else { continue };
         match sides.present.load_balancers.get(&wanted.name) {
             None => make(wanted, Action::Create, summary(wanted), findings),
@@ -35,6 +38,15 @@ pub(super) fn find(sides: &Sides, findings: &mut Findings) {
             findings.tell(Action::Leave, Resource::LoadBalancer, name, vec![vips]);
         }
     }
+}
+
+/// How many VIPs are left to the pools.
+fn unnamed_vips(wanted: &LoadBalancer) -> usize {
+    let of = |subnet: &Subnet| {
+        usize::from(subnet.ipv4.is_none() && subnet.allocation.is_none())
+            + usize::from(wanted.is_dualstack && subnet.ipv6.is_none())
+    };
+    wanted.subnets.iter().map(of).sum()
 }
 
 fn listed_vips(record: &records::LoadBalancer) -> String {

@@ -1,22 +1,12 @@
 //! The steps that make what a document names: each of them as if there were nothing yet.
 
-use super::document::{Document, HealthCheck, Listener, LoadBalancer, Subnet, Target, TargetGroup, Texts};
+use super::document::{HealthCheck, Listener, LoadBalancer, Subnet, Target, TargetGroup, Texts};
 use super::step::{ListenerName, Step};
 use crate::api::domain::records::{self, TargetType};
 use crate::api::inventory::Inventory;
 
 /// What pairs are called in requests.
 pub(super) const KEY_AND_VALUE: (&str, &str) = ("Key", "Value");
-
-/// The steps that make all of a document out of nothing.
-pub(super) fn all(document: &Document, inventory: &Inventory) -> Vec<Step> {
-    let groups = document.target_groups.iter().flat_map(|group| target_group(group, inventory));
-    let load_balancers = document.load_balancers.iter().flat_map(|one| {
-        let listeners = one.listeners.iter().flat_map(|listener| self::listener(&one.name, listener));
-        load_balancer(one).into_iter().chain(listeners)
-    });
-    groups.chain(load_balancers).collect()
-}
 
 /// Makes a load balancer, without its listeners.
 pub(super) fn load_balancer(wanted: &LoadBalancer) -> Vec<Step> {

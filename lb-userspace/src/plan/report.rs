@@ -65,8 +65,11 @@ pub struct Difference {
 /// What would happen to flows and VIPs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effects {
-    /// The tables that change, listener by listener; none where there is no data plane to ask.
-    pub tables: Option<Vec<TableEffect>>,
+    /// Whether tables are those of a data plane, with what it knows of its targets. Where there is none, they are those
+    /// of a node that finds all targets healthy, and uses those of all zones.
+    pub of_data_plane: bool,
+    /// The tables that change, listener by listener.
+    pub tables: Vec<TableEffect>,
     /// The targets that leave.
     pub leaving: Vec<Leaving>,
     /// The VIPs that a load balancer gets.

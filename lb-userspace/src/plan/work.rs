@@ -4,11 +4,11 @@ use thiserror::Error;
 
 use super::difference::{self, Findings, Sides, Unnamed};
 use super::document::Document;
-use super::making;
+use super::normal;
 use super::report::Difference;
 use super::step::Step;
 use crate::api::calendar::Timestamp;
-use crate::api::domain::{Engine, Outlook, Purpose, State, Together};
+use crate::api::domain::{Engine, Outlook, Purpose, Together};
 use crate::api::protocol::ApiError;
 use crate::config::{ConfigError, Problem};
 
@@ -60,7 +60,7 @@ pub fn work(engine: &mut Engine, wish: &Wish, purpose: Purpose, now: Timestamp) 
 
 fn find(together: &Together, wish: &Wish, now: Timestamp) -> Result<Findings, Refused> {
     let inventory = together.context().inventory;
-    let normal = normal(together, wish, now)?;
+    let normal = normal::state(together, wish, now)?;
     Ok(difference::find(&Sides {
         present: together.state(),
         document: &wish.document,
@@ -68,24 +68,6 @@ fn find(together: &Together, wish: &Wish, now: Timestamp) -> Result<Findings, Re
         inventory,
         unnamed: wish.unnamed,
     }))
-}
-
-/// The state that a document makes out of nothing.
-fn normal(together: &Together, wish: &Wish, now: Timestamp) -> Result<State, Refused> {
-    let context = together.context();
-    let mut empty = Engine::ephemeral(context.identity.clone(), context.inventory.clone());
-    let steps = making::all(&wish.document, context.inventory);
-    let outlook = empty.together(Purpose::Try, now, |together| {
-        let mut problems = Vec::new();
-        for step in &steps {
-            // What a step that was refused would have made is missed by others: they are told when it is right.
-            if let Err(error) = carry_out_one(together, step) {
-                problems.push(Problem { path: step.place.clone(), message: error.message });
-            }
-        }
-        refuse(wish, problems)
-    })?;
-    Ok(outlook.after)
 }
 
 /// Carries out steps. One that is refused is tried again after the others: what was in its way may be gone then.
@@ -109,12 +91,14 @@ fn carry_out(together: &mut Together, wish: &Wish, mut steps: Vec<Step>) -> Resu
     }
 }
 
-fn carry_out_one(together: &mut Together, step: &Step) -> Result<(), ApiError> {
+/// Carries out one step.
+pub(super) fn carry_out_one(together: &mut Together, step: &Step) -> Result<(), ApiError> {
     let parameters = step.parameters(together.state(), together.context().identity)?;
     together.carry_out(step.operation, &parameters)
 }
 
-fn refuse(wish: &Wish, problems: Vec<Problem>) -> Result<(), Refused> {
+/// Refuses a document that has problems.
+pub(super) fn refuse(wish: &Wish, problems: Vec<Problem>) -> Result<(), Refused> {
     if problems.is_empty() {
         return Ok(());
     }
