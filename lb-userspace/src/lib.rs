@@ -26,6 +26,7 @@ pub mod model;
 mod netlink;
 pub mod next_hop;
 pub mod output;
+pub mod plan;
 pub mod presence;
 pub mod programs;
 pub mod reconcile;

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use lb_userspace::{
     administration, agent, announce, api, capture, config, controller, doctor, events, explain, inspect,
-    manual, output, status, top,
+    manual, output, plan, status, top,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -68,6 +68,10 @@ enum Command {
     Events(events::Options),
     /// Show listeners and targets with their rates, on a terminal that stays
     Top(top::Options),
+    /// Say what a document would change and move, without doing it
+    Plan(plan::PlanOptions),
+    /// Change the API's state into what a document says, as a whole
+    Apply(plan::ApplyOptions),
     /// Say what the loaded program does with a packet, without sending it
     Explain(explain::Options),
     /// Write packets as they came and as they left, with verdict, target and reason
@@ -107,13 +111,27 @@ async fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    match run(Arguments::parse().command).await {
+    match run(arguments().command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line. To those who run `sluice plan` in a script 2 says that there is a difference: a wrong command line
+/// is an error like others there.
+fn arguments() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        let is_plan = std::env::args_os().nth(1).is_some_and(|command| command == "plan");
+        if is_plan && error.use_stderr() {
+            // Where standard error is closed, the exit status alone tells it.
+            drop(error.print());
+            std::process::exit(1);
+        }
+        error.exit()
+    })
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -142,6 +160,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Target { verb } => administration::targets(verb).await,
         Command::Events(options) => events::show(options).await,
         Command::Top(options) => top::show(options).await,
+        Command::Plan(options) => return plan::plan(options).await,
+        Command::Apply(options) => return plan::apply(options).await,
         Command::Explain(options) => explain::show(options).await,
         Command::Capture(options) => capture::run(options).await,
         Command::State(options) => return api::store::run(options),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,6 +11,8 @@ use tracing::info;
 use super::configuration::Configuration;
 use super::inventory::Source;
 use super::process::Api;
+use crate::plan::{self, Planner};
+use crate::status::server;
 
 /// Options of the API
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +30,9 @@ pub struct Options {
     /// Serve the API here instead of at the configuration's address (127.0.0.1:8440 without one)
     #[arg(long, value_name = "IP:PORT")]
     pub api_address: Option<SocketAddr>,
+    /// With --api-only: serve `sluice plan` and `sluice apply` on a socket in this directory, to this user alone
+    #[arg(long, value_name = "DIR", requires = "api_only")]
+    pub local_socket: Option<PathBuf>,
 }
 
 impl Options {
@@ -56,7 +62,16 @@ pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> 
     let configuration = options.apply(configuration)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let api = Api::open(&configuration, &options, Api::no_ground(&configuration)).await?;
+    let ground = Api::no_ground(&configuration);
+    let api = Api::open(&configuration, &options, ground.clone()).await?;
+    let planner = Planner::alone(Arc::clone(api.service()), ground);
+    let _local = match &options.local_socket {
+        Some(directory) => {
+            let socket = directory.join(crate::STATUS_SOCKET);
+            Some(server::serve_local(&socket, plan::routes(planner)).await.context("serving plans")?)
+        }
+        None => None,
+    };
     info!("ready: the API is served at {}; there is no data plane", api.url());
     tokio::select! {
         () = api.serve() => {}

@@ -13,7 +13,7 @@ use super::calendar::Timestamp;
 use super::chronicle::{self, Cause};
 use super::domain::administration::Order;
 use super::domain::{
-    Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Queue, Snapshot, State,
+    Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Purpose, Queue, Snapshot, State,
 };
 use super::inventory::Inventory;
 use super::inventory::ec2::Feed;
@@ -22,6 +22,7 @@ use super::signature::{Caller, Credentials, Guard, Signed, Ticket, Told, Turn};
 use crate::events::{Journal, Kind};
 use crate::metrics::calls::Calls;
 use crate::metrics::{ApiScrape, InventoryScrape};
+use crate::plan;
 
 /// Where an ephemeral server forgets everything.
 pub const RESET: &str = "/_sluice/reset";
@@ -134,6 +135,48 @@ impl Service {
     /// Who tells the inventory, if it is not given.
     pub fn feed(&self) -> Option<&Arc<Feed>> {
         self.feed.as_ref()
+    }
+
+    /// What a document would change.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn plan(&self, wish: &plan::Wish, now: Timestamp) -> Result<plan::Made, plan::Refused> {
+        plan::work(&mut self.engine(), wish, Purpose::Try, now)
+    }
+
+    /// Changes what a document would change, if the state is still the one of generation `base`; the operator with that
+    /// user id on this host wants it.
+    ///
+    /// # Errors
+    /// Why it is refused; then nothing has changed.
+    pub fn apply(
+        &self,
+        wish: &plan::Wish,
+        base: u64,
+        user: u32,
+        now: Timestamp,
+    ) -> Result<plan::Made, plan::Refused> {
+        let mut account = Account::of_document(now, &request_id(), user, &wish.file);
+        let asked = self.tell_of_change(&account).map_err(plan::Refused::from);
+        let made = asked.and_then(|()| plan::work(&mut self.engine(), wish, Purpose::Keep { base }, now));
+        if let Ok(made) = &made
+            && !made.outlook.changes.is_empty()
+        {
+            account.change(&made.outlook.changes, &made.outlook.after);
+            self.calls.count_change();
+            let (who, why) = (format!("operator (uid {user})"), format!("sluice apply {}", wish.file));
+            self.note(Cause { kind: Kind::Operator, who, why }, &made.outlook.changes);
+            tracing::info!(user, file = wish.file, "sluice apply");
+        }
+        if let Some(audit) = &self.audit {
+            let refusal = made.as_ref().err().map(|refused| match refused {
+                plan::Refused::State(error) => error.clone(),
+                plan::Refused::Document(error) => Code::ValidationError.because(error.to_string()),
+            });
+            audit.answer(&account, refusal.as_ref(), now);
+        }
+        made
     }
 
     /// What the metrics tell of it.

@@ -24,7 +24,7 @@ impl Report {
 }
 
 /// A place of the file.
-pub(super) struct At<'a> {
+pub(crate) struct At<'a> {
     found: Found<'a>,
     path: String,
     report: &'a Report,
@@ -45,12 +45,12 @@ impl<'a> At<'a> {
     }
 
     /// Where this is, like `load_balancers[0].listeners[1].port`.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// Reports that the value is wrong; always `None`, for the caller to return.
-    pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
         match self.found {
             Found::Misspelt => None,
             Found::Value(_) | Found::Missing => self.refuse_at(&self.path, message),
@@ -58,13 +58,13 @@ impl<'a> At<'a> {
     }
 
     /// Reports a problem of another place.
-    pub(super) fn refuse_at<T>(&self, path: &str, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn refuse_at<T>(&self, path: &str, message: impl Into<String>) -> Option<T> {
         self.report.0.borrow_mut().push(Problem { path: path.to_owned(), message: message.into() });
         None
     }
 
     /// Reports that the value is something else than `expected`.
-    pub(super) fn refuse_expecting<T>(&self, expected: &str) -> Option<T> {
+    pub(crate) fn refuse_expecting<T>(&self, expected: &str) -> Option<T> {
         match self.found {
             Found::Value(found) => self.refuse(format!("expected {expected}, found {found}")),
             Found::Missing => self.refuse(format!("missing; expected {expected}")),
@@ -73,7 +73,7 @@ impl<'a> At<'a> {
     }
 
     /// The string here; `expected` says which strings are right.
-    pub(super) fn text(&self, expected: &str) -> Option<&'a str> {
+    pub(crate) fn text(&self, expected: &str) -> Option<&'a str> {
         match self.found {
             Found::Value(Json::Text(text)) => Some(text),
             _ => self.refuse_expecting(expected),
@@ -81,12 +81,12 @@ impl<'a> At<'a> {
     }
 
     /// Whether the string `text` is here; reports nothing.
-    pub(super) fn is_text(&self, text: &str) -> bool {
+    pub(crate) fn is_text(&self, text: &str) -> bool {
         matches!(self.found, Found::Value(Json::Text(found)) if found == text)
     }
 
     /// The string here, if there is one; reports nothing.
-    pub(super) fn found_text(&self) -> Option<&'a str> {
+    pub(crate) fn found_text(&self) -> Option<&'a str> {
         match self.found {
             Found::Value(Json::Text(text)) => Some(text),
             _ => None,
@@ -111,17 +111,17 @@ impl<'a> At<'a> {
     }
 
     /// Whether a list is here; reports nothing.
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(self.found, Found::Value(Json::List(_)))
     }
 
     /// Whether an object is here; reports nothing.
-    pub(super) fn is_object(&self) -> bool {
+    pub(crate) fn is_object(&self) -> bool {
         matches!(self.found, Found::Value(Json::Object(_)))
     }
 
     /// The whole number here, if it is in `range`.
-    pub(super) fn number<N>(&self, range: RangeInclusive<N>) -> Option<N>
+    pub(crate) fn number<N>(&self, range: RangeInclusive<N>) -> Option<N>
     where
         N: TryFrom<u64> + PartialOrd + Display,
     {
@@ -130,7 +130,7 @@ impl<'a> At<'a> {
     }
 
     /// The whole number here, if it is in `range`; `expected` says what is right in other words.
-    pub(super) fn number_expecting<N>(&self, range: RangeInclusive<N>, expected: &str) -> Option<N>
+    pub(crate) fn number_expecting<N>(&self, range: RangeInclusive<N>, expected: &str) -> Option<N>
     where
         N: TryFrom<u64> + PartialOrd,
     {
@@ -146,21 +146,46 @@ impl<'a> At<'a> {
     }
 
     /// The whole number of seconds here, if it is in `range`.
-    pub(super) fn seconds(&self, range: RangeInclusive<u64>) -> Option<Duration> {
+    pub(crate) fn seconds(&self, range: RangeInclusive<u64>) -> Option<Duration> {
         let expected = format!("a whole number of seconds from {} to {}", range.start(), range.end());
         self.number_expecting(range, &expected).map(Duration::from_secs)
     }
 
     /// The `true` or `false` here.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         match self.found {
             Found::Value(Json::Flag(flag)) => Some(*flag),
             _ => self.refuse_expecting("true or false"),
         }
     }
 
+    /// The string here, or the number or truth value as it is written.
+    pub(crate) fn plain(&self) -> Option<String> {
+        match self.found {
+            Found::Value(Json::Text(text)) => Some(text.clone()),
+            Found::Value(Json::Whole(number)) => Some(number.to_string()),
+            Found::Value(Json::Flag(flag)) => Some(flag.to_string()),
+            _ => self.refuse_expecting("a string, a whole number, true or false"),
+        }
+    }
+
+    /// The members of the object here, whose names can be any; one that is given twice is reported.
+    pub(crate) fn members(&self, expected: &str) -> Option<Vec<(&'a str, At<'a>)>> {
+        let Found::Value(Json::Object(members)) = self.found else {
+            return self.refuse_expecting(expected);
+        };
+        let at = |(index, (name, json)): (usize, &'a (String, Json))| {
+            let path = member_path(&self.path, name);
+            if members[..index].iter().any(|(earlier, _)| earlier == name) {
+                self.refuse_at::<()>(&path, "given twice; a name is given once");
+            }
+            (name.as_str(), At { found: Found::Value(json), path, report: self.report })
+        };
+        Some(members.iter().enumerate().map(at).collect())
+    }
+
     /// What the string here means; `later` are strings that people will try, and that are not built yet.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let expected = alternatives(choices.iter().map(|(name, _)| *name));
         let text = self.text(&expected)?;
         if later.contains(&text) {
@@ -171,7 +196,7 @@ impl<'a> At<'a> {
     }
 
     /// The items of the list here; `expected` says what they are.
-    pub(super) fn items(&self, expected: &str) -> Option<Vec<At<'a>>> {
+    pub(crate) fn items(&self, expected: &str) -> Option<Vec<At<'a>>> {
         let Found::Value(Json::List(items)) = self.found else {
             return self.refuse_expecting(expected);
         };
@@ -184,7 +209,7 @@ impl<'a> At<'a> {
     }
 
     /// The object here, whose fields are `known`; any other field and a field given twice are reported.
-    pub(super) fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
+    pub(crate) fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
         let Found::Value(Json::Object(members)) = self.found else {
             return self.refuse_expecting(&format!("an object with {}", known.join(", ")));
         };
@@ -223,7 +248,7 @@ impl<'a> At<'a> {
 }
 
 /// The members of an object whose names are known to be right.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     members: &'a [(String, Json)],
     misspelt: Vec<&'static str>,
     path: String,
@@ -232,7 +257,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The field `name`, there or not: a reading method reports a missing one.
-    pub(super) fn at(&self, name: &str) -> At<'a> {
+    pub(crate) fn at(&self, name: &str) -> At<'a> {
         let found = match self.members.iter().find(|(member, _)| member == name) {
             Some((_, json)) => Found::Value(json),
             None if self.misspelt.contains(&name) => Found::Misspelt,
@@ -242,7 +267,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name`, or nothing if it was left out.
-    pub(super) fn optional(&self, name: &str) -> Option<At<'a>> {
+    pub(crate) fn optional(&self, name: &str) -> Option<At<'a>> {
         Some(self.at(name)).filter(|at| !matches!(at.found, Found::Missing))
     }
 }

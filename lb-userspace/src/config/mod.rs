@@ -44,7 +44,8 @@ pub use owner::{Content, Owner};
 pub use summary::summary;
 
 use crate::model::Desired;
-use cursor::{At, Report};
+use cursor::Report;
+pub(crate) use cursor::{At, Fields};
 
 /// The longest file that is read, in bytes: more than ten times what the largest valid one needs.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -80,18 +81,27 @@ pub fn parse(file_name: &str, text: &str) -> Result<Desired, ConfigError> {
     parse_content(file_name, text.to_owned()).map(|content| content.desired)
 }
 
-fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> {
+/// The same as [`load_content`] of a text.
+pub(crate) fn parse_content(file_name: &str, text: String) -> Result<Content, ConfigError> {
+    let Sections { desired, announce, is_api } = read_document(file_name, &text, sections)?;
+    Ok(Content { desired, announce, owner: if is_api { Owner::Api(text) } else { Owner::File } })
+}
+
+/// Reads a JSON text of any kind with `reader`, which reports why where it returns nothing.
+pub(crate) fn read_document<T>(
+    file_name: &str,
+    text: &str,
+    reader: impl FnOnce(&At) -> Option<T>,
+) -> Result<T, ConfigError> {
     let json =
-        json::parse(&text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
+        json::parse(text).map_err(|error| ConfigError::Syntax { file: file_name.to_owned(), error })?;
     let report = Report::default();
-    let read = sections(&At::root(&json, &report));
+    let read = reader(&At::root(&json, &report));
     let problems = report.into_problems();
     if !problems.is_empty() {
         return Err(ConfigError::Invalid { file: file_name.to_owned(), problems });
     }
-    let Sections { desired, announce, is_api } =
-        read.expect("a reader that returns nothing has reported a problem");
-    Ok(Content { desired, announce, owner: if is_api { Owner::Api(text) } else { Owner::File } })
+    Ok(read.expect("a reader that returns nothing has reported a problem"))
 }
 
 /// All sections but the API's.

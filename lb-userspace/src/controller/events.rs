@@ -15,6 +15,7 @@ use crate::capture::socket::Ask;
 use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
 use crate::next_hop::{Interface, Resolutions};
+use crate::plan::{Stage, Stages};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
 use crate::status::report::Report;
@@ -49,6 +50,8 @@ pub(super) enum Event {
     Capture(Ask),
     /// An operator orders something.
     Order(Ordered),
+    /// Somebody wants to rehearse a change.
+    Rehearse(oneshot::Sender<Stage>),
     /// Time has passed.
     Tick,
 }
@@ -59,18 +62,19 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Listens to all sources; the other values ask for reports, explanations and captures, and give
+    /// Listens to all sources; the other values ask for reports, explanations, captures and rehearsals, and give
     /// orders.
     pub(super) fn listen(
         file: ConfigurationFile,
         changes: Option<watch::Receiver<u64>>,
         node: &mut Node,
-    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>, Orders)> {
+    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>, Orders, Stages)> {
         let (sender, queue) = mpsc::channel(1024);
         let (reports, requests) = mpsc::channel(16);
         let (questions, asked) = mpsc::channel(16);
         let (captures, asks) = mpsc::channel(16);
         let (orders, ordered) = mpsc::channel(16);
+        let (stages, rehearsals) = mpsc::channel(4);
         let (health, next_hops, interfaces, agents, told) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
         if let Some(changes) = changes {
@@ -85,6 +89,7 @@ impl Events {
         tokio::spawn(forward_requests(asked, sender.clone(), Event::Question));
         tokio::spawn(forward_requests(asks, sender.clone(), Event::Capture));
         tokio::spawn(forward_requests(ordered, sender.clone(), Event::Order));
+        tokio::spawn(forward_requests(rehearsals, sender.clone(), Event::Rehearse));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();
@@ -92,7 +97,7 @@ impl Events {
                 while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
             });
         }
-        Ok((Events { queue }, reports, questions, captures, orders))
+        Ok((Events { queue }, reports, questions, captures, orders, stages))
     }
 
     /// The next event; [`Event::Tick`] at `deadline` if none comes before.

@@ -38,6 +38,7 @@ use tracing::{debug, error, info};
 
 use crate::config;
 use crate::data_plane::Pins;
+use crate::plan::Planner;
 use crate::service_manager::{self, Watchdog};
 use crate::status::server;
 use announce::Announcing;
@@ -94,10 +95,12 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     owner.note_calls_in(&node.journal);
-    let (mut events, reports, questions, captures, orders) =
+    let (mut events, reports, questions, captures, orders, stages) =
         Events::listen(file, owner.changes(), &mut node)?;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
+    let planner = Planner::beside_data_plane(owner.source(&options), stages);
     let routes = crate::explain::routes(questions)
+        .merge(crate::plan::routes(planner))
         .merge(crate::announce::routes::routes(orders))
         .merge(crate::events::routes::routes(Arc::clone(&node.journal)))
         .merge(crate::administration::routes::routes(owner.administration(&options)));
@@ -142,6 +145,8 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 Event::Question(question) => node.answer_question(question),
                 Event::Capture(ask) => node.attend(ask),
                 Event::Order(ordered) => node.order(ordered),
+                // Who asked may have gone.
+                Event::Rehearse(answer) => drop(answer.send(owner.stage(&node))),
                 Event::Tick => {}
             }
         }

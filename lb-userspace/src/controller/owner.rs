@@ -24,7 +24,8 @@ use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
 use crate::config::{self, Content};
 use crate::events::Journal;
-use crate::model::{Desired, TargetKey};
+use crate::model::{Desired, Encapsulation, TargetKey};
+use crate::plan::{self, Stage};
 use crate::reconcile::{QuicServerIdInUse, Refused};
 use crate::status::report::{InventoryReport, OwnerReport};
 
@@ -145,6 +146,29 @@ impl Owner {
         let managed = std::env::var("STATE_DIRECTORY").ok();
         let first = managed.as_deref().and_then(|all| all.split(':').find(|one| !one.is_empty()));
         first.map_or_else(|| runtime.to_owned(), PathBuf::from)
+    }
+
+    /// Whom plans are asked of.
+    pub(super) fn source(&self, options: &Options) -> plan::Source {
+        match self {
+            Owner::File => {
+                plan::Source::File { file: options.file(), interfaces: options.interfaces.clone() }
+            }
+            Owner::Api(api) => plan::Source::Api(Arc::clone(&api.service)),
+        }
+    }
+
+    /// What a change is rehearsed on.
+    pub(super) fn stage(&self, node: &Node) -> Stage {
+        let ground = match self {
+            Owner::Api(api) => api.projector.ground().clone(),
+            Owner::File => Ground {
+                node: node.desired().node.clone(),
+                metrics_address: node.desired().metrics_address,
+                encapsulation: Encapsulation::Gue,
+            },
+        };
+        Stage { reconciler: node.reconciler.clone(), ground }
     }
 
     /// Begins to serve the API.

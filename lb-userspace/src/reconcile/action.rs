@@ -17,7 +17,7 @@ use crate::table::{
 };
 
 /// A forward action with its table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Action {
     /// Its index in `FORWARDS`.
     pub index: u32,

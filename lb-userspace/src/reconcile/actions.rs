@@ -9,7 +9,7 @@ use crate::data_plane::Capacity;
 use crate::model::ForwardAction;
 
 /// All forward actions, by their index in `FORWARDS`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Actions {
     all: BTreeMap<u32, Action>,
     serving: BTreeMap<Entry, u32>,

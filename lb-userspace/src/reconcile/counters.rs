@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers from 1 to a limit by owner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Numbers<K> {
     limit: u32,
     used: BTreeMap<K, u32>,

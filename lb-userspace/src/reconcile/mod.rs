@@ -22,6 +22,7 @@ mod policies;
 mod quic_servers;
 mod reconciler;
 mod registry;
+mod rehearsal;
 mod room;
 mod second_chance;
 mod succession;
@@ -37,6 +38,7 @@ pub use fitness::Fitness;
 pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
+pub use rehearsal::TableChange;
 pub use room::{Full, Refused, TooBig, check_room};
 pub use second_chance::{Agents, Keeper, Why, may_have_chains};
 

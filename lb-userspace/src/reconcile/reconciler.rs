@@ -29,7 +29,7 @@ use crate::presence::slots::UsedSlots;
 const LINGER_PAUSE: Duration = Duration::from_secs(10);
 
 /// Desired and observed state, and what follows from them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reconciler {
     pub(super) desired: Desired,
     pub(super) registry: Registry,

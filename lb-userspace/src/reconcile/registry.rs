@@ -132,7 +132,7 @@ impl Record {
 }
 
 /// All targets by their key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Registry {
     records: BTreeMap<TargetKey, Record>,
     by_id: BTreeMap<TargetId, TargetKey>,

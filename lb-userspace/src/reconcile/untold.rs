@@ -11,7 +11,7 @@ use std::net::IpAddr;
 const TRIES: u8 = 3;
 
 /// Who has not told yet, with the questions that had no answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Untold {
     failures: BTreeMap<IpAddr, u8>,
 }

@@ -91,8 +91,16 @@ impl Drop for Serving {
 /// # Errors
 /// When the socket can't be made, and when another controller serves there.
 pub async fn serve_socket(path: &Path, reports: Reports, more: Router) -> Result<Serving> {
+    serve_local(path, status_routes(reports).merge(more)).await
+}
+
+/// Serves `router` on the Unix socket `path`, for its owner alone.
+///
+/// # Errors
+/// As [`serve_socket`].
+pub async fn serve_local(path: &Path, router: Router) -> Result<Serving> {
     let (listener, file) = socket_file::bind(path).await?;
-    let mut serving = Serving::start(listener, status_routes(reports).merge(more), LIMITS);
+    let mut serving = Serving::start(listener, router, LIMITS);
     serving.file = Some(file);
     Ok(serving)
 }
@@ -117,7 +125,7 @@ pub async fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrape
 fn status_routes(reports: Reports) -> Router {
     let router = Router::new().route("/status", get(status)).with_state(reports);
     router.fallback(async || {
-        nothing_here("this socket serves GET /status, GET /events, POST /explain and POST /targets")
+        nothing_here("this socket serves GET /status and /events, POST /explain, /plan, /apply and /targets")
     })
 }
 

@@ -11,5 +11,6 @@ mod hostile;
 mod inventory;
 mod model;
 mod operator;
+mod planned;
 mod served;
 mod wire;

@@ -58,7 +58,7 @@ impl Served {
         Served::start(lease, &["--config", &file.display().to_string()])
     }
 
-    fn start(lease: &Arc<Lease>, arguments: &[&str]) -> Result<Served> {
+    pub(crate) fn start(lease: &Arc<Lease>, arguments: &[&str]) -> Result<Served> {
         let host = Host::new(lease, "api")?;
         let mut command = Command::new(binary("sluice")?);
         let mut process =

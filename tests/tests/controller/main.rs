@@ -8,6 +8,7 @@ mod health;
 mod held;
 mod life;
 mod network;
+mod planned;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

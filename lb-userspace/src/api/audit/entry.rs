@@ -144,6 +144,21 @@ impl Account {
         self.repeats = Some(request_id.to_owned());
     }
 
+    /// Of a document that an operator on this host applies.
+    pub fn of_document(time: Timestamp, request_id: &str, user: u32, file: &str) -> Account {
+        Account {
+            time,
+            request_id: request_id.to_owned(),
+            peer: None,
+            who: Who::Operator { user },
+            name: Some("sluice apply".to_owned()),
+            operation: None,
+            parameters: Some(serde_json::json!({ "file": shortened(file) })),
+            changed: None,
+            repeats: None,
+        }
+    }
+
     /// It is this caller's.
     pub fn identify(&mut self, caller: &Caller) {
         self.who = Who::Known { access_key: caller.key_id.clone(), role: caller.role };

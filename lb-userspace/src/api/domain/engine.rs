@@ -301,6 +301,53 @@ impl Engine {
         Ok(if self.take(news) { None } else { Some(answers) })
     }
 
+    /// Carries out what `work` wants as one change, or tries it out.
+    ///
+    /// # Errors
+    /// Why it is refused, or `work`'s own; then nothing has changed.
+    pub fn together<E: From<ApiError>>(
+        &mut self,
+        purpose: Purpose,
+        now: Timestamp,
+        work: impl FnOnce(&mut Together) -> Result<(), E>,
+    ) -> Result<Outlook, E> {
+        self.catch_up();
+        let base = match purpose {
+            Purpose::Try => self.state.generation,
+            Purpose::Keep { base } => base,
+        };
+        if self.state.generation != base {
+            return Err(outdated().into());
+        }
+        let before = self.state.clone();
+        let (after, changes) = {
+            let context = Context {
+                now,
+                identity: &self.identity,
+                inventory: &self.inventory,
+                quotas: &self.quotas,
+                health: &*self.health,
+                fresh_id: &*self.fresh_id,
+            };
+            let mut batch = Batch::begin(&mut self.state);
+            work(&mut Together { batch: &mut batch, context })?;
+            let (after, changes) = (batch.state().clone(), batch.changes().clone());
+            if !changes.is_empty() {
+                self.feasibility.check(&after, &self.inventory)?;
+            }
+            let keeps = purpose != Purpose::Try && !changes.is_empty();
+            if keeps && !keep(&mut *self.store, batch).map_err(ApiError::from)? {
+                self.load().map_err(ApiError::from)?;
+                return Err(outdated().into());
+            }
+            (after, changes)
+        };
+        if purpose != Purpose::Try {
+            self.next_expiry = expiry::first(self.state.target_groups.values());
+        }
+        Ok(Outlook { before, after, changes })
+    }
+
     fn expect_expiry(&mut self, answers: &[Answer]) {
         let changes = answers.iter().flatten().map(|(_, changes)| changes);
         let names = changes.flat_map(|changes| changes.target_groups.keys());
@@ -327,6 +374,65 @@ impl Engine {
         }
         is_news
     }
+}
+
+/// What several operations together are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see what they would come to.
+    Try,
+    /// To be kept, if the state is the one of this generation.
+    Keep {
+        /// The generation.
+        base: u64,
+    },
+}
+
+/// What operations come to together.
+#[derive(Debug, Clone)]
+pub struct Outlook {
+    /// The state before them.
+    pub before: State,
+    /// The state after them.
+    pub after: State,
+    /// What they change.
+    pub changes: Changes,
+}
+
+/// Several operations that are carried out together.
+pub struct Together<'t, 's> {
+    batch: &'t mut Batch<'s>,
+    context: Context<'t>,
+}
+
+impl Together<'_, '_> {
+    /// The state so far.
+    pub fn state(&self) -> &State {
+        self.batch.state()
+    }
+
+    /// What they know beside the state.
+    pub fn context(&self) -> &Context<'_> {
+        &self.context
+    }
+
+    /// Carries out one of them.
+    ///
+    /// # Errors
+    /// Why it is refused; then it has changed nothing, and another one can be tried.
+    pub fn carry_out(&mut self, operation: &Operation, parameters: &Node) -> Result<(), ApiError> {
+        let mut transaction = self.batch.transaction();
+        (operation.run)(&mut transaction, parameters, &self.context)?;
+        let changes = transaction.commit();
+        self.batch.add(&changes);
+        Ok(())
+    }
+}
+
+fn outdated() -> ApiError {
+    Code::ServiceUnavailable.because(
+        "The state was changed since the plan was made; nothing was done: look at a new plan and apply that",
+    )
 }
 
 /// How often an operation is carried out again because somebody else was faster. Of several nodes that write at once,

@@ -110,15 +110,20 @@ impl HealthCheck {
     /// The checks of a new target group.
     pub(super) fn new(settings: &Settings, group: Protocol) -> Result<HealthCheck, ApiError> {
         let is_http = settings.protocol == Some(ProtocolEnum::Http);
-        let default = HealthCheck {
+        let usual = HealthCheck::usual();
+        HealthCheck { timeout: if is_http { 6 } else { usual.timeout }, ..usual }.with(settings, group)
+    }
+
+    /// The checks of a target group to which nobody has said anything of them.
+    pub fn usual() -> HealthCheck {
+        HealthCheck {
             protocol: CheckProtocol::Tcp,
             port: None,
             interval: 30,
-            timeout: if is_http { 6 } else { 10 },
+            timeout: 10,
             healthy_threshold: 5,
             unhealthy_threshold: 2,
-        };
-        default.with(settings, group)
+        }
     }
 
     /// The same with what a request changes.

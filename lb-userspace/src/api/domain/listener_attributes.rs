@@ -2,6 +2,7 @@
 
 use super::attributes::Given;
 use super::context::Context;
+use super::listeners;
 use super::records::{Listener, Protocol};
 use super::transaction::Transaction;
 use crate::api::protocol::ApiError;
@@ -12,12 +13,22 @@ use crate::api::shapes::{
 
 const IDLE_TIMEOUT: &str = "tcp.idle_timeout.seconds";
 
-/// The attributes of a listener: one, where it has TCP.
+impl Listener {
+    /// Its attributes: one, where it has TCP.
+    pub fn pairs(&self) -> Option<(&'static str, String)> {
+        (self.protocol == Protocol::Tcp).then(|| (IDLE_TIMEOUT, self.tcp_idle_timeout.to_string()))
+    }
+
+    /// Those of a TCP listener to which nobody has said anything.
+    pub fn usual_pairs() -> Option<(&'static str, String)> {
+        Some((IDLE_TIMEOUT, listeners::IDLE_TIMEOUT.to_string()))
+    }
+}
+
 fn shapes(listener: &Listener) -> ListenerAttributes {
-    let value = (listener.protocol == Protocol::Tcp).then(|| listener.tcp_idle_timeout.to_string());
     let attribute =
-        |value: String| ListenerAttribute { key: Some(IDLE_TIMEOUT.into()), value: Some(value.into()) };
-    value.into_iter().map(attribute).collect()
+        |(key, value): (&str, String)| ListenerAttribute { key: Some(key.into()), value: Some(value.into()) };
+    listener.pairs().into_iter().map(attribute).collect()
 }
 
 fn set(listener: &mut Listener, given: &Given) -> Result<(), ApiError> {

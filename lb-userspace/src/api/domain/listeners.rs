@@ -15,7 +15,7 @@ use crate::api::shapes::{
 };
 
 /// The idle time-out of a new listener, in seconds.
-const IDLE_TIMEOUT: u16 = 350;
+pub(super) const IDLE_TIMEOUT: u16 = 350;
 
 /// The UDP port of GUE, which carries packets to targets.
 const GUE_PORT: u16 = 6080;

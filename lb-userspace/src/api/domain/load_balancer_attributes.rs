@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attributes::Given;
 use super::context::Context;
+use super::records::Scheme;
 use super::transaction::Transaction;
 use crate::api::protocol::{ApiError, Code};
 use crate::api::shapes::{
@@ -65,7 +66,13 @@ impl LoadBalancerAttributes {
         }
     }
 
-    fn pairs(&self) -> [(&'static str, String); 9] {
+    /// Those of a load balancer of that scheme to which nobody has said anything.
+    pub fn usual(scheme: Scheme) -> LoadBalancerAttributes {
+        LoadBalancerAttributes::new(scheme == Scheme::Internal)
+    }
+
+    /// All of them, as the API tells them.
+    pub fn pairs(&self) -> [(&'static str, String); 9] {
         let policy = POLICIES.iter().find(|(_, policy)| *policy == self.client_routing_policy);
         [
             ("deletion_protection.enabled", self.is_deletion_protected.to_string()),

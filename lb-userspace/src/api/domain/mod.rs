@@ -44,7 +44,7 @@ mod vips;
 
 pub use context::{Context, Health, HealthSource, NoHealthChecks, Quotas};
 pub use effect::Effect;
-pub use engine::{Answer, Call, Engine};
+pub use engine::{Answer, Call, Engine, Outlook, Purpose, Together};
 pub use feasibility::{Anything, Feasibility};
 pub use operations::{Access, ELSEWHERE, OPERATIONS, Operation, Outcome};
 pub use queue::{Held, Queue, Snapshot};

@@ -59,7 +59,7 @@ const STICKINESS_TYPES: [&str; 3] = ["app_cookie", "lb_cookie", "source_ip"];
 
 impl TargetGroupAttributes {
     /// Those of a new target group. Where UDP flows are, they end with their target: they have no other end.
-    pub(super) fn new(protocol: Protocol) -> TargetGroupAttributes {
+    pub fn new(protocol: Protocol) -> TargetGroupAttributes {
         let ends_udp = protocol.has_udp();
         TargetGroupAttributes {
             deregistration_delay: 300,
@@ -75,7 +75,8 @@ impl TargetGroupAttributes {
         }
     }
 
-    fn pairs(&self) -> [(&'static str, String); 13] {
+    /// All of them, as the API tells them.
+    pub fn pairs(&self) -> [(&'static str, String); 13] {
         let cross_zone = CROSS_ZONE.iter().find(|(_, value)| *value == self.cross_zone);
         [
             ("deregistration_delay.timeout_seconds", self.deregistration_delay.to_string()),

@@ -143,7 +143,7 @@ async fn other_paths_say_what_exists() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(
         answer.ends_with(
-            "this socket serves GET /status, GET /events, POST /explain and POST /targets, nothing else\n"
+            "this socket serves GET /status and /events, POST /explain, /plan, /apply and /targets, nothing else\n"
         ),
         "{answer}"
     );
