@@ -227,7 +227,7 @@ impl Story {
     /// have still to say of a target that came is waited for, too, but not counted: health is each node's own.
     fn equal(&self, patience: Duration) -> Result<Duration> {
         let begun = Instant::now();
-        let mut followed = None;
+        let mut equal = None;
         wait::until("equal nodes", patience, || {
             let reports = self.reports()?;
             let newest = reports.iter().filter_map(|at| Some(at.shared_state.as_ref()?.generation)).max();
@@ -240,13 +240,13 @@ impl Story {
                     report.node
                 );
             }
-            followed.get_or_insert_with(|| begun.elapsed());
             let digests = reports.iter().map(|report| Standing::of(report).digests);
             let digests: Vec<Vec<String>> = digests.collect();
             ensure!(digests.iter().all(|one| *one == digests[0]), "tables differ: {digests:?}");
+            equal.get_or_insert_with(|| begun.elapsed());
             reports.iter().try_for_each(settled)
         })?;
-        followed.context("nobody looked")
+        equal.context("nobody looked")
     }
 
     /// Waits until the first node sees all nodes.
