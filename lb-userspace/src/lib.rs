@@ -21,6 +21,7 @@ mod flow_log;
 pub mod health;
 pub mod inspect;
 pub mod manual;
+pub mod membership;
 pub mod metrics;
 pub mod model;
 mod netlink;

@@ -38,7 +38,7 @@ enum Command {
     },
     /// Show what a running controller does
     Status(status::Options),
-    /// Take this node out of its routers' tables, and put it back
+    /// Nodes: list those that share the state; take this one out of its routers' tables, and put it back
     Node(announce::NodeOptions),
     /// Leave this zone's own VIPs to other zones for a while
     Zone(announce::ZoneOptions),

@@ -16,6 +16,7 @@
 pub mod configuration;
 pub mod crowd;
 pub mod echo;
+pub mod etcd;
 pub mod evidence;
 pub mod fault;
 pub mod flood;

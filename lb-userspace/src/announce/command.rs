@@ -7,12 +7,12 @@ use anyhow::{Context, bail};
 use tokio::time::Instant;
 
 use super::routes::{Answer, Order, PATH};
-use crate::output;
 use crate::status::client;
 use crate::status::render::{Colour, Style, render_routers};
 use crate::status::report::Report;
+use crate::{membership, output};
 
-/// Take this node out of its routers' tables, and put it back
+/// Nodes: list those that share the state; take this one out of its routers' tables, and put it back
 #[derive(Debug, Clone, clap::Args)]
 pub struct NodeOptions {
     #[command(subcommand)]
@@ -21,6 +21,8 @@ pub struct NodeOptions {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum NodeAction {
+    /// List the nodes that share the state, with how far each has followed
+    Ls(membership::command::Options),
     /// Have routers send packets elsewhere, and wait until none come any more
     ///
     /// VIPs are announced as a way of last resort first, and withdrawn after a while. The order stays in force, also
@@ -112,6 +114,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// If no controller answers, it refuses, or packets go on coming.
 pub async fn node(options: NodeOptions) -> anyhow::Result<()> {
     match options.action {
+        NodeAction::Ls(options) => membership::command::list(options).await,
         NodeAction::Drain { after, no_wait, wait, place } => {
             let after_seconds = after.map(|after| after.as_secs());
             place.order(&Order::Drain { after_seconds }).await?;

@@ -13,7 +13,8 @@ use super::calendar::Timestamp;
 use super::chronicle::{self, Cause};
 use super::domain::administration::Order;
 use super::domain::{
-    Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Purpose, Queue, Snapshot, State,
+    Access, Call, Changes, ELSEWHERE, Effect, Engine, Held, Operation, Purpose, Queue, Sharing, Snapshot,
+    State,
 };
 use super::inventory::Inventory;
 use super::inventory::ec2::Feed;
@@ -194,8 +195,13 @@ impl Service {
 
     /// The state that was kept last, with the inventory that it was checked with. This waits for nobody.
     pub fn snapshot(&self) -> (State, Arc<Inventory>) {
-        let Snapshot { state, inventory } = &*self.engine.snapshot();
+        let Snapshot { state, inventory, .. } = &*self.engine.snapshot();
         (state.clone(), Arc::clone(inventory))
+    }
+
+    /// The same, and whether the data plane can carry it. This waits for nobody.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.engine.snapshot()
     }
 
     /// How many changes there were, and when there is another.
@@ -206,6 +212,11 @@ impl Service {
     /// Tells the newest generation that others have made: time to [`Service::catch_up`]. None if there are no others.
     pub fn news(&self) -> Option<watch::Receiver<u64>> {
         self.engine().watch()
+    }
+
+    /// How the state is shared with other nodes; none if it is not.
+    pub fn sharing(&self) -> Option<Arc<dyn Sharing>> {
+        self.engine().sharing()
     }
 
     /// Takes in what others have changed. This waits for calls that are carried out.

@@ -14,6 +14,7 @@ use crate::announce::routes::{Ordered, Orders};
 use crate::capture::socket::Ask;
 use crate::explain::{Question, Questions};
 use crate::health::HealthEvent;
+use crate::membership::{Record, Records};
 use crate::next_hop::{Interface, Resolutions};
 use crate::plan::{Stage, Stages};
 use crate::presence::AgentEvent;
@@ -52,6 +53,8 @@ pub(super) enum Event {
     Order(Ordered),
     /// Somebody wants to rehearse a change.
     Rehearse(oneshot::Sender<Stage>),
+    /// The other nodes are to be told of this one.
+    Record(oneshot::Sender<Record>),
     /// Time has passed.
     Tick,
 }
@@ -61,20 +64,36 @@ pub(super) struct Events {
     queue: mpsc::Receiver<Event>,
 }
 
+/// Where others ask for something.
+pub(super) struct Doors {
+    /// For reports.
+    pub(super) reports: Reports,
+    /// For explanations.
+    pub(super) questions: Questions,
+    /// For captures.
+    pub(super) captures: mpsc::Sender<Ask>,
+    /// Where orders are given.
+    pub(super) orders: Orders,
+    /// For something to rehearse a change on.
+    pub(super) stages: Stages,
+    /// For what other nodes are told of this one.
+    pub(super) records: Records,
+}
+
 impl Events {
-    /// Listens to all sources; the other values ask for reports, explanations, captures and rehearsals, and give
-    /// orders.
+    /// Listens to all sources, and to those who ask.
     pub(super) fn listen(
         file: ConfigurationFile,
         changes: Option<watch::Receiver<u64>>,
         node: &mut Node,
-    ) -> anyhow::Result<(Events, Reports, Questions, mpsc::Sender<Ask>, Orders, Stages)> {
+    ) -> anyhow::Result<(Events, Doors)> {
         let (sender, queue) = mpsc::channel(1024);
         let (reports, requests) = mpsc::channel(16);
         let (questions, asked) = mpsc::channel(16);
         let (captures, asks) = mpsc::channel(16);
         let (orders, ordered) = mpsc::channel(16);
         let (stages, rehearsals) = mpsc::channel(4);
+        let (records, told_of) = mpsc::channel(1);
         let (health, next_hops, interfaces, agents, told) = node.take_sources();
         tokio::spawn(forward_file(file, sender.clone()));
         if let Some(changes) = changes {
@@ -90,6 +109,7 @@ impl Events {
         tokio::spawn(forward_requests(asks, sender.clone(), Event::Capture));
         tokio::spawn(forward_requests(ordered, sender.clone(), Event::Order));
         tokio::spawn(forward_requests(rehearsals, sender.clone(), Event::Rehearse));
+        tokio::spawn(forward_requests(told_of, sender.clone(), Event::Record));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();
@@ -97,7 +117,7 @@ impl Events {
                 while signals.recv().await.is_some() && sender.send(Event::Stop).await.is_ok() {}
             });
         }
-        Ok((Events { queue }, reports, questions, captures, orders, stages))
+        Ok((Events { queue }, Doors { reports, questions, captures, orders, stages, records }))
     }
 
     /// The next event; [`Event::Tick`] at `deadline` if none comes before.

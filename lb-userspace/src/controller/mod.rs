@@ -27,6 +27,7 @@ mod own_addresses;
 mod owner;
 mod preflight;
 mod report;
+mod sharing;
 mod stop;
 
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ use crate::status::server;
 use announce::Announcing;
 use configuration::ConfigurationFile;
 pub use detach::{Options as DetachOptions, run as detach};
-use events::{Event, Events};
+use events::{Doors, Event, Events};
 use node::Node;
 use owner::Owner;
 pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
@@ -95,8 +96,9 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     owner.note_calls_in(&node.journal);
-    let (mut events, reports, questions, captures, orders, stages) =
-        Events::listen(file, owner.changes(), &mut node)?;
+    node.sharing = owner.sharing();
+    let (mut events, doors) = Events::listen(file, owner.changes(), &mut node)?;
+    let Doors { reports, questions, captures, orders, stages, records } = doors;
     let socket = options.runtime_directory.join(crate::STATUS_SOCKET);
     let planner = Planner::beside_data_plane(owner.source(&options), stages);
     let routes = crate::explain::routes(questions)
@@ -119,7 +121,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
         None => None,
     };
     node.attach_at_start().await?;
-    owner.serve();
+    owner.serve(&node, records);
     node.note_start();
     let mut watchdog = Watchdog::of_this_process(Instant::now());
     info!("ready: {}", config::summary(node.desired()));
@@ -147,6 +149,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 Event::Order(ordered) => node.order(ordered),
                 // Who asked may have gone.
                 Event::Rehearse(answer) => drop(answer.send(owner.stage(&node))),
+                Event::Record(answer) => node.tell_of_itself(answer),
                 Event::Tick => {}
             }
         }

@@ -17,6 +17,7 @@ use super::announce::Announcing;
 use super::chronicle::{self, Chronicle};
 use super::health_board::News;
 use super::observers::{Observers, Sources};
+use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
 use crate::config;
@@ -64,6 +65,8 @@ pub(super) struct Node {
     pub(super) news: News,
     /// What routers are told.
     pub(super) announcing: Announcing,
+    /// Who shares the API's state with the node, if anybody could.
+    pub(super) sharing: Option<Shared>,
     /// What changed, for people.
     pub(super) journal: Arc<Journal>,
     /// What the journal knows of things that last.
@@ -115,6 +118,7 @@ impl Node {
             health_board: None,
             news: News::default(),
             announcing,
+            sharing: None,
             journal: Arc::new(Journal::begin(Timestamp::now())),
             chronicle: Chronicle::default(),
         };

@@ -13,17 +13,21 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::node::Node;
+use super::sharing::Shared;
 use super::{Options, own_addresses};
 use crate::announce;
 use crate::api::configuration::Configuration;
+use crate::api::domain::Snapshot;
 use crate::api::health_board::HealthBoard;
 use crate::api::inventory::ec2::FeedReport;
 use crate::api::inventory::{Inventory, Source};
 use crate::api::process::{self, Api};
 use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
+use crate::api::store;
 use crate::config::{self, Content};
 use crate::events::Journal;
+use crate::membership::Records;
 use crate::model::{Desired, Encapsulation, TargetKey};
 use crate::plan::{self, Stage};
 use crate::reconcile::{QuicServerIdInUse, Refused};
@@ -48,6 +52,8 @@ pub(super) struct ApiOwner {
     service: Arc<Service>,
     health: Arc<HealthBoard>,
     projector: Projector,
+    /// Generation of the state that the data plane follows.
+    in_force: u64,
     url: String,
     /// Bound, and not yet served.
     waiting: Option<Api>,
@@ -171,12 +177,28 @@ impl Owner {
         Stage { reconciler: node.reconciler.clone(), ground }
     }
 
-    /// Begins to serve the API.
-    pub(super) fn serve(&mut self) {
+    /// Who shares the API's state, if anybody could.
+    pub(super) fn sharing(&self) -> Option<Shared> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => Some(Shared::of(api.service.sharing()?, api.in_force)),
+        }
+    }
+
+    /// Begins to serve the API, and to tell other nodes of this one: `records` asks for what.
+    pub(super) fn serve(&mut self, node: &Node, records: Records) {
         if let Owner::Api(api) = self
             && let Some(waiting) = api.waiting.take()
         {
-            api.serving = Some(tokio::spawn(waiting.serve()).abort_handle());
+            let membership = node.sharing.as_ref().map(|shared| Arc::clone(&shared.membership));
+            let (store, journal) = (api.configuration.store.clone(), Arc::clone(&node.journal));
+            let attending = async move {
+                if let Some(membership) = membership {
+                    store::attend(&store, &membership, &journal, &records).await;
+                }
+            };
+            let serving = async { tokio::join!(waiting.serve(), attending) };
+            api.serving = Some(tokio::spawn(serving).abort_handle());
             info!("the API owns the state and is served at {}", api.url);
         }
     }
@@ -199,19 +221,11 @@ impl Owner {
     /// Takes over what the API wants now.
     pub(super) fn follow(&mut self, node: &mut Node) {
         let Owner::Api(api) = self else { return };
-        let (state, inventory) = api.service.snapshot();
-        let desired = api.projector.project(&state, &inventory);
-        let taken = if desired == *node.desired() { Ok(()) } else { take_over(node, desired) };
-        api.retry = match taken {
-            Ok(()) => None,
-            Err(problem) => {
-                error!("the API's state can't be taken over, and will be tried again: {problem:#}");
-                if api.retry.is_none() {
-                    node.note_not_followed(&format!("{problem:#}"));
-                }
-                Some(Instant::now() + RETRY)
-            }
-        };
+        let latest = api.service.latest();
+        match &latest.unfit {
+            None => api.follow(node, &latest),
+            Some(why) => api.stay(node, latest.state.generation, why),
+        }
         node.configuration.owner = self.report();
     }
 
@@ -275,12 +289,43 @@ impl ApiOwner {
             service,
             health,
             projector,
+            in_force: state.generation,
             url: api.url(),
             waiting: Some(api),
             serving: None,
             retry: None,
         };
         Ok((owner, desired))
+    }
+
+    /// Takes over a state that the node can carry.
+    fn follow(&mut self, node: &mut Node, latest: &Snapshot) {
+        let desired = self.projector.project(&latest.state, &latest.inventory);
+        let taken = if desired == *node.desired() { Ok(()) } else { take_over(node, desired) };
+        let refused = taken.err().map(|problem| format!("{:#}", anyhow::Error::from(problem)));
+        match &refused {
+            None => (self.in_force, self.retry) = (latest.state.generation, None),
+            Some(problem) => {
+                error!("the API's state can't be taken over, and will be tried again: {problem}");
+                if self.retry.is_none() {
+                    node.note_not_followed(problem);
+                }
+                self.retry = Some(Instant::now() + RETRY);
+            }
+        }
+        if let Some(shared) = &mut node.sharing {
+            shared.follow(self.in_force, refused);
+        }
+    }
+
+    /// Goes on with what is in force: others made a state that this node can't carry. The next one may be better.
+    fn stay(&mut self, node: &mut Node, generation: u64, why: &str) {
+        self.retry = None;
+        let Some(shared) = &mut node.sharing else { return };
+        if shared.follow(self.in_force, Some(why.to_owned())) {
+            error!("generation {generation} is refused, {} stays in force: {why}", self.in_force);
+            node.note_not_followed(&format!("generation {generation}: {why}"));
+        }
     }
 
     async fn reload(&mut self, node: &mut Node, options: &Options) {
@@ -319,6 +364,10 @@ impl ApiOwner {
         }
         self.projector = projector;
         self.configuration = configuration;
+        self.in_force = state.generation;
+        if let Some(shared) = &mut node.sharing {
+            shared.follow(self.in_force, None);
+        }
         if let Err(problem) = self.service.reconfigure(inventory, guard) {
             error!("the inventory is refused, the earlier one stays: {problem}");
         }

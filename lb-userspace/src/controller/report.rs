@@ -33,13 +33,19 @@ struct Sums {
 
 /// What targets are called in digests, by their ids. Tables have thousands of slots for each target, so that looking
 /// each of them up would be most of a report's time.
-struct Identities<'r> {
+pub(super) struct Identities<'r> {
     registry: &'r Registry,
     known: RefCell<Vec<Option<u64>>>,
 }
 
-impl Identities<'_> {
-    fn of(&self, id: TargetId) -> u64 {
+impl<'r> Identities<'r> {
+    /// Nothing is looked up yet.
+    pub(super) fn in_registry(registry: &'r Registry) -> Identities<'r> {
+        Identities { registry, known: RefCell::default() }
+    }
+
+    /// What the target is called.
+    pub(super) fn of(&self, id: TargetId) -> u64 {
         let mut known = self.known.borrow_mut();
         let place = usize::from(id.0);
         if known.len() <= place {
@@ -57,7 +63,7 @@ impl Node {
     pub(super) fn report(&self) -> anyhow::Result<Report> {
         let desired = self.desired();
         let sums = self.sums();
-        let identities = Identities { registry: self.reconciler.registry(), known: RefCell::default() };
+        let identities = Identities::in_registry(self.reconciler.registry());
         let load_balancers = desired.load_balancers.iter().map(|(name, load_balancer)| {
             Ok((name.clone(), self.load_balancer(name, load_balancer, &identities)?))
         });
@@ -78,7 +84,7 @@ impl Node {
             reasons: self.reasons()?,
             announcements: self.announcements(),
             routers: self.routers(),
-            shared_state: None,
+            shared_state: self.shared_state(),
             flow_log: self.flow_log.report(),
         })
     }

@@ -61,6 +61,8 @@ pub enum Kind {
     Draining,
     /// A VIP is announced to routers, or is no longer.
     Announcement,
+    /// A node that shares the state came or went, or its tables are others than they should be.
+    Nodes,
     /// Too few targets of a group are healthy so that all are used, or enough are again.
     FailOpen,
 }

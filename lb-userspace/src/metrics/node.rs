@@ -1,6 +1,8 @@
 //! The node: what runs, where it is attached, what is in force, what was not forwarded.
 
+use super::Scrape;
 use super::metric::Metric;
+use crate::status::report::{MemberReport, RoomReport, SharedStateReport};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
@@ -52,6 +54,49 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |scrape, samples| match &scrape.report.shared_state {
             Some(state) => samples.single(state.store_reachable),
             None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_member_present",
+        help: "1 while the node that shares the state is there, 0 after its lease has ended, as this one sees it",
+        samples: |scrape, samples| {
+            members(scrape).try_for_each(|at| samples.labelled(&[("member", &at.name)], at.state != "gone"))
+        },
+    },
+    Metric {
+        name: "sluice_member_generation",
+        help: "Generation of the shared state that the node's tables are made from, as it tells the others",
+        samples: |scrape, samples| {
+            members(scrape).try_for_each(|at| samples.labelled(&[("member", &at.name)], at.generation))
+        },
+    },
+    Metric {
+        name: "sluice_member_tables_differ",
+        help: "1 while the node has other tables than this one for long, though both follow one generation, else 0",
+        samples: |scrape, samples| {
+            members(scrape).try_for_each(|at| samples.labelled(&[("member", &at.name)], at.tables_differ))
+        },
+    },
+    Metric {
+        name: "sluice_members_age_seconds",
+        help: "How long ago the records of the other nodes were read",
+        samples: |scrape, samples| match shared(scrape).and_then(|state| state.members_age_seconds) {
+            Some(seconds) => samples.single(seconds),
+            None => Ok(()),
+        },
+    },
+    Metric {
+        name: "sluice_capacity_held",
+        help: "How many entries the node's maps have, by what they are; on nodes that share their state",
+        samples: |scrape, samples| {
+            own_room(scrape).try_for_each(|at| samples.labelled(&[("what", &at.what)], at.held))
+        },
+    },
+    Metric {
+        name: "sluice_capacity_room",
+        help: "How many entries the node's maps have room for, by what they are; on nodes that share their state",
+        samples: |scrape, samples| {
+            own_room(scrape).try_for_each(|at| samples.labelled(&[("what", &at.what)], at.room))
         },
     },
     Metric {
@@ -149,3 +194,15 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
 ];
+
+fn shared(scrape: &Scrape) -> Option<&SharedStateReport> {
+    scrape.report.shared_state.as_ref()
+}
+
+fn members(scrape: &Scrape) -> impl Iterator<Item = &MemberReport> {
+    shared(scrape).into_iter().flat_map(|state| &state.members)
+}
+
+fn own_room(scrape: &Scrape) -> impl Iterator<Item = &RoomReport> {
+    members(scrape).filter(|at| at.state == "this").flat_map(|at| &at.room)
+}

@@ -39,7 +39,7 @@ pub use quic_servers::QuicServerIdInUse;
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
 pub use rehearsal::TableChange;
-pub use room::{Full, Refused, TooBig, check_room};
+pub use room::{Full, Refused, TooBig, check_room, rooms};
 pub use second_chance::{Agents, Keeper, Why, may_have_chains};
 
 #[cfg(test)]

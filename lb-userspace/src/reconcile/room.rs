@@ -69,12 +69,22 @@ impl std::fmt::Display for Full {
 /// # Errors
 /// With the first map that has not.
 pub fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
+    for (what, count, room) in rooms(desired, capacity) {
+        if count > room {
+            return Err(TooBig::Map { what, count, room });
+        }
+    }
+    Ok(())
+}
+
+/// How many of each a desired state has, and how many there may be.
+pub fn rooms(desired: &Desired, capacity: Capacity) -> [(Full, usize, usize); 5] {
     let load_balancers = || desired.load_balancers.values();
     let actions: BTreeSet<&ForwardAction> =
         load_balancers().flat_map(|lb| lb.listeners.iter().map(|listener| &listener.forward)).collect();
     let quic_server_ids = actions.iter().map(|action| quic_servers::count(action, desired)).sum();
     let allowed_prefixes = policies::count(desired);
-    let rows = [
+    [
         (Full::AllowedPrefixes, allowed_prefixes, capacity.allowed_prefixes as usize),
         (Full::Vips, load_balancers().map(|lb| lb.vips.len()).sum(), capacity.vips as usize),
         (
@@ -84,13 +94,7 @@ pub fn check_room(desired: &Desired, capacity: Capacity) -> Result<(), TooBig> {
         ),
         (Full::ForwardActions, actions.len(), capacity.forwards as usize - 1),
         (Full::QuicServerIds, quic_server_ids, capacity.quic_servers() as usize / 2),
-    ];
-    for (what, count, room) in rows {
-        if count > room {
-            return Err(TooBig::Map { what, count, room });
-        }
-    }
-    Ok(())
+    ]
 }
 
 fn listener_entries(load_balancer: &LoadBalancer) -> usize {

@@ -4,6 +4,7 @@
 //! Numbers are rounded as said in `quantity`; texts that came from elsewhere (a target's answer, a file) lose
 //! their control characters, so that they can't drive the reader's terminal.
 
+mod nodes;
 mod routers;
 
 use std::fmt::Write;
@@ -98,6 +99,7 @@ fn header(page: &mut Page, report: &Report) {
             inventory_lines(page, inventory);
         }
     }
+    nodes::shared_state(page, report);
     page.line(Tone::Plain, &publications(report));
     if let Some(why) = &configuration.rejected {
         page.line(Tone::Bad, "REJECTED: the file's present content is not in force; an earlier one is:");

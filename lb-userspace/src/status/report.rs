@@ -83,7 +83,7 @@ pub struct AnnouncementReport {
 }
 
 /// The state that nodes share, as this one knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SharedStateReport {
     /// Generation of the newest state that the node knows of.
     pub generation: u64,
@@ -91,6 +91,64 @@ pub struct SharedStateReport {
     pub generation_in_force: u64,
     /// Whether the store answers.
     pub store_reachable: bool,
+    /// Why it does not, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_problem: Option<String>,
+    /// Why the newest generation is not in force, if the node can't carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// All nodes that share the state, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberReport>,
+    /// How many seconds ago the others were read; none if they never were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members_age_seconds: Option<f64>,
+    /// Why they can't be read, or why this node is not among them, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members_problem: Option<String>,
+}
+
+/// A node that shares the state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Version of its `sluice`.
+    pub version: String,
+    /// `this` (the one that tells), `present`, or `gone`: its lease has ended.
+    pub state: String,
+    /// Seconds since it was seen; 0 of this one. Of one that was gone already when this controller started, since it
+    /// last wrote what it is, by its clock.
+    pub last_seen_seconds: f64,
+    /// Seconds since its controller started, by its clock.
+    pub up_seconds: f64,
+    /// Generation of the state that its tables are made from.
+    pub generation: u64,
+    /// Digest of all its tables, equal on nodes of one zone with equal state: 16 hex digits.
+    pub table_digest: String,
+    /// Whether its tables are others than this node's, though both follow the same generation, for longer than changes
+    /// of health explain.
+    pub tables_differ: bool,
+    /// How full its maps are.
+    pub room: Vec<RoomReport>,
+    /// The interfaces with the balancer.
+    pub interfaces: Vec<String>,
+    /// The VIPs that it announces to routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vips: Vec<IpAddr>,
+}
+
+/// How full a map is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomReport {
+    /// What is in it: `targets`, `slots`, ….
+    pub what: String,
+    /// How many there are.
+    pub held: u64,
+    /// How many there may be.
+    pub room: u64,
 }
 
 /// The configuration in force.

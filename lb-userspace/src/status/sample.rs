@@ -44,6 +44,15 @@ pub(crate) fn report() -> Report {
             generation: 9,
             generation_in_force: 8,
             store_reachable: true,
+            store_problem: None,
+            refused: Some("The data plane has room for 8, and 9 VIPs would be needed".into()),
+            members: vec![
+                member("lb1", "this", 0.0),
+                member("lb2", "present", 0.0),
+                member("lb3", "gone", 184.0),
+            ],
+            members_age_seconds: Some(1.5),
+            members_problem: None,
         }),
         flow_log: Some(FlowLogReport {
             directory: "/var/log/sluice/flows".into(),
@@ -69,6 +78,23 @@ pub(crate) fn empty_report() -> Report {
         shared_state: None,
         flow_log: None,
         ..report()
+    }
+}
+
+fn member(name: &str, state: &str, last_seen_seconds: f64) -> MemberReport {
+    MemberReport {
+        name: name.into(),
+        zone: "a".into(),
+        version: "0.1.0".into(),
+        state: state.into(),
+        last_seen_seconds,
+        up_seconds: 7503.5,
+        generation: 8,
+        table_digest: "00c0ffee00c0ffee".into(),
+        tables_differ: name == "lb2",
+        room: vec![RoomReport { what: "targets".into(), held: 3, room: 16383 }],
+        interfaces: vec!["eth0".into()],
+        vips: vec!["10.200.1.1".parse().unwrap()],
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 mod drain_twice;
+mod etcd_outage;
 mod flapping;
 mod route_storm;
 mod routed;
@@ -21,6 +22,7 @@ pub const SCENARIOS: &[Scenario] = &[
     second_chance::WITH,
     second_chance::WITHOUT,
     drain_twice::SCENARIO,
+    etcd_outage::SCENARIO,
     routers::SILENT_NODE,
     routers::ROLLING_RESTART,
     route_storm::SCENARIO,

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use lab::require_root;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Nodes};
 use crate::node::{Node, plain};
 
 /// Each member is killed in its turn, so the leader is, too.

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::Result;
 use lab::require_root;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Nodes};
 
 #[test]
 fn nodes_that_write_at_once_lose_no_change_of_each_other() -> Result<()> {

@@ -13,7 +13,7 @@ use super::context::{Context, HealthSource, NoHealthChecks, Quotas};
 use super::expiry;
 use super::feasibility::{Anything, Feasibility};
 use super::operations::{Operation, Outcome};
-use super::store::{Ephemeral, Store, Unkept};
+use super::store::{Ephemeral, Sharing, Store, Unkept};
 use super::transaction::{Batch, Changes, State, Transaction};
 use crate::api::calendar::Timestamp;
 use crate::api::chronicle;
@@ -50,6 +50,8 @@ pub struct Engine {
     fresh_id: Box<dyn Fn() -> ResourceId + Send>,
     /// Where others' changes are noted.
     journal: Option<Arc<Journal>>,
+    /// Why the data plane can't carry the state, if it can't: others made it, who may have more room.
+    unfit: Option<String>,
 }
 
 impl Engine {
@@ -67,6 +69,7 @@ impl Engine {
             keeping: Duration::ZERO,
             fresh_id: Box::new(random_id),
             journal: None,
+            unfit: None,
         }
     }
 
@@ -118,7 +121,12 @@ impl Engine {
             self.feasibility.check(&transaction, &self.inventory)?;
             let changes = transaction.commit();
             batch.add(&changes);
-            if changes.is_empty() || keep(&mut *self.store, batch)? {
+            if changes.is_empty() {
+                drop(batch);
+                return Ok(changes);
+            }
+            if keep(&mut *self.store, batch)? {
+                self.weigh_again();
                 return Ok(changes);
             }
             self.load()?;
@@ -138,6 +146,7 @@ impl Engine {
     pub fn set_inventory(&mut self, inventory: Arc<Inventory>) -> Result<(), ApiError> {
         self.check_inventory(&inventory)?;
         self.inventory = inventory;
+        self.unfit = None;
         Ok(())
     }
 
@@ -172,6 +181,17 @@ impl Engine {
     /// Tells the newest generation that others have made: time to [`Engine::catch_up`]. None if there are no others.
     pub fn watch(&self) -> Option<watch::Receiver<u64>> {
         self.store.watch()
+    }
+
+    /// Why the data plane can't carry the state, if it can't. That is so only of a state that others made: a change here
+    /// is refused then.
+    pub fn unfit(&self) -> Option<&str> {
+        self.unfit.as_deref()
+    }
+
+    /// How the state is shared with other nodes; none if it is not.
+    pub fn sharing(&self) -> Option<Arc<dyn Sharing>> {
+        self.store.sharing()
     }
 
     /// Takes in what others have changed, as far as it is known here: whether that was anything. This waits for nothing.
@@ -221,6 +241,7 @@ impl Engine {
                 keep(&mut *self.store, batch)?
             };
             if is_done {
+                self.weigh_again();
                 self.next_expiry = expiry::first(self.state.target_groups.values());
                 return Ok(());
             }
@@ -288,6 +309,7 @@ impl Engine {
             let is_kept = keep(&mut *self.store, batch)?;
             self.keeping += begun.elapsed();
             if is_kept {
+                self.weigh_again();
                 self.expect_expiry(&answers);
                 return Ok(Some(answers));
             }
@@ -371,8 +393,22 @@ impl Engine {
                     .for_each(|note| journal.note(note));
             }
             self.state = state;
+            self.weigh();
         }
         is_news
+    }
+
+    /// Whether the data plane can carry what others made.
+    fn weigh(&mut self) {
+        let weighed = self.feasibility.check(&self.state, &self.inventory);
+        self.unfit = weighed.err().map(|refusal| refusal.message);
+    }
+
+    /// The same after a change here, which made it better perhaps.
+    fn weigh_again(&mut self) {
+        if self.unfit.is_some() {
+            self.weigh();
+        }
     }
 }
 

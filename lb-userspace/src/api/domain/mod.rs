@@ -48,5 +48,5 @@ pub use engine::{Answer, Call, Engine, Outlook, Purpose, Together};
 pub use feasibility::{Anything, Feasibility};
 pub use operations::{Access, ELSEWHERE, OPERATIONS, Operation, Outcome};
 pub use queue::{Held, Queue, Snapshot};
-pub use store::{Ephemeral, Store, Unkept};
+pub use store::{Ephemeral, Sharing, Store, Unkept};
 pub use transaction::{Batch, Changes, State, Transaction};

@@ -37,11 +37,14 @@ pub struct Snapshot {
     pub state: State,
     /// The inventory.
     pub inventory: Arc<Inventory>,
+    /// Why the data plane can't carry the state, if it can't.
+    pub unfit: Option<String>,
 }
 
 impl Snapshot {
     fn of(engine: &Engine) -> Arc<Snapshot> {
-        Arc::new(Snapshot { state: engine.state().clone(), inventory: engine.inventory().clone() })
+        let (state, inventory) = (engine.state().clone(), engine.inventory().clone());
+        Arc::new(Snapshot { state, inventory, unfit: engine.unfit().map(str::to_owned) })
     }
 
     fn is_of(&self, engine: &Engine) -> bool {

@@ -1,5 +1,7 @@
 //! Where the state is kept: written before an answer is sent.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -33,10 +35,24 @@ pub trait Store: Send {
         self.news(generation)
     }
 
+    /// How the state is shared with other nodes; none if it is not.
+    fn sharing(&self) -> Option<Arc<dyn Sharing>> {
+        None
+    }
+
     /// Tells the newest generation that others have made; none if there are no others.
     fn watch(&self) -> Option<watch::Receiver<u64>> {
         None
     }
+}
+
+/// What a store that nodes share knows at any moment, without waiting.
+pub trait Sharing: Send + Sync {
+    /// The newest generation that is known here.
+    fn generation(&self) -> u64;
+
+    /// Why the store can't be used at the moment, if it can't.
+    fn problem(&self) -> Option<String>;
 }
 
 /// Why a state is not kept.

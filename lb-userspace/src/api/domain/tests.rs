@@ -256,6 +256,55 @@ fn what_cannot_be_kept_is_not_done() {
     api.done("DescribeLoadBalancers");
 }
 
+/// What another node made, which has more room.
+struct Others(Arc<std::sync::Mutex<State>>);
+
+impl Store for Others {
+    fn load(&mut self) -> anyhow::Result<State> {
+        Ok(State::default())
+    }
+    fn keep(&mut self, _: u64, _: &State, _: &Changes) -> Result<(), Unkept> {
+        Ok(())
+    }
+    fn news(&mut self, generation: u64) -> Option<State> {
+        let state = self.0.lock().unwrap().clone();
+        (state.generation > generation).then_some(state)
+    }
+}
+
+#[test]
+fn what_others_made_and_the_data_plane_can_not_carry_is_known_as_a_whole() {
+    let elsewhere = Api::over(engine());
+    let group = elsewhere.group("web", 80);
+    let news = Arc::new(std::sync::Mutex::new(State::default()));
+    let here = Engine::kept_in(Box::new(Others(news.clone())), Identity::default(), Inventory::sample());
+    let here = here.unwrap();
+    let capacity = Capacity { targets: 3, ..Capacity::default() };
+    let ground = Process::no_ground(&Configuration::sample());
+    let room = Room::new(ground, Arc::clone(here.inventory()), capacity);
+    let here = Api::over(here.with_feasibility(Box::new(room)));
+    for (number, is_fit) in [(1, true), (2, true), (3, false), (4, false)] {
+        let target = format!("TargetGroupArn={group}&Targets.member.1.Id=10.0.1.{number}");
+        elsewhere.done(&format!("RegisterTargets&{target}"));
+        *news.lock().unwrap() = elsewhere.service.state();
+        here.service.catch_up();
+        let latest = here.service.latest();
+        assert_eq!(latest.state, elsewhere.service.state(), "the API tells what there is");
+        let why = latest.unfit.clone().unwrap_or_default();
+        assert_eq!(why.is_empty(), is_fit, "with {number} targets: {why}");
+        assert!(is_fit || why.contains(&format!("room for 2, and {number} targets")), "{why}");
+    }
+    for number in [3, 4] {
+        let target = format!("TargetGroupArn={group}&Targets.member.1.Id=10.0.1.{number}");
+        elsewhere.done(&format!("DeregisterTargets&{target}"));
+    }
+    let later = START.after(Duration::from_secs(3600));
+    assert_eq!(elsewhere.service.expire(later), Ok(None));
+    *news.lock().unwrap() = elsewhere.service.state();
+    here.service.catch_up();
+    assert_eq!(here.service.latest().unfit, None);
+}
+
 /// Pieces that requests are made of, right ones and wrong ones.
 const PIECES: [&str; 24] = [
     "CreateLoadBalancer",

@@ -31,6 +31,8 @@ pub use etcd::Etcd;
 use serde::Deserialize;
 
 use super::domain::Store;
+use crate::events::Journal;
+use crate::membership::{Membership, Records};
 
 /// Where the state is kept if nothing else is said.
 pub const DEFAULT_DIRECTORY: &str = "/var/lib/sluice";
@@ -93,6 +95,27 @@ fn open_shared(etcd: &Etcd, _: &Path) -> anyhow::Result<Box<dyn Store>> {
     etcd.check()?;
     unreachable!("without the feature etcd no section of it is right")
 }
+
+/// Tells the other nodes of this one, and `membership` of all, for ever; `records` asks for what is told. Without a
+/// shared state it returns at once.
+pub async fn attend(
+    configuration: &Configuration,
+    membership: &Membership,
+    journal: &Journal,
+    records: &Records,
+) {
+    if let Some(shared) = &configuration.shared {
+        attend_shared(&shared.etcd, membership, journal, records).await;
+    }
+}
+
+#[cfg(feature = "etcd")]
+async fn attend_shared(etcd: &Etcd, membership: &Membership, journal: &Journal, records: &Records) {
+    etcd::attend(etcd, membership, journal, records).await;
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn attend_shared(_: &Etcd, _: &Membership, _: &Journal, _: &Records) {}
 
 /// Opens the store of a single node, in a directory that it makes if need be.
 ///

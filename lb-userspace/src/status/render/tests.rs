@@ -5,6 +5,10 @@ use crate::status::sample;
 const PAGE: &str = "\
 node lb1 · zone a · sluice 0.1.0 · up 2h 5m
 configuration /etc/sluice/sluice.json · generation 3
+state shared by 2 nodes · generation 8 in force
+BEHIND: generation 9 is not in force: The data plane has room for 8, and 9 VIPs would be needed
+TABLES DIFFER: node lb2 follows the same generation and has other tables
+GONE: node lb3, last seen 3m 4s ago
 12 tables published · last write 0.35 ms · from check to swapped table 1.20 ms, at most 3.10 ms
 
 interfaces

@@ -54,10 +54,10 @@ impl Member {
 
     /// Everything that there is, as the majority has it.
     pub(super) async fn list(&mut self) -> anyhow::Result<Listed> {
-        let options = GetOptions::new().with_prefix();
-        let answer = limited(self.kv.get(self.keys.all(), Some(options)))
-            .await
-            .context("reading the state from etcd")?;
+        let (first, end) = self.keys.state();
+        let options = GetOptions::new().with_range(end);
+        let answer =
+            limited(self.kv.get(first, Some(options))).await.context("reading the state from etcd")?;
         let revision = answer.header().context("etcd named no revision")?.revision();
         let mut listed = Listed { head: None, entries: Default::default(), revision };
         for entry in answer.kvs() {
@@ -112,9 +112,10 @@ impl Member {
 
     /// All changes after a revision, as they come.
     pub(super) async fn watch(&mut self, revision: i64) -> anyhow::Result<Changes> {
-        let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
+        let (first, end) = self.keys.state();
+        let options = WatchOptions::new().with_range(end).with_start_revision(revision + 1);
         let mut client = self.client.watch_client();
-        let stream = limited(client.watch(self.keys.all(), Some(options))).await.context("watching etcd")?;
+        let stream = limited(client.watch(first, Some(options))).await.context("watching etcd")?;
         Ok(Changes { stream, keys: self.keys.clone() })
     }
 }
@@ -168,7 +169,9 @@ fn json<T: serde::de::DeserializeOwned>(entry: &KeyValue) -> anyhow::Result<T> {
         .with_context(|| format!("the key {} in etcd", String::from_utf8_lossy(entry.key())))
 }
 
-async fn limited<T>(request: impl Future<Output = Result<T, etcd_client::Error>>) -> anyhow::Result<T> {
+pub(super) async fn limited<T>(
+    request: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> anyhow::Result<T> {
     match timeout(PATIENCE, request).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(anyhow!("no answer within {} s", PATIENCE.as_secs())),

@@ -24,9 +24,10 @@ use crate::api::domain::{State, Unkept};
 use crate::api::store::entry::{Edits, entries_of};
 use crate::api::store::format::FORMAT;
 
-/// The pause before another member is tried, and the longest when none of them answers.
+/// The pause before another member is tried, and the longest when none of them answers: a node whose way is mended is to
+/// have caught up within 2 s, and an attempt into nothing takes up to 1 s of them, until its next packet is sent.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How far back it is looked for an attempt whose answer was lost.
 const HISTORY: usize = 1000;

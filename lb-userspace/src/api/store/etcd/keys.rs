@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 /// ```text
 ///   /sluice/head                       the Head
 ///   /sluice/state/load-balancer/web    an entry
+///   /sluice/cluster/record/lb1         what a node says of itself
+///   /sluice/cluster/present/lb1        that it is there: under its lease
 /// ```
+///
+/// What nodes say of themselves is no part of the state: it lies before the head, so that one range has the state alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Keys {
     prefix: String,
@@ -33,9 +37,25 @@ impl Keys {
         Keys { prefix: prefix.to_owned() }
     }
 
-    /// What all keys begin with.
-    pub(super) fn all(&self) -> &str {
-        &self.prefix
+    /// The range of the state's keys: the first, and the first after them.
+    pub(super) fn state(&self) -> (String, String) {
+        // '0' follows '/'.
+        (self.head(), format!("{}state0", self.prefix))
+    }
+
+    /// What the keys of nodes begin with.
+    pub(super) fn cluster(&self) -> String {
+        format!("{}cluster/", self.prefix)
+    }
+
+    /// Where a node says what it is.
+    pub(super) fn record(&self, node: &str) -> String {
+        format!("{}record/{node}", self.cluster())
+    }
+
+    /// Where a node says that it is there.
+    pub(super) fn presence(&self, node: &str) -> String {
+        format!("{}present/{node}", self.cluster())
     }
 
     pub(super) fn head(&self) -> String {
@@ -70,8 +90,16 @@ mod tests {
             keys.entry_of(keys.entry("last-vip/subnet-a/ipv4").as_bytes()),
             Some("last-vip/subnet-a/ipv4")
         );
-        for other in [keys.head(), "/other/state/x".to_owned()] {
+        for other in [keys.head(), keys.record("lb1"), "/other/state/x".to_owned()] {
             assert_eq!(keys.entry_of(other.as_bytes()), None);
         }
+    }
+    #[test]
+    fn the_range_of_the_state_has_the_state_alone() {
+        let keys = Keys::under("/lb/");
+        let (first, end) = keys.state();
+        let is_in = |key: &String| (&first..&end).contains(&key);
+        assert!(is_in(&keys.head()) && is_in(&keys.entry("last-vip/~")));
+        assert!(!is_in(&keys.record("lb1")) && !is_in(&keys.presence("lb1")));
     }
 }

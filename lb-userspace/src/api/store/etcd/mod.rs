@@ -6,10 +6,13 @@
 //!                  ▲                          │  lists, watches, commits
 //!                  └──── the newest state ────┤
 //!                                             └─► cache: the last good state in this node's directory
+//!
+//!   attendance: a task of its own with a connection of its own ─ who there is, beside the state ─► etcd
 //! ```
 //!
 //! A node goes on with what it knows while etcd is away, and starts with the last good state on its disk.
 
+mod attendance;
 mod cache;
 mod client;
 mod configuration;
@@ -18,5 +21,6 @@ mod keys;
 mod replica;
 mod shared;
 
+pub(super) use attendance::attend;
 pub use configuration::Etcd;
 pub(super) use shared::open;

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::cache::Cache;
 use super::configuration::Etcd;
 use super::follower::Follower;
-use crate::api::domain::{Changes, State, Store, Unkept};
+use crate::api::domain::{Changes, Sharing, State, Store, Unkept};
 use crate::api::store::entry::{Edits, edits_of};
 
 /// How long a change is tried to be written.
@@ -99,6 +99,16 @@ impl View {
     /// Why etcd can't be used; nothing if it can.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sharing for View {
+    fn generation(&self) -> u64 {
+        *self.generations.borrow()
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.trouble().map(|trouble| trouble.text)
     }
 }
 
@@ -196,6 +206,10 @@ impl Store for Shared {
             Ok(state) => state.map(|state| State::clone(&state)),
             Err(_) => self.news(generation),
         }
+    }
+
+    fn sharing(&self) -> Option<Arc<dyn Sharing>> {
+        Some(Arc::clone(&self.view) as Arc<dyn Sharing>)
     }
 
     fn watch(&self) -> Option<watch::Receiver<u64>> {

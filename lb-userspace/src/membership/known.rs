@@ -1,0 +1,314 @@
+//! What is known of all nodes: the records that were read last, and what is not in them any more. Pure but for the lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::agreement::Agreement;
+use super::record::Record;
+use crate::api::calendar::Timestamp;
+use crate::status::report::{MemberReport, RoomReport};
+
+/// A node that was not seen for so long is not spoken of any more: it was taken away.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What its node wrote.
+    pub record: Record,
+    /// The session whose lease lives, if one does.
+    pub present: Option<String>,
+}
+
+/// What changed, to be told to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A node came.
+    Came(String),
+    /// A node's lease ended.
+    Went(String),
+    /// A node of the same generation has other tables, for long.
+    Differs(String),
+    /// It has the same again, or another generation, or has gone.
+    Agrees(String),
+    /// Another node has this one's name.
+    Namesake(String),
+}
+
+/// What is known of all nodes.
+#[derive(Debug, Default)]
+pub struct Membership(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    members: BTreeMap<String, Member>,
+    agreement: Agreement,
+    differing: BTreeSet<String>,
+    has_namesake: bool,
+    /// When all this was read.
+    read: Option<Instant>,
+    /// Why it is not read now.
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Member {
+    record: Record,
+    is_present: bool,
+    last_seen: Timestamp,
+}
+
+impl Membership {
+    /// Takes in everything that there is, this node's own record as well, which is `own` now; what is new of it.
+    pub fn take(&self, own: &Record, found: Vec<Found>, now: Instant, wall: Timestamp) -> Vec<Change> {
+        let mut known = self.lock();
+        let is_first = known.read.is_none();
+        let mut changes = known.meet(own, found, wall);
+        changes.retain(|change| !(is_first && matches!(change, Change::Came(_))));
+        changes.extend(known.compare(own, now));
+        (known.read, known.problem) = (Some(now), None);
+        changes
+    }
+
+    /// Nothing can be read.
+    pub fn miss(&self, problem: String) {
+        self.lock().problem = Some(problem);
+    }
+
+    /// Whether another node has this one's name.
+    pub fn has_namesake(&self) -> bool {
+        self.lock().has_namesake
+    }
+
+    /// How long ago all was read, in seconds; none if it never was.
+    pub fn age(&self, now: Instant) -> Option<f64> {
+        self.lock().read.map(|read| now.saturating_duration_since(read).as_secs_f64())
+    }
+
+    /// Why nothing can be read now.
+    pub fn problem(&self) -> Option<String> {
+        self.lock().problem.clone()
+    }
+
+    /// All nodes in the order of their names, with this one as it is now.
+    pub fn report(&self, own: &Record, wall: Timestamp) -> Vec<MemberReport> {
+        let known = self.lock();
+        let others = known.members.values().filter(|member| member.record.name != own.name);
+        let state = |member: &Member| if member.is_present { "present" } else { "gone" };
+        let mut all: Vec<MemberReport> = others
+            .map(|member| {
+                let tables_differ = known.differing.contains(&member.record.name);
+                let told = shown(&member.record, state(member), wall);
+                MemberReport { last_seen_seconds: since(member.last_seen, wall), tables_differ, ..told }
+            })
+            .collect();
+        all.push(shown(own, "this", wall));
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn meet(&mut self, own: &Record, found: Vec<Found>, wall: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let before = std::mem::take(&mut self.members);
+        let had_namesake = std::mem::take(&mut self.has_namesake);
+        for Found { record, present } in found {
+            if record.name == own.name {
+                self.has_namesake = present.is_some_and(|session| session != own.session);
+                continue;
+            }
+            let was = before.get(&record.name);
+            let (was_present, is_present) = (was.is_some_and(|was| was.is_present), present.is_some());
+            if is_present != was_present {
+                let change = if is_present { Change::Came } else { Change::Went };
+                changes.push(change(record.name.clone()));
+            }
+            let last_seen = match was {
+                _ if is_present => wall,
+                Some(was) => was.last_seen.max(record.written),
+                None => record.written,
+            };
+            if !is_present && since(last_seen, wall) > FORGOTTEN.as_secs_f64() {
+                continue;
+            }
+            self.members.insert(record.name.clone(), Member { record, is_present, last_seen });
+        }
+        if self.has_namesake && !had_namesake {
+            changes.push(Change::Namesake(own.name.clone()));
+        }
+        changes
+    }
+
+    fn compare(&mut self, own: &Record, now: Instant) -> Vec<Change> {
+        let present = self.members.values().filter(|member| member.is_present);
+        let differing = self.agreement.look(own, present.map(|member| &member.record), now);
+        let news = differing.difference(&self.differing).cloned().map(Change::Differs);
+        let over = self.differing.difference(&differing).cloned().map(Change::Agrees);
+        let changes = news.chain(over).collect();
+        self.differing = differing;
+        changes
+    }
+}
+
+impl Change {
+    /// Whether something is wrong.
+    pub fn is_bad(&self) -> bool {
+        !matches!(self, Change::Came(_) | Change::Agrees(_))
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Came(name) => write!(f, "node {name} is present"),
+            Change::Went(name) => write!(f, "node {name} is gone: its lease ended"),
+            Change::Differs(name) => write!(
+                f,
+                "node {name} has other tables though it follows the same generation: compare the targets' health in \
+                 `sluice status` of both, their versions and their inventories"
+            ),
+            Change::Agrees(name) => {
+                write!(f, "node {name} no longer has other tables of the same generation")
+            }
+            Change::Namesake(name) => {
+                write!(
+                    f,
+                    "another node is called {name}, too: give each its own node.name; this one is not listed"
+                )
+            }
+        }
+    }
+}
+
+fn shown(record: &Record, state: &str, wall: Timestamp) -> MemberReport {
+    let room = record.room.iter();
+    MemberReport {
+        name: record.name.clone(),
+        zone: record.zone.clone(),
+        version: record.version.clone(),
+        state: state.to_owned(),
+        last_seen_seconds: 0.0,
+        up_seconds: since(record.started, wall),
+        generation: record.generation,
+        table_digest: record.digests.all.clone(),
+        tables_differ: false,
+        room: room.map(|at| RoomReport { what: at.what.clone(), held: at.held, room: at.room }).collect(),
+        interfaces: record.interfaces.clone(),
+        vips: record.vips.clone(),
+    }
+}
+
+/// Clocks of nodes differ: what seems to come is now.
+fn since(then: Timestamp, now: Timestamp) -> f64 {
+    let passed = if then < now { now.distance(then) } else { Duration::ZERO };
+    passed.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::record;
+    use super::*;
+
+    fn found(record: Record) -> Found {
+        Found { present: Some(record.session.clone()), record }
+    }
+
+    fn gone(record: Record) -> Found {
+        Found { record, present: None }
+    }
+
+    struct Story {
+        membership: Membership,
+        own: Record,
+        begin: Instant,
+    }
+
+    impl Story {
+        fn begin() -> Story {
+            let (membership, own) = (Membership::default(), record("lb1", "a", 7, "x"));
+            Story { membership, own, begin: Instant::now() }
+        }
+
+        fn take(&self, seconds: u64, found: Vec<Found>) -> Vec<Change> {
+            let later = Duration::from_secs(seconds);
+            self.membership.take(&self.own, found, self.begin + later, Timestamp(3_000_000).after(later))
+        }
+
+        fn report(&self, seconds: u64) -> Vec<MemberReport> {
+            self.membership.report(&self.own, Timestamp(3_000_000).after(Duration::from_secs(seconds)))
+        }
+    }
+
+    #[test]
+    fn a_node_whose_lease_ended_is_shown_with_when_it_was_last_seen() {
+        let story = Story::begin();
+        let other = || record("lb2", "a", 7, "x");
+        assert_eq!(story.take(0, vec![found(story.own.clone()), found(other())]), []);
+        assert_eq!(story.take(2, vec![gone(other())]), [Change::Went("lb2".to_owned())]);
+        let report = story.report(32);
+        assert_eq!(report.iter().map(|member| &*member.state).collect::<Vec<_>>(), ["this", "gone"]);
+        assert_eq!(report[1].last_seen_seconds, 32.0);
+        assert_eq!(story.take(40, vec![found(other())]), [Change::Came("lb2".to_owned())]);
+        assert_eq!(story.report(40)[1].state, "present");
+    }
+
+    #[test]
+    fn who_starts_later_knows_when_a_record_was_written() {
+        let story = Story::begin();
+        story.take(0, vec![gone(record("lb2", "a", 7, "x"))]);
+        assert_eq!(story.report(0)[1].last_seen_seconds, 1000.0);
+    }
+
+    #[test]
+    fn a_node_that_was_taken_away_is_forgotten_after_a_day() {
+        let story = Story::begin();
+        story.take(0, vec![found(record("lb2", "a", 7, "x"))]);
+        for (hours, listed) in [(1, 2), (23, 2), (25, 1)] {
+            story.take(hours * 3600, vec![gone(record("lb2", "a", 7, "x"))]);
+            assert_eq!(story.report(hours * 3600).len(), listed, "after {hours} h");
+        }
+    }
+
+    #[test]
+    fn what_was_known_stays_known_while_nothing_can_be_read() {
+        let story = Story::begin();
+        story.take(0, vec![found(record("lb2", "a", 7, "x"))]);
+        story.membership.miss("no answer within 2 s".to_owned());
+        assert_eq!(story.report(60)[1].state, "present");
+        assert_eq!(story.membership.problem().as_deref(), Some("no answer within 2 s"));
+        assert_eq!(story.membership.age(story.begin + Duration::from_secs(60)), Some(60.0));
+        story.take(61, vec![]);
+        assert_eq!(story.membership.problem(), None);
+    }
+
+    #[test]
+    fn lasting_differences_are_told_once_and_their_end_too() {
+        let story = Story::begin();
+        let other = |all| vec![found(record("lb2", "a", 7, all))];
+        let name = || "lb2".to_owned();
+        assert_eq!(story.take(0, other("y")), []);
+        assert_eq!(story.take(20, other("y")), [Change::Differs(name())]);
+        assert_eq!(story.take(22, other("y")), []);
+        assert!(story.report(22)[1].tables_differ);
+        assert_eq!(story.take(24, other("x")), [Change::Agrees(name())]);
+        assert!(!story.report(24)[1].tables_differ);
+    }
+
+    #[test]
+    fn a_namesake_is_noticed_by_its_session() {
+        let story = Story::begin();
+        let twin = || Found { present: Some("another".to_owned()), record: story.own.clone() };
+        assert_eq!(story.take(0, vec![twin()]), [Change::Namesake("lb1".to_owned())]);
+        assert_eq!(story.take(2, vec![twin()]), []);
+        assert!(story.membership.has_namesake());
+        assert_eq!(story.take(4, vec![found(story.own.clone())]), []);
+        assert!(!story.membership.has_namesake());
+    }
+}

@@ -1,0 +1,138 @@
+//! What a node tells the others of itself.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::calendar::Timestamp;
+
+/// How often a record is written at most if nothing but its tables or what its maps hold has changed: each write is
+/// a revision that the store keeps until it is compacted.
+const PACE: Duration = Duration::from_secs(5);
+
+/// How old a record becomes though nothing changes, so that it says when its node was seen last, roughly.
+const OLDEST: Duration = Duration::from_secs(3600);
+
+/// A node as it tells the others of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name, which no other has.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Version of its `sluice`.
+    pub version: String,
+    /// Drawn when its controller started.
+    pub session: String,
+    /// When its controller started, by its own clock.
+    pub started: Timestamp,
+    /// When this was written, by its own clock.
+    pub written: Timestamp,
+    /// Generation of the state that its tables are made from.
+    pub generation: u64,
+    /// What its tables are.
+    pub digests: Digests,
+    /// How full its maps are.
+    pub room: Vec<Room>,
+    /// The interfaces with the balancer.
+    pub interfaces: Vec<String>,
+    /// The VIPs that it announces to routers.
+    pub vips: Vec<IpAddr>,
+}
+
+/// Digests of a node's tables, each 16 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Digests {
+    /// Of all tables: equal on nodes of one zone.
+    pub all: String,
+    /// Of those whose target groups are used across zones: equal on all nodes.
+    pub across_zones: String,
+}
+
+/// How full a map is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// What is in it: `targets`.
+    pub what: String,
+    /// How many there are.
+    pub held: u64,
+    /// How many there may be.
+    pub room: u64,
+}
+
+impl Record {
+    /// Whether it has other tables than it should, if `other`'s are right. Nodes that follow different generations have
+    /// no reason to be equal.
+    pub fn differs_from(&self, other: &Record) -> bool {
+        if self.generation != other.generation {
+            return false;
+        }
+        let (ours, theirs) = (&self.digests, &other.digests);
+        let is_same_zone = self.zone == other.zone;
+        ours.across_zones != theirs.across_zones || (is_same_zone && ours.all != theirs.all)
+    }
+
+    /// Whether it is to be written, when `last` was.
+    pub fn is_due_after(&self, last: &Record) -> bool {
+        let age = self.written.distance(last.written);
+        let as_then = Record { written: last.written, ..self.clone() };
+        if as_then == *last {
+            return age >= OLDEST;
+        }
+        let slow = Record { digests: last.digests.clone(), room: last.room.clone(), ..as_then };
+        slow != *last || age >= PACE
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn record(name: &str, zone: &str, generation: u64, all: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            zone: zone.to_owned(),
+            version: "0.1.0".to_owned(),
+            session: format!("session of {name}"),
+            started: Timestamp(1_000_000),
+            written: Timestamp(2_000_000),
+            generation,
+            digests: Digests { all: all.to_owned(), across_zones: "c".to_owned() },
+            room: vec![Room { what: "targets".to_owned(), held: 3, room: 16383 }],
+            interfaces: vec!["eth0".to_owned()],
+            vips: vec![IpAddr::from([10, 200, 1, 1])],
+        }
+    }
+
+    #[test]
+    fn tables_are_compared_within_a_zone_and_those_of_all_zones_everywhere() {
+        let one = record("lb1", "a", 7, "x");
+        assert!(!one.differs_from(&record("lb2", "a", 7, "x")));
+        assert!(one.differs_from(&record("lb2", "a", 7, "y")));
+        assert!(!one.differs_from(&record("lb2", "b", 7, "y")), "of its own zone each has its own targets");
+        assert!(!one.differs_from(&record("lb2", "a", 8, "y")), "one of them is still to follow");
+        let mut other = record("lb2", "b", 7, "y");
+        other.digests.across_zones = "d".to_owned();
+        assert!(one.differs_from(&other));
+    }
+
+    #[test]
+    fn what_matters_is_written_at_once_and_the_rest_at_its_pace() {
+        let last = record("lb1", "a", 7, "x");
+        let later = |seconds: u64, record: Record| Record {
+            written: last.written.after(Duration::from_secs(seconds)),
+            ..record
+        };
+        for (seconds, now, is_due) in [
+            (60, last.clone(), false),
+            (3600, last.clone(), true),
+            (0, record("lb1", "a", 8, "x"), true),
+            (1, record("lb1", "a", 7, "y"), false),
+            (5, record("lb1", "a", 7, "y"), true),
+            (1, Record { vips: Vec::new(), ..last.clone() }, true),
+        ] {
+            assert_eq!(later(seconds, now.clone()).is_due_after(&last), is_due, "{seconds} s: {now:?}");
+        }
+    }
+}
