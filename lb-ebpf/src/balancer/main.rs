@@ -278,8 +278,7 @@ fn forward_by_attributes<M: Mode, V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
-    let sign =
-        flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
+    let sign = flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
     let id = attributes::choose_target::<M, V::Addresses>(&flow, segment, &listener, settings, hash)?;
     let action = send::<M, V>(packet, datagram, &listener, hash, id)?;
     flow_log::tell(sign, &flow, id);
@@ -299,8 +298,7 @@ fn forward_quic<M: Mode, V: Version>(
     let listener = line.listener();
     let hash = flow.hash(line.hash_state());
     M::note(|trace| trace.listener(&listener, hash));
-    let sign =
-        flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
+    let sign = flow_log::sign::<M, V::Addresses>(packet, datagram, &transport, (&listener, settings, hash));
     let id = match quic::route::<V>(packet.frame(), &listener) {
         Route::Target(id) => {
             attributes::refuse_tunnel(&flow, &listener)?;

@@ -28,7 +28,7 @@ fn no_member_s_death_loses_an_acknowledged_change() -> Result<()> {
                 scope.spawn(move || {
                     let names = (0..).map(|change| format!("w{number}-{change}"));
                     let names = names.take_while(|_| !is_over.load(Ordering::Relaxed));
-                    names.take(2000).filter(|name| node.make_group(name)).collect::<Vec<_>>()
+                    names.take(1400).filter(|name| node.make_group(name)).collect::<Vec<_>>()
                 })
             })
             .collect();
