@@ -97,8 +97,13 @@ fn refuses_a_bad_file(lab: &Lab) -> Result<()> {
 pub(crate) fn start(lab: &mut Lab) -> Result<()> {
     lab.start_servers()?;
     lab.start_agents()?;
+    lab.nodes[0].write_configuration(&configuration())?;
+    start_controller(lab)
+}
+
+/// A controller by the configuration that is written, with the state where an earlier one kept it.
+pub(crate) fn start_controller(lab: &mut Lab) -> Result<()> {
     let node = &mut lab.nodes[0];
-    node.write_configuration(&configuration())?;
     let mut command = Command::new(binary("sluice")?);
     command.args(["run", "--unpinned", "--config"]).arg(node.configuration_file());
     command.arg("--state-directory").arg(node.host.lease().directory().join("state"));

@@ -9,11 +9,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::process::{Process, binary, output_of};
+use lab::process::{Process, output_of};
 use lab::{Lab, VIP4, wait};
 use lb_userspace::status::report::{InventoryReport, OwnerReport};
 use serde_json::{Value, json};
 
+use crate::balanced::start_controller;
 use crate::served::{client, has_clients};
 
 const CHAPTERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/inventory_chapters.py");
@@ -118,20 +119,6 @@ fn write_files(lab: &Lab, subnet: &str, key: &Value) -> Result<()> {
             "subnets": [ { "id": subnet, "nodes": ["lb1"], "ipv4_pool": "10.200.1.0/24" } ]
         } }
     }))
-}
-
-fn start_controller(lab: &mut Lab) -> Result<()> {
-    let node = &mut lab.nodes[0];
-    let mut command = Command::new(binary("sluice")?);
-    command.args(["run", "--unpinned", "--config"]).arg(node.configuration_file());
-    command.arg("--state-directory").arg(node.host.lease().directory().join("state"));
-    command.arg("--runtime-directory").arg(node.runtime_directory()?);
-    node.controller = Some(node.host.spawn(&mut command, "lb1.log")?);
-    wait::until("the controller's first status", PATIENCE, || {
-        let node = &mut lab.nodes[0];
-        node.controller.as_mut().context("the controller was not started")?.check_running()?;
-        node.status().map(drop)
-    })
 }
 
 fn restart_controller(lab: &mut Lab) -> Result<()> {
