@@ -4,6 +4,7 @@
 //! find has one word that is written last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use lb_common::listener::Forward;
@@ -42,10 +43,10 @@ impl Maps {
             contents.quic_servers.insert((key.forward, server_id), TargetId(id as u16));
         }
         let targets = self.targets.values().iter().enumerate().map(|(id, words)| (id, target_of(words)));
-        contents.targets = targets
+        let targets = targets
             .filter(|(_, target)| *target != Target::NONE)
-            .map(|(id, target)| (TargetId(id as u16), target))
-            .collect();
+            .map(|(id, target)| (TargetId(id as u16), Arc::new(target)));
+        contents.targets = Arc::new(targets.collect());
         Ok(contents)
     }
 

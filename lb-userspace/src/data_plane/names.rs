@@ -11,6 +11,7 @@
 //! nanoseconds: it goes on while the machine sleeps and is equal for all processes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::TargetId;
@@ -106,10 +107,11 @@ impl NameMaps {
             let base = TableSize::from_log2(words[1] as u8)?;
             Some((index as u32, ForwardName { identity: words[0], base }))
         };
-        let target = |(id, words): (usize, [u64; WORDS])| (TargetId(id as u16), target_name(words, &clocks));
+        let target =
+            |(id, words): (usize, [u64; WORDS])| (TargetId(id as u16), Arc::new(target_name(words, &clocks)));
         let listener = |(counter, words): (usize, [u64; WORDS])| (counter as u16, words[0]);
         Names {
-            targets: of(&self.targets).into_iter().map(target).collect(),
+            targets: Arc::new(of(&self.targets).into_iter().map(target).collect()),
             forwards: of(&self.forwards).into_iter().filter_map(forward).collect::<BTreeMap<_, _>>(),
             listeners: of(&self.listeners).into_iter().map(listener).collect(),
         }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lb_common::listener::{ListenerKey, QuicServerKey};
@@ -78,11 +79,11 @@ impl Writer {
     fn set_names(&mut self, maps: &mut Maps, contents: &Contents) -> anyhow::Result<()> {
         let Names { targets, forwards, listeners } = &contents.names;
         let known = &mut self.written.names;
-        for (id, name) in targets {
+        for (id, name) in targets.iter() {
             if known.targets.get(id) != Some(name) {
                 let traffic = &mut maps.target_counters;
                 maps.names.set_target(*id, name, || clear_target_traffic(traffic, *id))?;
-                known.targets.insert(*id, name.clone());
+                Arc::make_mut(&mut known.targets).insert(*id, Arc::clone(name));
             }
         }
         for (index, name) in forwards {
@@ -120,10 +121,10 @@ impl Writer {
     }
 
     fn set_targets(&mut self, maps: &mut Maps, contents: &Contents, written: &mut Written) {
-        for (id, target) in &contents.targets {
+        for (id, target) in contents.targets.iter() {
             if self.written.targets.get(id) != Some(target) {
                 maps.set_target(*id, target);
-                self.written.targets.insert(*id, *target);
+                Arc::make_mut(&mut self.written.targets).insert(*id, Arc::clone(target));
                 written.targets += 1;
             }
         }
@@ -269,7 +270,7 @@ impl Writer {
             self.written.targets.keys().filter(|id| !contents.targets.contains_key(id)).copied().collect();
         for id in &gone {
             maps.set_target(*id, &Target::NONE);
-            self.written.targets.remove(id);
+            Arc::make_mut(&mut self.written.targets).remove(id);
         }
         written.targets += gone.len();
         let release: BTreeSet<TargetId> =
@@ -279,7 +280,7 @@ impl Writer {
             maps.sweep_flows(|entry| release.contains(&entry.target()));
             for id in &release {
                 maps.names.free_target(*id);
-                self.written.names.targets.remove(id);
+                Arc::make_mut(&mut self.written.names.targets).remove(id);
             }
             written.released = release;
         }

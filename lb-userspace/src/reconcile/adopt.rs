@@ -92,8 +92,8 @@ pub(super) fn registry(registry: &mut Registry, desired: &Desired, held: &Conten
     let server_ids: BTreeMap<TargetId, QuicServerId> =
         held.quic_servers.iter().map(|((_, server_id), id)| (*id, *server_id)).collect();
     let mut taken = BTreeSet::new();
-    for (id, name) in &held.names.targets {
-        let address = held.targets.get(id).and_then(address_of);
+    for (id, name) in held.names.targets.iter() {
+        let address = held.targets.get(id).and_then(|target| address_of(target));
         let known = wanted.get(&name.identity).cloned();
         let key = known.or_else(|| drained(name.identity, address?, desired));
         match key.filter(|key| taken.insert(key.clone())) {

@@ -23,8 +23,8 @@ pub struct Contents {
     pub quic_servers: BTreeMap<(u32, QuicServerId), TargetId>,
     /// The tables by forward action.
     pub tables: BTreeMap<u32, Table>,
-    /// `TARGETS`.
-    pub targets: BTreeMap<TargetId, Target>,
+    /// `TARGETS`. Shared, as are the values: thousands, of which a change is about a few.
+    pub targets: Arc<BTreeMap<TargetId, Arc<Target>>>,
     /// Whose the numbers are.
     pub names: Names,
 }
@@ -32,8 +32,8 @@ pub struct Contents {
 /// Whose the data plane's numbers are, for a later controller: no packet needs it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Names {
-    /// `TARGET_NAMES`, by target id.
-    pub targets: BTreeMap<TargetId, TargetName>,
+    /// `TARGET_NAMES`, by target id; shared likewise.
+    pub targets: Arc<BTreeMap<TargetId, Arc<TargetName>>>,
     /// `FORWARD_NAMES`, by the index in `FORWARDS`.
     pub forwards: BTreeMap<u32, ForwardName>,
     /// `LISTENER_NAMES`: the identity of the listener by its counter.

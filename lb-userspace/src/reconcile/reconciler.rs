@@ -47,11 +47,11 @@ pub struct Reconciler {
     /// What `LISTENERS` must hold, renewed where something changed: there may be thousands.
     pub(super) listener_values: ListenerValues,
     /// What `TARGETS` must hold, likewise.
-    pub(super) target_entries: BTreeMap<TargetId, Target>,
+    pub(super) target_entries: Arc<BTreeMap<TargetId, Arc<Target>>>,
     /// Whose the ids are, likewise.
-    pub(super) target_names: BTreeMap<TargetId, TargetName>,
+    pub(super) target_names: Arc<BTreeMap<TargetId, Arc<TargetName>>>,
     /// How an earlier controller reached targets of which it is not known yet how they are reached now.
-    pub(super) held_ways: BTreeMap<TargetId, Target>,
+    pub(super) held_ways: BTreeMap<TargetId, Arc<Target>>,
     capacity: Capacity,
 }
 
@@ -86,7 +86,7 @@ impl Reconciler {
             let serving = held.listeners.iter().map(|(entry, value)| (*entry, value.forward));
             reconciler.actions = Actions::adopted(actions, serving, capacity);
         }
-        reconciler.held_ways = held.targets.clone();
+        reconciler.held_ways = BTreeMap::clone(&held.targets);
         reconciler.apply(desired, now)?;
         if held.names.targets.is_empty() {
             // Former owners are in the maps that were left; in new ones nobody is.
@@ -112,8 +112,8 @@ impl Reconciler {
             counters: Numbers::below(capacity.listeners),
             policies: BTreeMap::new(),
             listener_values: BTreeMap::new(),
-            target_entries: BTreeMap::new(),
-            target_names: BTreeMap::new(),
+            target_entries: Arc::default(),
+            target_names: Arc::default(),
             held_ways: BTreeMap::new(),
             capacity,
         }
@@ -277,7 +277,7 @@ impl Reconciler {
             vips: load_balancers.flat_map(|load_balancer| load_balancer.vips.iter().copied()).collect(),
             quic_servers: quic_servers.collect(),
             tables: tables.collect(),
-            targets: self.target_entries.clone(),
+            targets: Arc::clone(&self.target_entries),
             names: self.names(),
         }
     }
@@ -292,7 +292,7 @@ impl Reconciler {
             Some((self.counter(name, listener)?, identity))
         };
         Names {
-            targets: self.target_names.clone(),
+            targets: Arc::clone(&self.target_names),
             forwards: self.actions.iter().map(forward).collect(),
             listeners: self.listeners().filter_map(listener).collect(),
         }

@@ -1,6 +1,6 @@
 //! How targets are reached: what the data plane must know of each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,14 +23,18 @@ impl Reconciler {
         for group in groups {
             for (address, record) in self.registry.group(group) {
                 let key = TargetKey { target_group: group.clone(), address };
-                renewed.push((record.id, self.target_entry(&key, record)));
-                self.target_names.insert(record.id, TargetName::of(&key, record));
+                renewed.push((record.id, self.target_entry(&key, record), TargetName::of(&key, record)));
             }
         }
-        self.target_entries.extend(renewed);
+        let entries = Arc::make_mut(&mut self.target_entries);
+        let names = Arc::make_mut(&mut self.target_names);
+        for (id, entry, name) in renewed {
+            set(entries, id, entry);
+            set(names, id, name);
+        }
         for id in self.registry.leaving() {
-            self.target_entries.remove(id);
-            self.target_names.remove(id);
+            entries.remove(id);
+            names.remove(id);
         }
     }
 
@@ -46,7 +50,8 @@ impl Reconciler {
             .filter(|(key, _)| is_new(key))
             .map(|(key, record)| (record.id, self.target_entry(key, record)))
             .collect();
-        self.target_entries.extend(renewed);
+        let entries = Arc::make_mut(&mut self.target_entries);
+        renewed.into_iter().for_each(|(id, entry)| set(entries, id, entry));
         let (registry, next_hops) = (&self.registry, &self.next_hops);
         self.held_ways.retain(|id, _| {
             registry.by_id(*id).is_some_and(|(key, _)| is_unknown(next_hops.get(&key.address)))
@@ -73,7 +78,7 @@ impl Reconciler {
     /// How an earlier controller reached the target, which had this id then.
     fn held_way(&self, key: &TargetKey, id: TargetId) -> Option<Target> {
         let held = self.held_ways.get(&id)?;
-        (adopt::address_of(held) == Some(key.address)).then_some(*held)
+        (adopt::address_of(held) == Some(key.address)).then_some(**held)
     }
 
     /// Bytes that packets for the target must leave free: those of a chain (with the GUE header that only such packets
@@ -85,6 +90,13 @@ impl Reconciler {
             IpAddr::V4(_) => Ipv4::HEADER_AND_CHAIN as u16,
             IpAddr::V6(_) => Ipv6::HEADER_AND_CHAIN as u16,
         }
+    }
+}
+
+/// Sets the value of a target; an equal one stays the same allocation, which others share.
+fn set<T: PartialEq>(values: &mut BTreeMap<TargetId, Arc<T>>, id: TargetId, value: T) {
+    if values.get(&id).is_none_or(|known| **known != value) {
+        values.insert(id, Arc::new(value));
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //!   words    A A B CB C A …     a word for each slot, as the data plane has it
 //!   chains   (none)             likewise, while a slot has one
-//!   awake    (3, 0) …           the slots that are not at rest, with which shape each has
+//!   marks    . . . 0 .  . …     which shape each slot has that is not at rest; none while all are
 //!   shapes   changing until …   lives without the targets
 //! ```
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use lb_common::{ChainWord, Slot, TargetId};
 
+use super::marks::Marks;
 use super::regime::{Regime, SlotLife};
 
 /// The lives of all slots of a table.
@@ -23,25 +24,17 @@ pub(super) struct Lives {
     words: Arc<[Slot]>,
     /// Empty if no slot has one.
     chains: Arc<[ChainWord]>,
-    /// In the order of the slots; none that is at rest.
-    awake: Vec<Awake>,
+    /// The places in the shapes of the slots that are not at rest.
+    marks: Marks,
     /// Each is some slot's.
     shapes: Vec<SlotLife>,
-}
-
-/// A slot that is not at rest.
-#[derive(Debug, Clone, Copy)]
-struct Awake {
-    slot: u32,
-    /// Its place in the shapes.
-    shape: u32,
 }
 
 impl Lives {
     /// Every slot stable on its owner.
     pub(super) fn stable(owners: &[TargetId], regime: Regime) -> Lives {
         let words = owners.iter().copied().map(Slot::stable).collect();
-        Lives { regime, words, chains: Arc::new([]), awake: Vec::new(), shapes: Vec::new() }
+        Lives { regime, words, chains: Arc::new([]), marks: Marks::default(), shapes: Vec::new() }
     }
 
     /// These lives; `words` and `chains` are kept where they say what the lives do.
@@ -51,8 +44,8 @@ impl Lives {
         regime: Regime,
         lives: impl Iterator<Item = SlotLife>,
     ) -> Lives {
-        let mut all = Lives { regime, words, chains, awake: Vec::new(), shapes: Vec::new() };
-        let mut packer = Packer::default();
+        let mut all = Lives { regime, words, chains, marks: Marks::default(), shapes: Vec::new() };
+        let mut packer = Packer::of(all.words.len());
         for (slot, life) in lives.enumerate() {
             all.write(slot, life.encoded());
             packer.keep(slot, life, regime);
@@ -68,11 +61,11 @@ impl Lives {
 
     /// Sets who that is; each slot follows when no flow notices it.
     pub(super) fn enter(&mut self, regime: Regime) {
-        let mut packer = Packer::default();
-        for awake in &self.awake {
-            let mut life = self.life(*awake);
+        let mut packer = Packer::of(self.words.len());
+        for (slot, shape) in self.marks.iter() {
+            let mut life = self.life(slot, shape);
             life.enter(regime);
-            packer.keep(awake.slot as usize, life, regime);
+            packer.keep(slot, life, regime);
         }
         self.regime = regime;
         self.take(packer);
@@ -90,7 +83,7 @@ impl Lives {
 
     /// The lives of the slots that are not at rest.
     pub(super) fn awake(&self) -> impl Iterator<Item = SlotLife> {
-        self.awake.iter().map(|awake| self.life(*awake))
+        self.marks.iter().map(|(slot, shape)| self.life(slot, shape))
     }
 
     /// What is said of slots that are not at rest: their lives without the targets, each once.
@@ -105,17 +98,16 @@ impl Lives {
 
     /// The lives of all slots.
     pub(super) fn all(&self) -> impl ExactSizeIterator<Item = SlotLife> {
-        let mut awake = self.awake.iter().peekable();
-        (0..self.words.len()).map(move |slot| {
-            let known = awake.next_if(|awake| awake.slot as usize == slot);
-            known.map_or_else(|| self.at_rest(slot), |awake| self.life(*awake))
-        })
+        (0..self.words.len()).map(|slot| self.of_slot(slot))
     }
 
-    fn life(&self, Awake { slot, shape }: Awake) -> SlotLife {
-        let slot = slot as usize;
+    fn of_slot(&self, slot: usize) -> SlotLife {
+        self.marks.get(slot).map_or_else(|| self.at_rest(slot), |shape| self.life(slot, shape))
+    }
+
+    fn life(&self, slot: usize, shape: usize) -> SlotLife {
         let chain = self.chains.get(slot).copied().unwrap_or(ChainWord::NONE);
-        self.shapes[shape as usize].of_targets(self.words[slot], chain)
+        self.shapes[shape].of_targets(self.words[slot], chain)
     }
 
     fn at_rest(&self, slot: usize) -> SlotLife {
@@ -130,11 +122,10 @@ impl Lives {
         mut change: impl FnMut(usize, &mut SlotLife),
     ) -> usize {
         let mut changed = 0;
-        let mut packer = Packer::default();
-        let mut awake = std::mem::take(&mut self.awake).into_iter().peekable();
+        let mut packer = Packer::of(self.words.len());
         for slot in 0..self.words.len() {
-            let mut life = match awake.next_if(|awake| awake.slot as usize == slot) {
-                Some(awake) => self.life(awake),
+            let mut life = match self.marks.get(slot) {
+                Some(shape) => self.life(slot, shape),
                 None if wakes(slot, self.words[slot].current()) => self.at_rest(slot),
                 None => continue,
             };
@@ -161,8 +152,7 @@ impl Lives {
     }
 
     fn take(&mut self, packer: Packer) {
-        (self.awake, self.shapes) = (packer.awake, packer.shapes);
-        self.awake.shrink_to_fit();
+        (self.marks, self.shapes) = (packer.marks, packer.shapes);
         self.shapes.shrink_to_fit();
         if self.chains.iter().all(|chain| *chain == ChainWord::NONE) {
             self.chains = Arc::new([]);
@@ -173,39 +163,42 @@ impl Lives {
     pub(super) fn grow(&mut self, copies: usize) {
         self.words = self.words.iter().flat_map(|word| std::iter::repeat_n(*word, copies)).collect();
         self.chains = self.chains.iter().flat_map(|chain| std::iter::repeat_n(*chain, copies)).collect();
-        let each = |awake: &Awake| {
-            let (first, shape) = (awake.slot * copies as u32, awake.shape);
-            (first..first + copies as u32).map(move |slot| Awake { slot, shape })
-        };
-        self.awake = self.awake.iter().flat_map(each).collect();
+        self.marks.grow(copies);
     }
 }
 
 /// Sorts out which slots are not at rest, and what shapes they have.
-#[derive(Default)]
 struct Packer {
-    awake: Vec<Awake>,
+    slots: usize,
+    marks: Marks,
     shapes: Vec<SlotLife>,
-    places: HashMap<SlotLife, u32>,
+    places: HashMap<SlotLife, usize>,
+    /// The place of the latest slot's shape: neighbours mostly live alike.
+    latest: usize,
 }
 
 impl Packer {
-    /// Takes in the life of the next slot.
+    /// For a table of so many slots, all of which are at rest so far.
+    fn of(slots: usize) -> Packer {
+        Packer { slots, marks: Marks::default(), shapes: Vec::new(), places: HashMap::new(), latest: 0 }
+    }
+
+    /// Takes in the life of a slot.
     fn keep(&mut self, slot: usize, life: SlotLife, regime: Regime) {
         if life == SlotLife::stable(life.current(), regime) {
             return;
         }
         let shape = life.shape();
-        let slot = u32::try_from(slot).expect("a table has at most 2^17 slots");
-        let last = self.awake.last().filter(|last| self.shapes[last.shape as usize] == shape);
-        let shape = last.map(|last| last.shape).unwrap_or_else(|| self.place(shape));
-        self.awake.push(Awake { slot, shape });
+        if self.shapes.get(self.latest) != Some(&shape) {
+            self.latest = self.place(shape);
+        }
+        self.marks.set(slot, self.latest, self.slots);
     }
 
-    fn place(&mut self, shape: SlotLife) -> u32 {
+    fn place(&mut self, shape: SlotLife) -> usize {
         *self.places.entry(shape).or_insert_with(|| {
             self.shapes.push(shape);
-            u32::try_from(self.shapes.len() - 1).expect("there are no more shapes than slots")
+            self.shapes.len() - 1
         })
     }
 }
@@ -228,17 +221,17 @@ mod tests {
         lives.change(|at, _| at == slot, |_, life| life.reassign(B, regime, now, &fate))
     }
 
-    fn awake(lives: &Lives) -> Vec<u32> {
-        lives.awake.iter().map(|awake| awake.slot).collect()
+    fn awake(lives: &Lives) -> Vec<usize> {
+        lives.marks.iter().map(|(slot, _)| slot).collect()
     }
 
     #[test]
-    fn slots_that_change_together_take_eight_bytes_more() {
+    fn slots_that_change_together_take_one_byte_more() {
         for regime in [Regime::FlowTable, Regime::SecondChance] {
             let mut lives = Lives::stable(&[A; 4096], regime);
             assert_eq!((0..4096).map(|slot| give_to_b(&mut lives, slot, NOON)).sum::<usize>(), 4096);
-            assert_eq!((lives.awake.len(), lives.shapes.len()), (4096, 1));
-            assert_eq!(size_of_val(&lives.awake[..]), 8 * 4096);
+            assert_eq!((lives.marks.iter().count(), lives.shapes.len()), (4096, 1));
+            assert_eq!(lives.marks.bytes(), 4096);
         }
     }
 
@@ -246,7 +239,7 @@ mod tests {
     fn slots_at_rest_take_four_bytes_each_in_either_regime() {
         let mut lives = Lives::stable(&[A; 4096], Regime::FlowTable);
         lives.enter(Regime::SecondChance);
-        assert_eq!((lives.awake.capacity(), lives.shapes.capacity(), lives.chains.len()), (0, 0, 0));
+        assert_eq!((lives.marks.bytes(), lives.shapes.capacity(), lives.chains.len()), (0, 0, 0));
         assert_eq!(size_of_val(&lives.words[..]), 4 * 4096);
         assert!(lives.all().all(|life| life == SlotLife::stable(A, Regime::SecondChance)));
     }

@@ -16,6 +16,7 @@ mod chain;
 mod life;
 mod lives;
 pub mod maglev;
+mod marks;
 pub mod member;
 pub mod overlay;
 mod regime;

@@ -1,5 +1,6 @@
 //! Whatever an earlier controller has left: the next one needs the same of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -139,9 +140,9 @@ impl Run {
         for id in self.reconciler.leaving() {
             let gone = TargetName {
                 identity: 77 + u64::from(id.0),
-                ..held.names.targets.values().next().expect("`api` has a target").clone()
+                ..TargetName::clone(held.names.targets.values().next().expect("`api` has a target"))
             };
-            held.names.targets.insert(*id, gone);
+            Arc::make_mut(&mut held.names.targets).insert(*id, Arc::new(gone));
         }
         held
     }
@@ -237,7 +238,8 @@ fn the_ids_of_a_group_that_is_gone_leave() {
     let run = Run::new([Some(1); 5]);
     let mut held = run.held();
     let changed: Vec<_> = held.names.targets.keys().copied().collect();
-    held.names.targets.values_mut().for_each(|name| name.identity = !name.identity);
+    let names = Arc::make_mut(&mut held.names.targets).values_mut().map(Arc::make_mut);
+    names.for_each(|name| name.identity = !name.identity);
     let adopted = Reconciler::adopt(desired([Some(1); 5]), capacity(), &held, run.now).unwrap();
     assert!(changed.iter().all(|id| adopted.leaving().contains(id)));
     let ids: Vec<_> = adopted.registry().iter().map(|(_, record)| record.id).collect();
