@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::invocation::{cargo, output_of, say, succeed};
+use crate::object::without_dwarf;
 use crate::toolchain::{self, EBPF_TARGET, EbpfToolchain};
 use crate::workspace::Workspace;
 
@@ -151,6 +152,7 @@ fn copy_if_changed(object: &Path, directory: &Path) -> Result<()> {
     let name = object.file_name().expect("an entry of a directory has a name");
     let destination = directory.join(name);
     let content = fs::read(object).with_context(|| format!("reading {}", object.display()))?;
+    let content = without_dwarf(&content).with_context(|| format!("making {} smaller", object.display()))?;
     if fs::read(&destination).is_ok_and(|present| present == content) {
         return Ok(());
     }

@@ -10,6 +10,7 @@ mod fuzz_api;
 mod invocation;
 mod kernel;
 mod lab;
+mod object;
 mod package;
 mod privilege;
 mod run;
