@@ -11,7 +11,13 @@ use lb_userspace::{
     administration, agent, announce, api, capture, config, controller, doctor, events, explain, inspect,
     manual, output, plan, status, top,
 };
+use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::EnvFilter;
+
+/// The C library's allocator keeps a third more of what thousands of targets need at once, and takes twice the time of
+/// it: `cargo xtask bench --control` shows both. Settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[derive(Parser)]
 #[command(name = "sluice", version, about, arg_required_else_help = true)]
