@@ -4,6 +4,7 @@
 //! path of this machine gets into it. What is in the package is `tree`'s, what is said of it `control`'s.
 
 mod control;
+mod licences;
 mod tree;
 
 use std::fs;
@@ -85,6 +86,9 @@ fn make(workspace: &Workspace, binary: &Path, output: &Path, compression: Compre
     tree.manual_and_completions(binary)?;
     tree.files(&workspace.root)?;
     tree.documentation(&workspace.root)?;
+    let programs =
+        [(workspace.root.join("Cargo.toml"), "lb-userspace"), (workspace.ebpf_manifest(), "lb-ebpf")];
+    tree.licences(&licences::of(&programs)?)?;
     let needs =
         control::libc_version(&output_of(clean("objdump").arg("-T").arg(stage.join("usr/bin/sluice")))?)?;
     let control = Control { version: VERSION, architecture, libc: &needs, kilobytes: tree.kilobytes()? };

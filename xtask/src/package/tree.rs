@@ -37,6 +37,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
 
 const MANUAL: &str = "usr/share/man/man1";
 
+/// The licences of the crates in the program.
+const LICENCES: &str = "usr/share/doc/sluice/licences-of-crates";
+
 /// Scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
@@ -87,6 +90,12 @@ impl Tree<'_> {
             compress(&self.root.join(to))?;
         }
         Ok(())
+    }
+
+    /// What the crates' licences ask to be told.
+    pub(super) fn licences(&self, text: &str) -> Result<()> {
+        self.write(LICENCES, text.as_bytes(), 0o644)?;
+        compress(&self.root.join(LICENCES))
     }
 
     /// What dpkg reads: last, as it counts the files.
