@@ -7,10 +7,12 @@ pub mod cluster;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
+mod route_changes;
 mod route_storm;
 mod routed;
 mod routers;
 mod second_chance;
+mod stall;
 mod telling;
 
 use anyhow::{Context, Result};
