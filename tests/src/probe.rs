@@ -45,7 +45,8 @@ impl Seen {
         }
     }
 
-    fn with(self, other: Seen) -> Seen {
+    /// What became of both.
+    pub fn with(self, other: Seen) -> Seen {
         Seen {
             sent: self.sent + other.sent,
             lost: self.lost + other.lost,

@@ -4,9 +4,11 @@
 //! file here with a [`Scenario`], and a line in [`SCENARIOS`].
 
 pub mod cluster;
+mod daemons;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
+mod kernel_table;
 mod route_changes;
 mod route_storm;
 mod routed;
@@ -27,6 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
     etcd_outage::SCENARIO,
     routers::SILENT_NODE,
     routers::ROLLING_RESTART,
+    kernel_table::SCENARIO,
     route_storm::SCENARIO,
     flapping::SCENARIO,
 ];
