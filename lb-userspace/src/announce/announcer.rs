@@ -220,7 +220,7 @@ impl Runner {
     async fn be_outlived(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
         let survivor = match &mut self.survivor {
             Some(survivor) => survivor,
-            none => none.insert(Survivor::start()?),
+            none => none.insert(Survivor::start().await?),
         };
         survivor.tell(configuration).await
     }

@@ -10,14 +10,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
 use super::{Configuration, Ending};
+use crate::output;
 
 /// The hidden command of `sluice` that does [`survive`].
 pub const COMMAND: &str = "outlive-controller";
@@ -31,12 +32,15 @@ pub(in crate::announce) struct Survivor {
 }
 
 impl Survivor {
-    /// Starts it; it knows of no routes yet.
-    pub(in crate::announce) fn start() -> anyhow::Result<Survivor> {
+    /// Starts it, and waits until it takes no signal for its own; it knows of no routes yet.
+    pub(in crate::announce) async fn start() -> anyhow::Result<Survivor> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("sluice").arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::null());
+        command.arg0("sluice").arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting a process that outlives this one")?;
         let pipe = child.stdin.take().context("its standard input is a pipe")?;
+        let mut words = child.stdout.take().context("its standard output is a pipe")?;
+        let ready = timeout(READY_WITHIN, words.read_u8()).await;
+        ready.context("the process that outlives this one is not ready in time")?.context("it has ended")?;
         Ok(Survivor { child, pipe, told: None })
     }
 
@@ -75,6 +79,7 @@ pub async fn survive() -> anyhow::Result<()> {
     // A terminal and a service manager send these to all processes of a controller that is to end. It ends first.
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
     let _taken = kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>().context("taking signals")?;
+    output::print(READY)?;
     let told = tokio::task::spawn_blocking(|| read(std::io::stdin().lock())).await;
     for configuration in told.context("reading what the controller tells")?? {
         withdraw(configuration).await?;
@@ -131,6 +136,10 @@ async fn withdraw(configuration: Configuration) -> anyhow::Result<()> {
         sleep(PAUSE).await;
     }
 }
+
+/// What the survivor says when it takes signals.
+const READY: &str = "ready\n";
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
