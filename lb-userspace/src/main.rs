@@ -91,6 +91,9 @@ enum Command {
         /// For which shell
         shell: Shell,
     },
+    /// Wait for the end of the controller that has started this, and withdraw its routes from the kernel's table
+    #[command(hide = true, name = announce::kernel_table::OUTLIVE_CONTROLLER)]
+    OutliveController,
     /// Write the manual pages into a directory
     #[command(hide = true)]
     Manual {
@@ -173,6 +176,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::State(options) => return api::store::run(options),
         Command::Doctor(options) => return doctor::examine(options).await,
         Command::Completions { shell } => output::print(&manual::completions(Arguments::command(), shell)),
+        Command::OutliveController => announce::kernel_table::survive().await,
         Command::Manual { directory } => manual::write_pages(Arguments::command(), &directory),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -13,6 +13,7 @@
 //! these namespaces, and all of it vanishes with the [`Lab`].
 #![deny(unsafe_code)]
 
+pub mod bpf_file_system;
 pub mod configuration;
 pub mod crowd;
 pub mod echo;
@@ -30,6 +31,7 @@ pub mod model;
 #[allow(unsafe_code)]
 pub mod offload;
 pub mod oracle;
+pub mod other_build;
 pub mod peer;
 pub mod probe;
 pub mod process;

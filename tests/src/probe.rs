@@ -31,6 +31,29 @@ pub struct Seen {
     pub lost: u64,
     /// The longest time from a datagram without an answer to the flow's next one with an answer.
     pub longest_silence: Duration,
+    /// When the last one without an answer was sent.
+    pub last_lost: Option<Instant>,
+}
+
+impl Seen {
+    /// Those that were sent at these moments had no answer.
+    fn lose(&mut self, sent: impl IntoIterator<Item = Instant>) {
+        for at in sent {
+            self.lost += 1;
+            self.longest_silence = self.longest_silence.max(at.elapsed());
+            self.last_lost = self.last_lost.max(Some(at));
+        }
+    }
+
+    /// What became of both.
+    pub fn with(self, other: Seen) -> Seen {
+        Seen {
+            sent: self.sent + other.sent,
+            lost: self.lost + other.lost,
+            longest_silence: self.longest_silence.max(other.longest_silence),
+            last_lost: self.last_lost.max(other.last_lost),
+        }
+    }
 }
 
 /// The flows; they end with this.
@@ -96,11 +119,7 @@ fn ask(to: SocketAddr, over: &AtomicBool) -> Seen {
         flows.iter_mut().for_each(Flow::receive);
         std::thread::sleep(PAUSE);
     }
-    flows.into_iter().map(Flow::finish).fold(Seen::default(), |sum, one| Seen {
-        sent: sum.sent + one.sent,
-        lost: sum.lost + one.lost,
-        longest_silence: sum.longest_silence.max(one.longest_silence),
-    })
+    flows.into_iter().map(Flow::finish).fold(Seen::default(), Seen::with)
 }
 
 impl Flow {
@@ -137,19 +156,11 @@ impl Flow {
         let Some(number) = text.lines().last().and_then(|line| line.parse::<u64>().ok()) else { return };
         let later = self.waiting.split_off(&(number + 1));
         let earlier = std::mem::replace(&mut self.waiting, later);
-        let lost: Vec<Instant> =
-            earlier.iter().filter(|(other, _)| **other != number).map(|(_, at)| *at).collect();
-        self.seen.lost += lost.len() as u64;
-        if let Some(first) = lost.first() {
-            self.seen.longest_silence = self.seen.longest_silence.max(first.elapsed());
-        }
+        self.seen.lose(earlier.into_iter().filter(|(other, _)| *other != number).map(|(_, at)| at));
     }
 
     fn finish(mut self) -> Seen {
-        self.seen.lost += self.waiting.len() as u64;
-        if let Some(first) = self.waiting.values().next() {
-            self.seen.longest_silence = self.seen.longest_silence.max(first.elapsed());
-        }
+        self.seen.lose(self.waiting.into_values());
         self.seen
     }
 }

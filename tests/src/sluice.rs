@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -240,8 +240,13 @@ impl Node {
 
     /// The same for a controller that the caller keeps.
     pub fn spawn_controller(&self, configuration: &Value) -> Result<Process> {
+        self.spawn_controller_of(&binary("sluice")?, configuration)
+    }
+
+    /// The same of another build.
+    pub fn spawn_controller_of(&self, binary: &Path, configuration: &Value) -> Result<Process> {
         self.write_configuration(configuration)?;
-        let mut command = Command::new(binary("sluice")?);
+        let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(self.configuration_file());
         command.arg("--runtime-directory").arg(self.runtime_directory()?);
         match &self.pins {
@@ -294,7 +299,7 @@ impl Node {
     }
 }
 
-fn runtime_directory(lab: &std::path::Path, name: &str) -> Result<PathBuf> {
+fn runtime_directory(lab: &Path, name: &str) -> Result<PathBuf> {
     let directory = lab.join(name);
     std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     Ok(directory)

@@ -10,16 +10,17 @@ use anyhow::Result;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::bgp::{self, SessionStatus, Sessions, Speaker};
-use super::kernel_table::{self, Ending, Table};
+use super::kernel_table::{self, Ending, Survivor, Table};
 use super::{By, Wanted, bfd};
 
 /// After a failed start, the time until the next try.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What tells routers. Dropping it ends sessions without a word, as a crash would; routes in a kernel table stay.
+/// What tells routers. Dropping it ends sessions without a word, as a crash would; routes in a kernel table stay if the
+/// data plane does.
 #[derive(Debug)]
 pub struct Announcer {
     wanted: watch::Sender<Arc<Wanted>>,
@@ -47,7 +48,8 @@ struct View {
 
 impl Announcer {
     /// One that tells nobody yet. An earlier controller's routes in a kernel table stay for `hold` at first, until it is
-    /// known what is wanted. Must be called within a tokio runtime.
+    /// known what is wanted. If that is no time, the data plane ends with each controller, and routes must, too: then a
+    /// process withdraws them that outlives this one. Must be called within a tokio runtime.
     pub fn start(hold: Duration) -> Announcer {
         let (wanted, watched) = watch::channel(Arc::default());
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -60,6 +62,7 @@ impl Announcer {
             configured: None,
             running: Running::Nothing,
             bfd: None,
+            survivor: None,
             retry: None,
         };
         Announcer { wanted, orders, seen, task: tokio::spawn(runner.run()) }
@@ -135,6 +138,8 @@ struct Runner {
     running: Running,
     /// Started with the first peer that needs it.
     bfd: Option<bfd::Service>,
+    /// Withdraws routes that this process leaves without a data plane.
+    survivor: Option<Survivor>,
     retry: Option<Instant>,
 }
 
@@ -151,6 +156,11 @@ impl Runner {
             let order = tokio::select! {
                 order = self.orders.recv() => order,
                 () = due(retry) => Some(Order::Apply(self.configured.clone())),
+                () = Survivor::ended(&mut self.survivor) => {
+                    self.survivor = None;
+                    self.retry = Some(Instant::now() + RETRY);
+                    continue;
+                }
             };
             match order {
                 None => return,
@@ -191,6 +201,11 @@ impl Runner {
 
     async fn write(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
         let configuration = kernel_table::Configuration { hold: self.hold, ..*configuration };
+        if self.hold.is_zero()
+            && let Err(problem) = self.be_outlived(&configuration).await
+        {
+            warn!("routes of VIPs will stay if this controller is killed: {problem:#}");
+        }
         if let Running::KernelTable(table) = &mut self.running {
             return Ok(table.apply(&configuration)?);
         }
@@ -199,6 +214,15 @@ impl Runner {
         self.end("this node's VIPs are told by a routing daemon from now on", Ending::Withdraw).await?;
         self.running = Running::KernelTable(table);
         Ok(())
+    }
+
+    /// Before there is a route, somebody knows who withdraws it when this process can't.
+    async fn be_outlived(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
+        let survivor = match &mut self.survivor {
+            Some(survivor) => survivor,
+            none => none.insert(Survivor::start().await?),
+        };
+        survivor.tell(configuration).await
     }
 
     async fn speak(&mut self, speaker: &Speaker) -> Result<()> {
@@ -221,7 +245,13 @@ impl Runner {
                 sessions.stop(text).await;
                 Ok(())
             }
-            Running::KernelTable(table) => table.stop(ending).await,
+            Running::KernelTable(table) => {
+                table.stop(ending).await?;
+                if let Some(survivor) = self.survivor.take_if(|_| ending == Ending::Withdraw) {
+                    survivor.dismiss().await;
+                }
+                Ok(())
+            }
         }
     }
 

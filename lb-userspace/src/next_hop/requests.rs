@@ -62,10 +62,15 @@ impl Requests {
     }
 
     /// Asks the kernel to resolve a neighbour and to keep it so: a managed entry (Linux 5.16) is probed for
-    /// good and never collected. Older kernels overlook the attribute or refuse it; they resolve the neighbour
-    /// once, and want to be asked again.
+    /// good. Older kernels overlook the attribute or refuse it; they resolve the neighbour once, and want to be
+    /// asked again.
+    ///
+    /// What spares it from being collected is that it is "learned externally" (Linux 4.18): managed ones are
+    /// thrown out like others (`neigh_forced_gc`) where there are more than 512 of a family (`gc_thresh2`), in all
+    /// network namespaces together.
     pub(super) async fn keep_resolved(&self, hop: Hop) -> Result<(), RequestError> {
-        let mut request = self.use_neighbour(hop);
+        let request = self.use_neighbour(hop);
+        let mut request = request.flags(NeighbourFlags::Use | NeighbourFlags::ExtLearned);
         request.message_mut().attributes.extend([
             NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
             NeighbourAttribute::Protocol(PROTOCOL),
@@ -78,7 +83,7 @@ impl Requests {
         }
     }
 
-    /// Makes a managed neighbour an ordinary one, which the kernel forgets when it pleases.
+    /// Makes a neighbour of ours an ordinary one, which the kernel forgets when it pleases.
     pub(super) async fn release(&self, hop: Hop) -> Result<(), RequestError> {
         within_timeout(self.use_neighbour(hop).execute()).await
     }

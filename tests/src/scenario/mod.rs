@@ -4,13 +4,17 @@
 //! file here with a [`Scenario`], and a line in [`SCENARIOS`].
 
 pub mod cluster;
+mod daemons;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
+mod kernel_table;
+mod route_changes;
 mod route_storm;
 mod routed;
 mod routers;
 mod second_chance;
+mod stall;
 mod telling;
 
 use anyhow::{Context, Result};
@@ -25,6 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
     etcd_outage::SCENARIO,
     routers::SILENT_NODE,
     routers::ROLLING_RESTART,
+    kernel_table::SCENARIO,
     route_storm::SCENARIO,
     flapping::SCENARIO,
 ];

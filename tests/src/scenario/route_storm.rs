@@ -3,7 +3,7 @@
 //! ```text
 //!   node ── to-a ── a      10.120.0.1, fd12::1  ──  10.120.0.2, fd12::2 (a router)
 //!     ├──── to-b ── b      10.121.0.1, fd13::1  ──  10.121.0.2, fd13::2 (another one)
-//!     └──── to-n ── n      10.122.0.1, fd15::1  ──  10.122.1.0, fd15::1:1, … (neighbours, all with one MAC address)
+//!     └──── to-n0 … n      10.130.0.1, fd15::1  ──  10.130.1.0, fd15::1:1, … (neighbours, all with one MAC address)
 //! ```
 //!
 //! The routed targets have a route each, which the storm changes from one router to the other; the neighbours are
@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::RouteProtocol;
 use tokio::sync::watch;
 
+use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::host::Host;
 use crate::lease::Lease;
@@ -36,9 +38,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// How many routes change in all.
 const CHANGES: u32 = 20_000;
-/// How many neighbours there are, and as many targets are behind routers. A kernel as it comes keeps 512 neighbours of
-/// each family without throwing some out (`gc_thresh2`), for all of its namespaces together.
+/// How many neighbours there are, and as many targets are behind routers: nearly as many of each family as a kernel keeps
+/// as it comes without throwing some out (`gc_thresh2`: 512, for all of its namespaces together), if it may.
 const NEIGHBOURS: u32 = 1_000;
+/// How many neighbours are on one link, of a cable each. They announce a MAC address all at once, and of more than some
+/// 250 announcements of IPv6 the kernel's queue (`netdev_max_backlog`) loses the last ones, each time the same.
+const ON_LINK: u32 = 200;
 /// In how many parts the storm comes: memory is compared after the first and after the last one.
 const ROUNDS: u32 = 4;
 /// How old a next hop may be at most.
@@ -165,7 +170,19 @@ fn second(resolution: &Resolution) -> Option<bool> {
 const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0x77, 1], [2, 0, 0, 0, 0x77, 2]];
 
 fn neighbours(targets: u32) -> Vec<IpAddr> {
-    numbered(targets, Ipv4Addr::new(10, 122, 1, 0), Ipv6Addr::new(0xfd15, 0, 0, 0, 0, 0, 1, 0))
+    links(targets).flat_map(|link| on_link(targets, link)).collect()
+}
+
+/// The numbers of the links that neighbours are on.
+fn links(targets: u32) -> Range<u8> {
+    0..u8::try_from(targets.div_ceil(ON_LINK)).expect("a story has at most 1000 neighbours")
+}
+
+/// The neighbours on one link.
+fn on_link(targets: u32, link: u8) -> Vec<IpAddr> {
+    let count = (targets - u32::from(link) * ON_LINK).min(ON_LINK);
+    let first6 = Ipv6Addr::new(0xfd15, 0, 0, link.into(), 0, 0, 1, 0);
+    numbered(count, Ipv4Addr::new(10, 130 + link, 1, 0), first6)
 }
 
 fn routed(targets: u32) -> Vec<IpAddr> {
@@ -215,7 +232,7 @@ impl World {
                 link::address(router, "eth0", format!("{network}2").parse()?)?;
             }
         }
-        let neighbours = host("n", "to-n")?;
+        let neighbours = Host::new(&lease, "n")?;
         let world = World { targets, node, neighbours, _routers: routers };
         world.settle_neighbours()?;
         world.batch(
@@ -227,21 +244,28 @@ impl World {
     }
 
     fn settle_neighbours(&self) -> Result<()> {
-        self.node.ip("address add 10.122.0.1/16 dev to-n")?;
-        link::address(&self.node, "to-n", "fd15::1".parse()?)?;
-        self.move_neighbours(0)?;
-        let address = |address: &IpAddr| match address {
-            IpAddr::V4(address) => format!("address add {address}/16 dev eth0"),
-            IpAddr::V6(address) => format!("address add {address}/64 dev eth0 nodad"),
-        };
-        self.batch(&self.neighbours, "neighbours", neighbours(self.targets).iter().map(address))?;
-        // They tell everybody when their MAC address has changed.
-        self.neighbours.set_sysctl("net/ipv4/conf/eth0/arp_notify", "1")?;
-        self.neighbours.set_sysctl("net/ipv6/conf/eth0/ndisc_notify", "1")
+        links(self.targets).try_for_each(|link| self.settle_link(link))
     }
 
-    fn move_neighbours(&self, mac: usize) -> Result<()> {
-        self.neighbours.ip(&format!("link set dev eth0 address {}", text(MACS[mac]))).map(drop)
+    fn settle_link(&self, link: u8) -> Result<()> {
+        let (here, there) = (format!("to-n{link}"), format!("eth{link}"));
+        let end = |host, interface| End { host, interface };
+        link::connect(end(&self.node, &here), end(&self.neighbours, &there), 1500)?;
+        self.node.ip(&format!("address add 10.{}.0.1/16 dev {here}", 130 + link))?;
+        link::address(&self.node, &here, Ipv6Addr::new(0xfd15, 0, 0, link.into(), 0, 0, 0, 1).into())?;
+        self.move_neighbours(link, 0)?;
+        let address = |address: &IpAddr| match address {
+            IpAddr::V4(address) => format!("address add {address}/16 dev {there}"),
+            IpAddr::V6(address) => format!("address add {address}/64 dev {there} nodad"),
+        };
+        self.batch(&self.neighbours, "neighbours", on_link(self.targets, link).iter().map(address))?;
+        // They tell everybody when their MAC address has changed.
+        self.neighbours.set_sysctl(&format!("net/ipv4/conf/{there}/arp_notify"), "1")?;
+        self.neighbours.set_sysctl(&format!("net/ipv6/conf/{there}/ndisc_notify"), "1")
+    }
+
+    fn move_neighbours(&self, link: u8, mac: usize) -> Result<()> {
+        self.neighbours.ip(&format!("link set dev eth{link} address {}", text(MACS[mac]))).map(drop)
     }
 
     /// Gives all neighbours one of the MAC addresses, of which they tell everybody: again, until the node's kernel has
@@ -249,7 +273,7 @@ impl World {
     fn announce(&self, mac: usize, confirmed: impl Fn(&[IpAddr])) -> Result<()> {
         let mut waited_for: BTreeSet<IpAddr> = neighbours(self.targets).into_iter().collect();
         wait::until("the node's kernel to know the MAC address of all neighbours", PATIENCE, || {
-            self.move_neighbours(mac)?;
+            links(self.targets).try_for_each(|link| self.move_neighbours(link, mac))?;
             let heard: Vec<IpAddr> =
                 self.known(mac)?.into_iter().filter(|address| waited_for.remove(address)).collect();
             confirmed(&heard);
@@ -261,7 +285,7 @@ impl World {
     /// The neighbours that the node's kernel knows by one of the MAC addresses.
     fn known(&self, mac: usize) -> Result<Vec<IpAddr>> {
         let mac = format!("lladdr {} ", text(MACS[mac]));
-        let listed = self.node.ip("neigh show dev to-n")?;
+        let listed = self.node.ip("neigh show")?;
         let lines = listed.lines().filter(|line| line.contains(&mac));
         lines.map(|line| line.split(' ').next().unwrap_or_default().parse().context("an address")).collect()
     }
@@ -354,7 +378,7 @@ impl Storm {
         let mut chance = fastrand::Rng::with_seed(self.seed);
         let played = std::thread::scope(|scope| -> Result<Observed> {
             let observing = scope.spawn(|| observer.observe(published.clone()));
-            let stalling = scope.spawn(|| observer.longest_stall());
+            let stall = Stall::watch();
             let flapping = scope.spawn(|| observer.flap(world));
             for round in 1..=self.rounds {
                 let begun = Instant::now();
@@ -373,9 +397,8 @@ impl Storm {
             }
             observer.end.store(true, Ordering::Relaxed);
             let flaps = flapping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            let stall = stalling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let seen = observing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok(Observed { flaps, stall, ..seen })
+            Ok(Observed { flaps, stall: stall.longest(), ..seen })
         })?;
         settled()?;
         Ok((played, memory))
@@ -442,18 +465,6 @@ impl Observer {
         seen
     }
 
-    /// How much longer than asked for a thread sleeps at worst.
-    fn longest_stall(&self) -> Duration {
-        const NAP: Duration = Duration::from_millis(1);
-        let mut longest = Duration::ZERO;
-        while !self.has_ended() {
-            let begun = Instant::now();
-            std::thread::sleep(NAP);
-            longest = longest.max(begun.elapsed().saturating_sub(NAP));
-        }
-        longest
-    }
-
     /// All neighbours take the other MAC address and say so, again and again; how often.
     fn flap(&self, world: &World) -> Result<u32> {
         let all = neighbours(world.targets);
@@ -498,7 +509,7 @@ mod tests {
         let truth = Truth::new(1);
         let (neighbour, far) = (neighbours(1)[0], routed(1)[0]);
         let mut published: Resolutions =
-            [(neighbour, hop("to-n", MACS[0])), (far, hop("to-a", MACS[0]))].into();
+            [(neighbour, hop("to-n0", MACS[0])), (far, hop("to-a", MACS[0]))].into();
         let later = Duration::from_millis(50);
         assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO);
         truth.begin(&[far]);

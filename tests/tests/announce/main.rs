@@ -31,8 +31,15 @@ mod scenarios {
     }
 
     #[test]
-    fn nothing_is_lost_when_all_nodes_are_restarted_in_turn() {
+    fn nothing_is_lost_when_all_nodes_are_upgraded_in_turn() {
         let Some(_alone) = alone() else { return };
         play("rolling-restart", &small()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_lost_when_daemons_announce_what_is_in_a_kernel_table() {
+        let Some(_alone) = alone() else { return };
+        // One of each daemon.
+        play("kernel-table", &Options { nodes: Some(2), ..small() }).unwrap();
     }
 }

@@ -9,4 +9,5 @@
 
 mod daemons;
 mod kernel;
+mod killed;
 mod world;

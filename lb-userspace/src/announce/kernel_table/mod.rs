@@ -12,7 +12,7 @@
 //! somebody else takes one away; `requests` holds the socket. Routes of other protocols are never touched.
 //!
 //! Unlike a session, routes outlive the process: what is written stays until it is withdrawn. After a restart what is
-//! still wanted is not touched.
+//! still wanted is not touched. Where the data plane does not outlive the process, a `survivor` withdraws them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,12 @@ mod pace;
 mod plan;
 mod requests;
 mod status;
+mod survivor;
 
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use status::{State, Status};
+pub(super) use survivor::Survivor;
+pub use survivor::{COMMAND as OUTLIVE_CONTROLLER, survive};
 
 /// The routes of a configuration, kept as they are wanted until this is dropped; then they stay as they are.
 #[derive(Debug)]
