@@ -4,9 +4,11 @@
 //! file here with a [`Scenario`], and a line in [`SCENARIOS`].
 
 pub mod cluster;
+mod controller_restarts;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
+mod program_swaps;
 mod route_storm;
 mod routed;
 mod routers;
@@ -27,6 +29,8 @@ pub const SCENARIOS: &[Scenario] = &[
     routers::ROLLING_RESTART,
     route_storm::SCENARIO,
     flapping::SCENARIO,
+    controller_restarts::SCENARIO,
+    program_swaps::SCENARIO,
 ];
 
 /// A story.
@@ -64,6 +68,9 @@ pub struct Options {
     /// How many targets flap
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub flapping: Option<u32>,
+    /// How many packets flow at least
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=1_000_000_000))]
+    pub packets: Option<u32>,
     /// How many seconds it lasts
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=3600))]
     pub seconds: Option<u32>,
