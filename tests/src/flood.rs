@@ -139,6 +139,11 @@ impl Flood {
         Ok(Flood { over, sent, thread: Some(thread) })
     }
 
+    /// How many packets were sent, as of some moments ago.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Ends it; how many packets were sent, and in what time.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
     release: bool,
     /// The scenario's name; without it, all are listed
     name: Option<String>,
-    /// --connections N, --rounds N, --nodes N, --targets N, --changes N, --neighbours N, --flapping N, --seconds N, --seed N: where the scenario's own size does not suit
+    /// --connections N, --rounds N, --nodes N, --targets N, --changes N, --neighbours N, --flapping N, --packets N, --seconds N, --seed N: where the scenario's own size does not suit
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     options: Vec<String>,
 }

@@ -4,11 +4,13 @@
 //! file here with a [`Scenario`], and a line in [`SCENARIOS`].
 
 pub mod cluster;
+mod controller_restarts;
 mod daemons;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
 mod kernel_table;
+mod program_swaps;
 mod route_changes;
 mod route_storm;
 mod routed;
@@ -32,6 +34,8 @@ pub const SCENARIOS: &[Scenario] = &[
     kernel_table::SCENARIO,
     route_storm::SCENARIO,
     flapping::SCENARIO,
+    controller_restarts::SCENARIO,
+    program_swaps::SCENARIO,
 ];
 
 /// A story.
@@ -69,6 +73,9 @@ pub struct Options {
     /// How many targets flap
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub flapping: Option<u32>,
+    /// How many packets flow at least
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=1_000_000_000))]
+    pub packets: Option<u32>,
     /// How many seconds it lasts
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=3600))]
     pub seconds: Option<u32>,

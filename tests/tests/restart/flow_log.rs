@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use lab::{Lab, VIP4, flow_log, wait};
 use serde_json::json;
 
-use crate::pinned::Pinned;
 use crate::{PATIENCE, alone};
+use lab::pinned::Pinned;
 
 #[test]
 fn what_happened_while_no_controller_ran_is_told_by_the_next() {

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use lab::{Lab, wait};
 use serde_json::json;
 
-use crate::pinned::Pinned;
 use crate::{PATIENCE, alone};
+use lab::pinned::Pinned;
 
 const ANNOUNCED: &str = "proto 220 metric 100";
 const DRAINING: &str = "proto 221 metric 200";

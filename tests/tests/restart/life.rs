@@ -8,8 +8,8 @@ use aya::maps::{Array, Map, MapData};
 use lab::process::binary;
 use lab::{Lab, VIP4, VIP6, wait};
 
-use crate::pinned::Pinned;
 use crate::{PATIENCE, alone};
+use lab::pinned::Pinned;
 
 fn lab(far_targets: u8) -> Pinned {
     let mut pinned =

@@ -10,14 +10,11 @@ mod crowd;
 mod flow_log;
 mod kernel_table;
 mod life;
-mod pinned;
 mod swap;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-/// How long a change may take until it is seen, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use lab::pinned::PATIENCE;
 
 /// One lab at a time; none without root.
 fn alone() -> Option<MutexGuard<'static, ()>> {
@@ -26,7 +23,7 @@ fn alone() -> Option<MutexGuard<'static, ()>> {
 }
 
 /// A number that a variable of the environment may set.
-fn number(variable: &str, usual: usize) -> usize {
+fn number(variable: &str, usual: u32) -> u32 {
     let set = std::env::var(variable).ok();
     set.map_or(usual, |set| set.parse().expect("the variable holds a number"))
 }

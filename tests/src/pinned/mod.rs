@@ -1,24 +1,31 @@
 //! A lab whose first node pins its data plane, in a BPF file system of its own.
 
+mod contents;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::process::{binary, output_of};
-use lab::{Lab, wait};
 use lb_userspace::status::report::Report;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::PATIENCE;
+use crate::process::{binary, output_of};
+use crate::{Lab, wait};
+
+/// How long a change may take until it is seen, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The lab; the file system goes first, and with it what is still pinned.
-pub(crate) struct Pinned {
+#[derive(Debug)]
+pub struct Pinned {
     mount: Mount,
-    pub(crate) lab: Lab,
+    /// Its hosts.
+    pub lab: Lab,
 }
 
+#[derive(Debug)]
 struct Mount(PathBuf);
 
 impl Drop for Mount {
@@ -29,7 +36,11 @@ impl Drop for Mount {
 }
 
 impl Pinned {
-    pub(crate) fn new(mut lab: Lab) -> Result<Pinned> {
+    /// Gives the first node a file system for its pins.
+    ///
+    /// # Errors
+    /// If it can't be mounted.
+    pub fn new(mut lab: Lab) -> Result<Pinned> {
         let point = lab.lease.directory().join("bpf");
         std::fs::create_dir(&point).context("making the mount point")?;
         output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&point))?;
@@ -37,18 +48,33 @@ impl Pinned {
         Ok(Pinned { mount: Mount(point), lab })
     }
 
-    pub(crate) fn pins(&self) -> PathBuf {
+    /// The directory of its pins.
+    pub fn pins(&self) -> PathBuf {
         self.mount.0.join("sluice")
     }
 
-    /// Runs a story, and shows the lab when it fails.
-    pub(crate) fn play(mut self, story: impl FnOnce(&mut Pinned) -> Result<()>) {
-        let played = story(&mut self);
-        played.map_err(|error| self.lab.with_evidence(error)).unwrap();
+    /// Runs a story; of a lab in which it fails all is told.
+    ///
+    /// # Errors
+    /// The story's.
+    pub fn tell<T>(mut self, story: impl FnOnce(&mut Pinned) -> Result<T>) -> Result<T> {
+        let told = story(&mut self);
+        told.map_err(|error| self.lab.with_evidence(error))
+    }
+
+    /// Runs a test's story.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn play(self, story: impl FnOnce(&mut Pinned) -> Result<()>) {
+        self.tell(story).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     /// Starts the controller, and waits until it has the interfaces.
-    pub(crate) fn start(&mut self, configuration: &Value) -> Result<Report> {
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub fn start(&mut self, configuration: &Value) -> Result<Report> {
         let written = self.log().matches("ready:").count();
         self.lab.start_controller(0, configuration)?;
         wait::until("the controller's word that it is ready", PATIENCE, || {
@@ -59,13 +85,19 @@ impl Pinned {
     }
 
     /// Ends the controller as a crash does.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If none runs.
+    pub fn kill(&mut self) -> Result<()> {
         self.lab.nodes[0].controller.take().context("the controller runs")?.kill();
         Ok(())
     }
 
     /// Asks the controller to end, and waits for that; longer than a lab does, on a busy machine.
-    pub(crate) fn terminate(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn terminate(&mut self) -> Result<()> {
         let mut controller = self.lab.nodes[0].controller.take().context("the controller runs")?;
         controller.signal(Signal::TERM);
         wait::until("the controller's end", PATIENCE, || {
@@ -75,13 +107,16 @@ impl Pinned {
     }
 
     /// All that the node's controllers have written.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let path = self.lab.lease.directory().join(format!("{}.log", self.lab.nodes[0].name));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
     /// What a start that must fail says.
-    pub(crate) fn refused(&self, pins: &Path) -> Result<String> {
+    ///
+    /// # Errors
+    /// If it does not fail.
+    pub fn refused(&self, pins: &Path) -> Result<String> {
         let node = &self.lab.nodes[0];
         let mut command = Command::new(binary("sluice")?);
         command.args(["run", "--config"]).arg(node.configuration_file()).arg("--pins").arg(pins);
@@ -92,26 +127,35 @@ impl Pinned {
     }
 
     /// Runs `sluice` with a command that ends.
-    pub(crate) fn sluice(&self, arguments: &[&str]) -> Result<String> {
+    ///
+    /// # Errors
+    /// If it does not end with success.
+    pub fn sluice(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(binary("sluice")?);
         command.args(arguments).arg("--pins").arg(self.pins());
         self.lab.nodes[0].host.enter(|| output_of(&mut command))
     }
 
     /// What `ip` says of an interface of the node.
-    pub(crate) fn link(&self, interface: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn link(&self, interface: &str) -> Result<String> {
         self.lab.nodes[0].host.ip(&format!("link show dev {interface}"))
     }
 
     /// The names in the directory of pins.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.pins()).map(|entries| entries.flatten().collect());
         let entries: Vec<std::fs::DirEntry> = entries.unwrap_or_default();
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Waits until all targets are healthy.
-    pub(crate) fn healthy(&self) -> Result<Report> {
+    ///
+    /// # Errors
+    /// If they are not in time.
+    pub fn healthy(&self) -> Result<Report> {
         self.lab.wait_for_all(0, "healthy", Duration::from_secs(60))
     }
 }
