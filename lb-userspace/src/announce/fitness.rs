@@ -13,6 +13,8 @@
 //! becomes unfit, and announced again when it has been fit for the hold-down, which doubles with each fall up to a bound
 //! and is as at first after the VIP was announced for as long as the bound. Orders have no hold-down.
 //!
+//! An unfit VIP stays while no other node is known to serve it better, and when that is not known any more ([`Company`]).
+//!
 //! Pure, and it knows no reason by itself: a store or a controller that is away is none, and nobody tells it of one.
 
 use std::collections::BTreeMap;
@@ -56,10 +58,13 @@ pub enum Company {
     /// It is not known: the configuration decides.
     #[default]
     Unknown,
-    /// None does: this one goes on even while it is unfit.
+    /// None does that serves it better: this one goes on even while it is unfit.
     Alone,
-    /// Some do: this one goes when it is unfit.
+    /// Some do that serve it better, and know that this one goes: it goes when it is unfit.
     Others,
+    /// Some do that serve it better, and do not know yet that this one goes, so that they could go, too, relying on it: it
+    /// stays while it is announced.
+    Untold,
 }
 
 /// What becomes of an unfit VIP while it is not known whether other nodes announce it.
@@ -148,6 +153,8 @@ struct Vip {
     fit_since: Option<Instant>,
     /// For how long it must be fit: nothing before it fell for the first time.
     hold: Duration,
+    /// Whether it is announced though it is unfit, as it was known or configured that this is best.
+    is_kept: bool,
 }
 
 impl Fitness {
@@ -172,6 +179,11 @@ impl Fitness {
             is_changed |= vip.look(look, rules, now);
         }
         is_changed
+    }
+
+    /// Whether routers are to know of the VIP.
+    pub fn is_announced(&self, vip: IpAddr) -> bool {
+        self.vips.get(&vip).is_some_and(Vip::is_announced)
     }
 
     /// Whether the node has known all that the VIP's packets need: [`Look::unready`] is of no concern any more.
@@ -204,7 +216,7 @@ impl Fitness {
 impl Vip {
     fn unknown(now: Instant) -> Vip {
         let standing = Standing { state: State::Withdrawn, why: None, since: now };
-        Vip { standing, is_ready: false, fit_since: None, hold: Duration::ZERO }
+        Vip { standing, is_ready: false, fit_since: None, hold: Duration::ZERO, is_kept: false }
     }
 
     fn look(&mut self, look: &Look, rules: Rules, now: Instant) -> bool {
@@ -213,39 +225,56 @@ impl Vip {
             return self.enter(State::OtherZone, Some(format!("the VIP is zone {zone}'s")), now);
         }
         self.is_ready |= look.broken.is_none() && look.unready.is_none();
-        let stays = look.stays(rules.when_unfit);
+        let stays = self.stays(look, rules.when_unfit);
         if let Some(fault) = look.fault(self.is_ready, stays) {
             self.fall(rules, now);
             return self.enter(State::Withdrawn, Some(fault), now);
         }
         let since = *self.fit_since.get_or_insert(now);
+        self.is_kept &= look.unfit.is_some();
         match &look.leaving {
             Some(leaving) => self.leave(leaving, now),
             None if self.standing.state != State::Announced && since + self.hold > now => {
-                let why = format!("fit again, held down for {} s", self.hold.as_secs_f64());
+                let is_back = look.unfit.as_ref().map_or_else(
+                    || "fit again".to_owned(),
+                    |unfit| format!("{unfit}; no other node announces it"),
+                );
+                let why = format!("{is_back}, held down for {} s", self.hold.as_secs_f64());
                 self.enter(State::Held, Some(why), now)
             }
             None => {
-                let kept = look.unfit.as_ref();
-                let why =
-                    kept.map(|unfit| format!("{unfit}; kept, as no other node is known to announce it"));
-                self.enter(State::Announced, why, now)
+                self.is_kept = look.unfit.is_some() && (self.is_kept || look.company != Company::Untold);
+                self.enter(State::Announced, look.why_kept(), now)
             }
         }
     }
 
+    /// Whether it stays announced although it is unfit. Where that was known and is not any more, it does: that nobody
+    /// knows is no reason to go.
+    fn stays(&self, look: &Look, when_unfit: WhenUnfit) -> bool {
+        match look.company {
+            Company::Alone => true,
+            Company::Others => false,
+            Company::Untold => self.is_announced(),
+            Company::Unknown => when_unfit == WhenUnfit::Keep || self.is_kept,
+        }
+    }
+
+    fn is_announced(&self) -> bool {
+        matches!(self.standing.state, State::Announced | State::Draining)
+    }
+
     /// What is announced drains first.
     fn leave(&mut self, leaving: &Leaving, now: Instant) -> bool {
-        let is_announced = matches!(self.standing.state, State::Announced | State::Draining);
         let state =
-            if is_announced && now < leaving.withdraw_at { State::Draining } else { State::Withdrawn };
+            if self.is_announced() && now < leaving.withdraw_at { State::Draining } else { State::Withdrawn };
         self.enter(state, Some(leaving.why.clone()), now)
     }
 
     /// Sets the next hold-down, if it was announced.
     fn fall(&mut self, rules: Rules, now: Instant) {
         self.fit_since = None;
-        if matches!(self.standing.state, State::Announced | State::Draining) {
+        if self.is_announced() {
             let was_steady = now.duration_since(self.standing.since) >= rules.hold_down_max;
             let hold = if was_steady { Duration::ZERO } else { self.hold * 2 };
             self.hold = hold.max(rules.hold_down).min(rules.hold_down_max);
@@ -262,18 +291,21 @@ impl Vip {
         if is_new {
             (self.standing.state, self.standing.since) = (state, now);
         }
+        self.is_kept &= self.is_announced();
         is_new
     }
 }
 
 impl Look {
-    /// Whether it stays announced although it is unfit.
-    fn stays(&self, when_unfit: WhenUnfit) -> bool {
-        match self.company {
-            Company::Alone => true,
-            Company::Others => false,
-            Company::Unknown => when_unfit == WhenUnfit::Keep,
-        }
+    /// Why it is announced although it is unfit, if it is.
+    fn why_kept(&self) -> Option<String> {
+        let unfit = self.unfit.as_ref()?;
+        let why = match self.company {
+            Company::Alone => "kept, as no other node announces it and serves it better",
+            Company::Untold => "kept until the other nodes, which serve it better, know that this one goes",
+            Company::Unknown | Company::Others => "kept, as no other node is known to announce it",
+        };
+        Some(format!("{unfit}; {why}"))
     }
 
     /// Why it can't be announced, orders aside.

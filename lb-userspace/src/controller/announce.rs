@@ -2,7 +2,7 @@
 //! of both.
 //!
 //! All is looked at anew after every change, at most so often ([`PACE`]). The controller alone knows when the node is
-//! fit; what it is told by a store or other nodes is no part of that.
+//! fit; what other nodes tell decides only whether an unfit VIP is left to them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +28,7 @@ use crate::announce::routes::{Answer, Order, Ordered};
 use crate::announce::{Announcement, Configuration, Wanted, bfd};
 use crate::config;
 use crate::health::{HealthState, HealthStatus, Reason};
+use crate::membership::{Grade, Stance, UnfitVip};
 use crate::model::{Desired, LoadBalancer, TargetKey};
 use crate::next_hop::{Interface, Unresolved};
 use crate::reconcile;
@@ -51,6 +52,8 @@ pub(super) struct Announcing {
     orders: Orders,
     file: OrdersFile,
     interfaces: Option<Arc<BTreeMap<u32, Interface>>>,
+    /// How the node stands to the VIPs that it announces.
+    stances: BTreeMap<IpAddr, Stance>,
     looked_at: Option<Instant>,
     deadline: Option<Instant>,
 }
@@ -74,6 +77,7 @@ impl Announcing {
             orders: file.load(),
             file,
             interfaces: None,
+            stances: BTreeMap::new(),
             looked_at: None,
             deadline: None,
         }
@@ -138,7 +142,9 @@ impl Node {
         }
         self.announcing.looked_at = Some(now.instant);
         self.expire_orders(now);
-        let looks = if self.announcing.configuration.is_some() { self.looks(now) } else { BTreeMap::new() };
+        let seen = if self.announcing.configuration.is_some() { self.looks(now) } else { BTreeMap::new() };
+        let grades: BTreeMap<IpAddr, Grade> = seen.iter().map(|(vip, (_, grade))| (*vip, *grade)).collect();
+        let looks: BTreeMap<IpAddr, Look> = seen.into_iter().map(|(vip, (look, _))| (vip, look)).collect();
         let announcing = &mut self.announcing;
         let before: BTreeMap<IpAddr, State> =
             announcing.fitness.standings().map(|(vip, standing)| (vip, standing.state)).collect();
@@ -147,6 +153,8 @@ impl Node {
             chronicle::note_vips(&self.journal, &before, &announcing.fitness);
         }
         announcing.announcer.tell(announcing.fitness.wanted());
+        self.take_stances(&looks, &grades);
+        let announcing = &mut self.announcing;
         let deadlines = [announcing.fitness.next_deadline(), announcing.orders.next_deadline(now)];
         announcing.deadline = deadlines.into_iter().flatten().min();
     }
@@ -163,7 +171,24 @@ impl Node {
         }
     }
 
-    fn looks(&self, now: Moment) -> BTreeMap<IpAddr, Look> {
+    /// Notes how the node stands to what it announces now; the others hear of a change soon.
+    fn take_stances(&mut self, looks: &BTreeMap<IpAddr, Look>, grades: &BTreeMap<IpAddr, Grade>) {
+        let announced = self.announcing.fitness.standings().filter_map(|(vip, standing)| {
+            let is_draining = standing.state == State::Draining;
+            let is_announced = is_draining || standing.state == State::Announced;
+            let leaves = is_draining || looks.get(&vip)?.company == Company::Untold;
+            is_announced.then_some((vip, Stance { grade: *grades.get(&vip)?, leaves }))
+        });
+        let stances: BTreeMap<IpAddr, Stance> = announced.collect();
+        if stances != self.announcing.stances {
+            self.announcing.stances = stances;
+            if let Some(shared) = &self.sharing {
+                shared.membership.hurry();
+            }
+        }
+    }
+
+    fn looks(&self, now: Moment) -> BTreeMap<IpAddr, (Look, Grade)> {
         let broken = self.broken();
         let load_balancers = self.desired().load_balancers.iter();
         load_balancers.flat_map(|(name, balancer)| self.looks_at(name, balancer, &broken, now)).collect()
@@ -176,7 +201,7 @@ impl Node {
         load_balancer: &LoadBalancer,
         broken: &Option<String>,
         now: Moment,
-    ) -> Vec<(IpAddr, Look)> {
+    ) -> Vec<(IpAddr, (Look, Grade))> {
         let is_ready = |vip: &IpAddr| self.announcing.fitness.is_ready(*vip);
         let unready = if load_balancer.vips.iter().all(is_ready) { None } else { self.unready(name) };
         let unreachable = self.unreachable(name);
@@ -188,17 +213,50 @@ impl Node {
                 reconcile::Fitness::OtherZone(zone) => (Some(zone), None),
                 reconcile::Fitness::Unfit(why) => (None, Some(why.join("; "))),
             };
+            let grade = match &unfit {
+                None => Grade::Fit,
+                Some(_) if unreachable.is_some() || self.reconciler.has_nobody(name) => Grade::Useless,
+                Some(_) => Grade::Weak,
+            };
+            let company = if unfit.is_some() { self.company(vip, grade, now) } else { Company::Unknown };
             let look = Look {
                 other_zone,
                 broken: broken.clone(),
                 unready: unready.clone(),
                 unfit,
                 leaving: self.announcing.orders.leaving(zone, is_zonal, now),
-                company: Company::Unknown,
+                company,
             };
-            (vip, look)
+            (vip, (look, grade))
         };
         self.reconciler.fitness(name).into_iter().map(look).collect()
+    }
+
+    /// Who else announces a VIP that this node serves so.
+    fn company(&self, vip: IpAddr, grade: Grade, now: Moment) -> Company {
+        let is_announced = self.announcing.fitness.is_announced(vip);
+        self.sharing.as_ref().map_or(Company::Unknown, |shared| {
+            shared.membership.company(vip, grade, is_announced, now.instant)
+        })
+    }
+
+    /// The VIPs that routers hear of, and those of them that the node is unfit for or leaves.
+    pub(super) fn declared(&self) -> (Vec<IpAddr>, Vec<UnfitVip>) {
+        let announcer = &self.announcing.announcer;
+        let table = announcer.table();
+        let is_spoken = announcer.sessions().iter().any(|session| session.state == SessionState::Established);
+        let is_heard = |vip: &IpAddr| match &table {
+            Some(table) => {
+                table.vips.get(vip).is_some_and(|state| !matches!(state, kernel_table::State::Failed(_)))
+            }
+            None => is_spoken,
+        };
+        let heard = self.announcing.stances.iter().filter(|(vip, _)| is_heard(vip));
+        let unfit = |(vip, stance): (&IpAddr, &Stance)| {
+            let Stance { grade, leaves } = *stance;
+            (*stance != Stance::FIT).then_some(UnfitVip { vip: *vip, grade, leaves })
+        };
+        (heard.clone().map(|(vip, _)| *vip).collect(), heard.filter_map(unfit).collect())
     }
 
     /// Why the node can't forward packets of any VIP, if it can't.

@@ -55,6 +55,8 @@ pub(super) enum Event {
     Rehearse(oneshot::Sender<Stage>),
     /// The other nodes are to be told of this one.
     Record(oneshot::Sender<Record>),
+    /// The other nodes tell something new of themselves.
+    Nodes,
     /// Time has passed.
     Tick,
 }
@@ -110,6 +112,9 @@ impl Events {
         tokio::spawn(forward_requests(ordered, sender.clone(), Event::Order));
         tokio::spawn(forward_requests(rehearsals, sender.clone(), Event::Rehearse));
         tokio::spawn(forward_requests(told_of, sender.clone(), Event::Record));
+        if let Some(shared) = &node.sharing {
+            tokio::spawn(forward_watch(shared.membership.news(), sender.clone(), |_| Event::Nodes));
+        }
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals = signal(kind).context("listening for SIGINT and SIGTERM")?;
             let sender = sender.clone();

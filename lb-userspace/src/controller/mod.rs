@@ -150,7 +150,8 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 // Who asked may have gone.
                 Event::Rehearse(answer) => drop(answer.send(owner.stage(&node))),
                 Event::Record(answer) => node.tell_of_itself(answer),
-                Event::Tick => {}
+                // What follows from that is looked at after every event.
+                Event::Nodes | Event::Tick => {}
             }
         }
         let begun = is_changed.then(Instant::now);

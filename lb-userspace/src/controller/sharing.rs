@@ -111,7 +111,7 @@ impl Node {
     fn record(&self) -> Option<Record> {
         let shared = self.sharing.as_ref()?;
         let node = &self.desired().node;
-        let announced = self.announcements().into_iter().filter(|at| at.announced);
+        let (vips, unfit) = self.declared();
         Some(Record {
             name: node.name.clone(),
             zone: node.zone.clone(),
@@ -123,7 +123,8 @@ impl Node {
             digests: shared.digested.as_ref().map(|(_, digests)| digests.clone()).unwrap_or_default(),
             room: self.room(),
             interfaces: self.attachments.keys().cloned().collect(),
-            vips: announced.map(|at| at.vip).collect(),
+            vips,
+            unfit,
         })
     }
 

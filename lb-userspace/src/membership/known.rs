@@ -2,16 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Notify, watch};
+
 use super::agreement::Agreement;
+use super::company::{Companions, Grade};
 use super::record::Record;
+use crate::announce::fitness::Company;
 use crate::api::calendar::Timestamp;
 use crate::status::report::{MemberReport, RoomReport};
 
 /// A node that was not seen for so long is not spoken of any more: it was taken away.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// For how long it counts what was read last: three rounds, of which one may fail.
+pub const FRESH: Duration = Duration::from_secs(6);
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +47,18 @@ pub enum Change {
 
 /// What is known of all nodes.
 #[derive(Debug, Default)]
-pub struct Membership(Mutex<Known>);
+pub struct Membership {
+    known: Mutex<Known>,
+    /// Grows when something was read that this node must act on.
+    news: watch::Sender<u64>,
+    /// Told when the others should hear of this node before the next round.
+    hurry: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Known {
     members: BTreeMap<String, Member>,
+    companions: Companions,
     agreement: Agreement,
     differing: BTreeSet<String>,
     has_namesake: bool,
@@ -64,12 +79,45 @@ impl Membership {
     /// Takes in everything that there is, this node's own record as well, which is `own` now; what is new of it.
     pub fn take(&self, own: &Record, found: Vec<Found>, now: Instant, wall: Timestamp) -> Vec<Change> {
         let mut known = self.lock();
-        let is_first = known.read.is_none();
+        let (is_first, before) = (known.read.is_none(), known.companions.clone());
         let mut changes = known.meet(own, found, wall);
         changes.retain(|change| !(is_first && matches!(change, Change::Came(_))));
         changes.extend(known.compare(own, now));
         (known.read, known.problem) = (Some(now), None);
+        if known.companions != before {
+            self.news.send_modify(|news| *news += 1);
+        }
         changes
+    }
+
+    /// This node's record is about to be written.
+    pub fn declare(&self, own: &Record) {
+        self.lock().companions.declare(own);
+    }
+
+    /// What company this node has at a VIP that it serves so, and announces or not.
+    pub fn company(&self, vip: IpAddr, grade: Grade, is_announced: bool, now: Instant) -> Company {
+        let known = self.lock();
+        let is_fresh = known.read.is_some_and(|read| now.saturating_duration_since(read) <= FRESH);
+        match is_fresh && !known.has_namesake {
+            true => known.companions.of(vip, grade, is_announced),
+            false => Company::Unknown,
+        }
+    }
+
+    /// Tells when something was read that this node must act on.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// The others should hear of this node now.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Waits until they should.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// Nothing can be read.
@@ -110,7 +158,7 @@ impl Membership {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,9 +167,11 @@ impl Known {
         let mut changes = Vec::new();
         let before = std::mem::take(&mut self.members);
         let had_namesake = std::mem::take(&mut self.has_namesake);
+        let mut stored = None;
         for Found { record, present } in found {
             if record.name == own.name {
                 self.has_namesake = present.is_some_and(|session| session != own.session);
+                stored = Some(record);
                 continue;
             }
             let was = before.get(&record.name);
@@ -140,6 +190,8 @@ impl Known {
             }
             self.members.insert(record.name.clone(), Member { record, is_present, last_seen });
         }
+        let present = self.members.values().filter(|member| member.is_present);
+        self.companions.take(own, stored.as_ref(), present.map(|member| &member.record));
         if self.has_namesake && !had_namesake {
             changes.push(Change::Namesake(own.name.clone()));
         }

@@ -6,19 +6,22 @@
 //!                                                status, metrics, events, `sluice node ls` ◄──────────┘
 //! ```
 //!
-//! Nothing here changes what a node forwards: without the store nobody is missed, and that is told. This module has no
-//! socket; who reads and writes records is the store's part.
+//! A VIP that this node is unfit for is left to others by what is known here, see [`Company`](crate::announce::fitness::Company).
+//! Without the store nobody is missed, and that is told. This module has no socket; who reads and writes records is the
+//! store's part.
 
 mod agreement;
 pub mod command;
+mod company;
 mod known;
 mod record;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use agreement::LASTING;
-pub use known::{Change, Found, Membership};
-pub use record::{Digests, Record, Room};
+pub use company::{Grade, Stance};
+pub use known::{Change, FRESH, Found, Membership};
+pub use record::{Digests, Record, Room, UnfitVip};
 
 /// Asks the controller: it answers each request with its own record as it is now.
 pub type Records = mpsc::Sender<oneshot::Sender<Record>>;

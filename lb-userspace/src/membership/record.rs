@@ -1,10 +1,12 @@
 //! What a node tells the others of itself.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::company::{Grade, Stance};
 use crate::api::calendar::Timestamp;
 
 /// How often a record is written at most if nothing but its tables or what its maps hold has changed: each write is
@@ -37,8 +39,22 @@ pub struct Record {
     pub room: Vec<Room>,
     /// The interfaces with the balancer.
     pub interfaces: Vec<String>,
-    /// The VIPs that it announces to routers.
+    /// The VIPs that it announces to routers, and that one of them hears of.
     pub vips: Vec<IpAddr>,
+    /// Those of them that it is unfit for or leaves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<UnfitVip>,
+}
+
+/// A VIP that a node announces, and that others may have to do without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfitVip {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// How well the node serves it.
+    pub grade: Grade,
+    /// Whether it goes when the others know.
+    pub leaves: bool,
 }
 
 /// Digests of a node's tables, each 16 hex digits.
@@ -73,6 +89,20 @@ impl Record {
         ours.across_zones != theirs.across_zones || (is_same_zone && ours.all != theirs.all)
     }
 
+    /// How it stands to each VIP that it announces.
+    pub fn stances(&self) -> BTreeMap<IpAddr, Stance> {
+        let mut stances: BTreeMap<IpAddr, Stance> = self.vips.iter().map(|vip| (*vip, Stance::FIT)).collect();
+        for UnfitVip { vip, grade, leaves } in &self.unfit {
+            stances.entry(*vip).and_modify(|stance| *stance = Stance { grade: *grade, leaves: *leaves });
+        }
+        stances
+    }
+
+    /// Whether it says the same of VIPs, and is of the same run of the controller.
+    pub fn declares_as(&self, other: &Record) -> bool {
+        self.session == other.session && self.vips == other.vips && self.unfit == other.unfit
+    }
+
     /// Whether it is to be written, when `last` was.
     pub fn is_due_after(&self, last: &Record) -> bool {
         let age = self.written.distance(last.written);
@@ -102,6 +132,7 @@ pub(crate) mod tests {
             room: vec![Room { what: "targets".to_owned(), held: 3, room: 16383 }],
             interfaces: vec!["eth0".to_owned()],
             vips: vec![IpAddr::from([10, 200, 1, 1])],
+            unfit: Vec::new(),
         }
     }
 

@@ -52,6 +52,12 @@ impl Reconciler {
         load_balancer.vips.iter().map(|vip| (*vip, of(vip))).collect()
     }
 
+    /// Whether of some target group that a load balancer uses, no target is healthy.
+    pub fn has_nobody(&self, load_balancer: &str) -> bool {
+        let groups = self.used_groups(load_balancer);
+        groups.into_iter().any(|group| census(self.used_targets(group)).healthy == 0)
+    }
+
     /// The target groups that a load balancer's listeners send flows to.
     pub fn used_groups<'a>(&'a self, load_balancer: &str) -> BTreeSet<&'a str> {
         let load_balancer = self.desired().load_balancers.get(load_balancer);

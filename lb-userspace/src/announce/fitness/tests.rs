@@ -90,6 +90,7 @@ fn the_last_announcer_stays_and_says_so() {
         (Rules::default(), Company::Alone, State::Announced),
         (keep, Company::Unknown, State::Announced),
         (keep, Company::Others, State::Withdrawn),
+        (Rules::default(), Company::Untold, State::Announced),
     ] {
         let mut story = Story::new(rules);
         story.after(SECOND, &Look { company, ..Look::default() });
@@ -99,6 +100,26 @@ fn the_last_announcer_stays_and_says_so() {
         let broken = Look { broken: Some("the maps".into()), company, ..Look::default() };
         assert_eq!(story.after(SECOND, &broken), State::Withdrawn);
     }
+}
+
+#[test]
+fn what_is_kept_stays_when_nobody_knows_of_the_others_any_more() {
+    let mut story = Story::new(Rules::default());
+    story.after(SECOND, &Look::default());
+    let with = |company| Look { company, ..unfit() };
+    assert_eq!(story.after(SECOND, &with(Company::Untold)), State::Announced);
+    assert_eq!(story.after(SECOND, &with(Company::Alone)), State::Announced);
+    assert_eq!(story.after(SECOND, &with(Company::Unknown)), State::Announced);
+    assert_eq!(story.after(SECOND, &with(Company::Others)), State::Withdrawn);
+    assert_eq!(story.after(SECOND, &with(Company::Unknown)), State::Withdrawn, "that is no reason to come");
+    assert_eq!(story.after(SECOND, &with(Company::Untold)), State::Withdrawn);
+    assert_eq!(story.after(SECOND, &with(Company::Alone)), State::Held);
+    assert!(story.standing().why.unwrap().contains("no other node announces it, held down for 5 s"));
+    assert_eq!(story.after(5 * SECOND, &with(Company::Alone)), State::Announced);
+    // One that was never decided to stay goes by the configuration.
+    assert_eq!(story.after(SECOND, &Look::default()), State::Announced);
+    assert_eq!(story.after(SECOND, &with(Company::Untold)), State::Announced);
+    assert_eq!(story.after(SECOND, &with(Company::Unknown)), State::Withdrawn);
 }
 
 #[test]
@@ -147,7 +168,12 @@ fn a_vip_that_is_no_more_is_forgotten() {
 
 fn looks() -> impl Strategy<Value = Look> {
     let some = |chance: f64| proptest::option::weighted(chance, Just("a reason".to_owned()));
-    let company = prop_oneof![Just(Company::Unknown), Just(Company::Alone), Just(Company::Others)];
+    let company = prop_oneof![
+        Just(Company::Unknown),
+        Just(Company::Alone),
+        Just(Company::Others),
+        Just(Company::Untold)
+    ];
     (some(0.1), some(0.1), some(0.2), some(0.4), company).prop_map(
         |(other_zone, broken, unready, unfit, company)| Look {
             other_zone,
@@ -168,14 +194,19 @@ proptest! {
     ) {
         let when_unfit = if keeps { WhenUnfit::Keep } else { WhenUnfit::Withdraw };
         let mut story = Story::new(Rules { when_unfit, ..Rules::default() });
-        let mut was_ready = false;
+        let (mut was_ready, mut was_announced) = (false, false);
         for (mut look, milliseconds, is_leaving) in steps {
             if is_leaving {
                 look.leaving = story.leaving(30 * SECOND).leaving;
             }
             was_ready |= look.other_zone.is_none() && look.broken.is_none() && look.unready.is_none();
             story.after(Duration::from_millis(milliseconds), &look);
-            let stays = look.stays(when_unfit);
+            let stays = match look.company {
+                Company::Alone => true,
+                Company::Others => false,
+                Company::Untold | Company::Unknown => was_announced || keeps,
+            };
+            was_announced = !story.fitness.wanted().is_empty();
             let is_unfit = look.broken.is_some()
                 || look.other_zone.is_some()
                 || !was_ready

@@ -21,6 +21,9 @@ use crate::membership::{Change, Found, Membership, Record, Records};
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(2);
 
+/// Between two rounds at least, though there is something to tell.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A node that was not heard for so long is gone.
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -39,8 +42,12 @@ pub(in crate::api::store) async fn attend(
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        rounds.tick().await;
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = membership.hurried() => rounds.reset(),
+        }
         let Some(own) = asked(records).await else { return };
+        membership.declare(&own);
         match attendance.round(&own, membership.has_namesake()).await {
             Ok(found) => {
                 let changes = membership.take(&own, found, Instant::now(), Timestamp::now());
@@ -54,6 +61,7 @@ pub(in crate::api::store) async fn attend(
                 attendance.leave();
             }
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
