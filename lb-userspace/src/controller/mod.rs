@@ -20,6 +20,7 @@ mod explain;
 mod flow_log;
 mod hash_key;
 mod health_board;
+mod health_views;
 pub(crate) mod names;
 mod node;
 mod observers;
@@ -150,8 +151,8 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 // Who asked may have gone.
                 Event::Rehearse(answer) => drop(answer.send(owner.stage(&node))),
                 Event::Record(answer) => node.tell_of_itself(answer),
-                // What follows from that is looked at after every event.
-                Event::Nodes | Event::Tick => {}
+                Event::Nodes => node.hear_others(),
+                Event::Tick => {}
             }
         }
         let begun = is_changed.then(Instant::now);

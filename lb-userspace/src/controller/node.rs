@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::announce::Announcing;
 use super::chronicle::{self, Chronicle};
 use super::health_board::News;
+use super::health_views::HealthViews;
 use super::observers::{Observers, Sources};
 use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
@@ -24,8 +25,8 @@ use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
 use crate::events::Journal;
 use crate::flow_log::FlowLog;
-use crate::health::HealthEvent;
-use crate::model::Desired;
+use crate::health::{HealthEvent, HealthStatus};
+use crate::model::{Desired, TargetKey};
 use crate::next_hop::{self, Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
@@ -63,6 +64,8 @@ pub(super) struct Node {
     pub(super) health_board: Option<Arc<HealthBoard>>,
     /// What is not told there yet.
     pub(super) news: News,
+    /// The targets' health as this node and the others see it.
+    pub(super) health_views: HealthViews,
     /// What routers are told.
     pub(super) announcing: Announcing,
     /// Who shares the API's state with the node, if anybody could.
@@ -117,6 +120,7 @@ impl Node {
             questions: None,
             health_board: None,
             news: News::default(),
+            health_views: HealthViews::default(),
             announcing,
             sharing: None,
             journal: Arc::new(Journal::begin(Timestamp::now())),
@@ -267,11 +271,17 @@ impl Node {
 
     /// Takes over a change of a target's health.
     pub(super) fn observe(&mut self, event: HealthEvent) {
-        let before = self.health_state(&event.target);
-        self.reconciler.observe(&event.target, event.status, event.decided_at);
-        self.note_health(&event.target, before);
-        self.news.of_target(event.target);
+        let in_force = self.combine(&event.target, event.status);
+        self.take_health(&event.target, in_force, event.decided_at);
         self.decisions.push(event.decided_at);
+    }
+
+    /// Takes over the health of a target that is in force.
+    pub(super) fn take_health(&mut self, target: &TargetKey, status: HealthStatus, decided_at: Instant) {
+        let before = self.health_state(target);
+        self.reconciler.observe(target, status, decided_at);
+        self.note_health(target, before);
+        self.news.of_target(target.clone());
     }
 
     /// Takes over what is known of a target's agent.
