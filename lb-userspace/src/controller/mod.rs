@@ -93,7 +93,10 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let metrics_address = desired.metrics_address;
     let announcing =
         Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
-    let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
+    let fallback = owner.fallback();
+    let (mut node, refused) =
+        Node::start(desired, fallback, &options.config, hash_key, pins, announcing).await?;
+    owner.started(&mut node, refused);
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     owner.note_calls_in(&node.journal);

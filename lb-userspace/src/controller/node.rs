@@ -78,14 +78,18 @@ pub(super) struct Node {
 
 impl Node {
     /// Loads the program and fills its maps, in which an earlier controller may have left something; no other
-    /// interface is attached yet than those that it had attached.
+    /// interface is attached yet than those that it had attached. Why that is not `desired` but `fallback`, if so.
+    ///
+    /// # Errors
+    /// If the program can't be loaded, or neither `desired` nor `fallback` fits.
     pub(super) async fn start(
         desired: Desired,
+        fallback: Option<Desired>,
         file: &Path,
         hash_key: HashKey,
         pins: Option<Pins>,
         announcing: Announcing,
-    ) -> anyhow::Result<Node> {
+    ) -> anyhow::Result<(Node, Option<String>)> {
         let capacity = Capacity::default();
         let mut data_plane = match pins {
             Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
@@ -94,8 +98,12 @@ impl Node {
         let records = data_plane.take_flow_records().context("the flow log's records are taken already")?;
         let flow_log = FlowLog::start(records).context("starting the flow log's thread")?;
         let held = data_plane.maps.adopt().context("reading what is in the maps")?;
-        let reconciler = Reconciler::adopt(desired, capacity, &held, Instant::now())
-            .with_context(|| file.display().to_string())?;
+        let adopt = |desired| Reconciler::adopt(desired, capacity, &held, Instant::now());
+        let (reconciler, refused) = match (adopt(desired), fallback) {
+            (Err(why), Some(fallback)) => (adopt(fallback), Some(why.to_string())),
+            (adopted, _) => (adopted, None),
+        };
+        let reconciler = reconciler.with_context(|| file.display().to_string())?;
         let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
         let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
         let mut node = Node {
@@ -137,7 +145,7 @@ impl Node {
                  {targets} targets, {tables} tables and {listeners} listeners were written"
             );
         }
-        Ok(node)
+        Ok((node, refused))
     }
 
     /// Where the node's observations come from; to be called once.

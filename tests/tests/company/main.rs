@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "a test binary has no users")]
 
 mod announcers;
+mod fallback;
 mod views;
 mod world;
 mod zones;
