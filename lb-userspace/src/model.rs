@@ -50,8 +50,20 @@ pub struct Node {
     pub interfaces: Vec<String>,
     /// What becomes of packets that are too big for the way to their target although they may be fragmented.
     pub oversized: Oversized,
+    /// Whose word counts of a target's health.
+    pub health_view: HealthView,
     /// How it keeps flow logs, if it does.
     pub flow_log: Option<FlowLogging>,
+}
+
+/// Whose word counts of a target's health, where several nodes check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HealthView {
+    /// This node's own.
+    #[default]
+    Own,
+    /// That of most nodes; this node's own where as many say so as the contrary, and while they can't be heard.
+    Majority,
 }
 
 /// What becomes of an IPv4 packet without "don't fragment" that is too big, with its encapsulation, for the way to

@@ -23,7 +23,7 @@ use super::service::Service;
 use super::signature::{Credentials, Guard};
 use super::store;
 use crate::data_plane::Capacity;
-use crate::model::{Node, Oversized};
+use crate::model::{HealthView, Node, Oversized};
 
 /// The longest sleep until targets have drained: the clock may be set in between.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -70,6 +70,7 @@ impl Api {
             zone: String::new(),
             interfaces: Vec::new(),
             oversized: Oversized::default(),
+            health_view: HealthView::default(),
             flow_log: None,
         };
         Ground { node, metrics_address: None, encapsulation: configuration.encapsulation }

@@ -2,7 +2,7 @@
 
 use super::cursor::At;
 use super::{flow_log, name};
-use crate::model::{Node, Oversized};
+use crate::model::{HealthView, Node, Oversized};
 
 /// Interfaces that a node can have; the data plane's map of them has that many entries.
 const MAX_INTERFACES: usize = 64;
@@ -19,7 +19,8 @@ pub(super) struct ReadNode {
 }
 
 pub(super) fn read(at: &At) -> ReadNode {
-    let Some(fields) = at.fields(&["name", "zone", "interfaces", "oversized", "flow_log"]) else {
+    let Some(fields) = at.fields(&["name", "zone", "interfaces", "oversized", "health_view", "flow_log"])
+    else {
         return ReadNode::default();
     };
     let node_name = name::label(&fields.at("name"));
@@ -27,6 +28,9 @@ pub(super) fn read(at: &At) -> ReadNode {
     let interfaces = interfaces(&fields.at("interfaces"));
     let oversized = fields.optional("oversized").map_or(Some(Oversized::default()), |at| {
         at.choice(&[("drop", Oversized::Drop), ("answer", Oversized::Answer)], &[])
+    });
+    let health_view = fields.optional("health_view").map_or(Some(HealthView::default()), |at| {
+        at.choice(&[("own", HealthView::Own), ("majority", HealthView::Majority)], &[])
     });
     let logs = fields.optional("flow_log");
     let flow_log = logs.as_ref().map_or(Some(None), |at| flow_log::of_node(at).map(Some));
@@ -36,6 +40,7 @@ pub(super) fn read(at: &At) -> ReadNode {
             zone,
             interfaces: interfaces?,
             oversized: oversized?,
+            health_view: health_view?,
             flow_log: flow_log?,
         })
     };

@@ -58,6 +58,14 @@ pub(super) struct Announcing {
     deadline: Option<Instant>,
 }
 
+/// A VIP as the node sees it at one moment.
+struct Sight {
+    look: Look,
+    grade: Grade,
+    /// Whether targets are only assumed to be healthy.
+    is_assumed: bool,
+}
+
 impl Announcing {
     /// Begins with the orders that are kept in `directory`; nothing is announced yet. Whether the data plane is pinned
     /// says what became of it without a controller.
@@ -143,8 +151,8 @@ impl Node {
         self.announcing.looked_at = Some(now.instant);
         self.expire_orders(now);
         let seen = if self.announcing.configuration.is_some() { self.looks(now) } else { BTreeMap::new() };
-        let grades: BTreeMap<IpAddr, Grade> = seen.iter().map(|(vip, (_, grade))| (*vip, *grade)).collect();
-        let looks: BTreeMap<IpAddr, Look> = seen.into_iter().map(|(vip, (look, _))| (vip, look)).collect();
+        let looks: BTreeMap<IpAddr, Look> =
+            seen.iter().map(|(vip, sight)| (*vip, sight.look.clone())).collect();
         let announcing = &mut self.announcing;
         let before: BTreeMap<IpAddr, State> =
             announcing.fitness.standings().map(|(vip, standing)| (vip, standing.state)).collect();
@@ -153,7 +161,7 @@ impl Node {
             chronicle::note_vips(&self.journal, &before, &announcing.fitness);
         }
         announcing.announcer.tell(announcing.fitness.wanted());
-        self.take_stances(&looks, &grades);
+        self.take_stances(&seen);
         let announcing = &mut self.announcing;
         let deadlines = [announcing.fitness.next_deadline(), announcing.orders.next_deadline(now)];
         announcing.deadline = deadlines.into_iter().flatten().min();
@@ -172,12 +180,13 @@ impl Node {
     }
 
     /// Notes how the node stands to what it announces now; the others hear of a change soon.
-    fn take_stances(&mut self, looks: &BTreeMap<IpAddr, Look>, grades: &BTreeMap<IpAddr, Grade>) {
+    fn take_stances(&mut self, seen: &BTreeMap<IpAddr, Sight>) {
         let announced = self.announcing.fitness.standings().filter_map(|(vip, standing)| {
             let is_draining = standing.state == State::Draining;
             let is_announced = is_draining || standing.state == State::Announced;
-            let leaves = is_draining || looks.get(&vip)?.company == Company::Untold;
-            is_announced.then_some((vip, Stance { grade: *grades.get(&vip)?, leaves }))
+            let sight = seen.get(&vip)?;
+            let leaves = is_draining || sight.is_assumed || sight.look.company == Company::Untold;
+            is_announced.then_some((vip, Stance { grade: sight.grade, leaves }))
         });
         let stances: BTreeMap<IpAddr, Stance> = announced.collect();
         if stances != self.announcing.stances {
@@ -188,7 +197,7 @@ impl Node {
         }
     }
 
-    fn looks(&self, now: Moment) -> BTreeMap<IpAddr, (Look, Grade)> {
+    fn looks(&self, now: Moment) -> BTreeMap<IpAddr, Sight> {
         let broken = self.broken();
         let load_balancers = self.desired().load_balancers.iter();
         load_balancers.flat_map(|(name, balancer)| self.looks_at(name, balancer, &broken, now)).collect()
@@ -201,10 +210,11 @@ impl Node {
         load_balancer: &LoadBalancer,
         broken: &Option<String>,
         now: Moment,
-    ) -> Vec<(IpAddr, (Look, Grade))> {
+    ) -> Vec<(IpAddr, Sight)> {
         let is_ready = |vip: &IpAddr| self.announcing.fitness.is_ready(*vip);
         let unready = if load_balancer.vips.iter().all(is_ready) { None } else { self.unready(name) };
         let unreachable = self.unreachable(name);
+        let is_assumed = self.reconciler.assumes(name);
         let zone = &self.desired().node.zone;
         let look = |(vip, fitness): (IpAddr, reconcile::Fitness)| {
             let is_zonal = load_balancer.vip_zones.get(&vip) == Some(zone);
@@ -227,7 +237,7 @@ impl Node {
                 leaving: self.announcing.orders.leaving(zone, is_zonal, now),
                 company,
             };
-            (vip, (look, grade))
+            (vip, Sight { look, grade, is_assumed })
         };
         self.reconciler.fitness(name).into_iter().map(look).collect()
     }

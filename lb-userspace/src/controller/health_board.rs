@@ -84,7 +84,8 @@ impl Node {
     fn health_of_target(&self, target: &TargetKey) -> Option<HealthStatus> {
         let checked = self.observers.health.status(target)?;
         let record = self.reconciler.registry().record(target)?;
-        Some(if checked.state == HealthState::Initial { checked } else { record.health.clone() })
+        let is_open = checked.state == HealthState::Initial;
+        Some(if is_open { checked } else { self.explained(target, record.health.clone()) })
     }
 }
 

@@ -20,6 +20,7 @@ mod explain;
 mod flow_log;
 mod hash_key;
 mod health_board;
+mod health_views;
 pub(crate) mod names;
 mod node;
 mod observers;
@@ -92,7 +93,10 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let metrics_address = desired.metrics_address;
     let announcing =
         Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
-    let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
+    let fallback = owner.fallback();
+    let (mut node, refused) =
+        Node::start(desired, fallback, &options.config, hash_key, pins, announcing).await?;
+    owner.started(&mut node, refused);
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     owner.note_calls_in(&node.journal);
@@ -150,8 +154,8 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
                 // Who asked may have gone.
                 Event::Rehearse(answer) => drop(answer.send(owner.stage(&node))),
                 Event::Record(answer) => node.tell_of_itself(answer),
-                // What follows from that is looked at after every event.
-                Event::Nodes | Event::Tick => {}
+                Event::Nodes => node.hear_others(),
+                Event::Tick => {}
             }
         }
         let begun = is_changed.then(Instant::now);

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::announce::Announcing;
 use super::chronicle::{self, Chronicle};
 use super::health_board::News;
+use super::health_views::HealthViews;
 use super::observers::{Observers, Sources};
 use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
@@ -24,8 +25,8 @@ use crate::config;
 use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
 use crate::events::Journal;
 use crate::flow_log::FlowLog;
-use crate::health::HealthEvent;
-use crate::model::Desired;
+use crate::health::{HealthEvent, HealthStatus};
+use crate::model::{Desired, TargetKey};
 use crate::next_hop::{self, Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
@@ -63,6 +64,8 @@ pub(super) struct Node {
     pub(super) health_board: Option<Arc<HealthBoard>>,
     /// What is not told there yet.
     pub(super) news: News,
+    /// The targets' health as this node and the others see it.
+    pub(super) health_views: HealthViews,
     /// What routers are told.
     pub(super) announcing: Announcing,
     /// Who shares the API's state with the node, if anybody could.
@@ -75,14 +78,18 @@ pub(super) struct Node {
 
 impl Node {
     /// Loads the program and fills its maps, in which an earlier controller may have left something; no other
-    /// interface is attached yet than those that it had attached.
+    /// interface is attached yet than those that it had attached. Why that is not `desired` but `fallback`, if so.
+    ///
+    /// # Errors
+    /// If the program can't be loaded, or neither `desired` nor `fallback` fits.
     pub(super) async fn start(
         desired: Desired,
+        fallback: Option<Desired>,
         file: &Path,
         hash_key: HashKey,
         pins: Option<Pins>,
         announcing: Announcing,
-    ) -> anyhow::Result<Node> {
+    ) -> anyhow::Result<(Node, Option<String>)> {
         let capacity = Capacity::default();
         let mut data_plane = match pins {
             Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
@@ -91,8 +98,12 @@ impl Node {
         let records = data_plane.take_flow_records().context("the flow log's records are taken already")?;
         let flow_log = FlowLog::start(records).context("starting the flow log's thread")?;
         let held = data_plane.maps.adopt().context("reading what is in the maps")?;
-        let reconciler = Reconciler::adopt(desired, capacity, &held, Instant::now())
-            .with_context(|| file.display().to_string())?;
+        let adopt = |desired| Reconciler::adopt(desired, capacity, &held, Instant::now());
+        let (reconciler, refused) = match (adopt(desired), fallback) {
+            (Err(why), Some(fallback)) => (adopt(fallback), Some(why.to_string())),
+            (adopted, _) => (adopted, None),
+        };
+        let reconciler = reconciler.with_context(|| file.display().to_string())?;
         let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
         let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
         let mut node = Node {
@@ -117,6 +128,7 @@ impl Node {
             questions: None,
             health_board: None,
             news: News::default(),
+            health_views: HealthViews::default(),
             announcing,
             sharing: None,
             journal: Arc::new(Journal::begin(Timestamp::now())),
@@ -133,7 +145,7 @@ impl Node {
                  {targets} targets, {tables} tables and {listeners} listeners were written"
             );
         }
-        Ok(node)
+        Ok((node, refused))
     }
 
     /// Where the node's observations come from; to be called once.
@@ -267,11 +279,17 @@ impl Node {
 
     /// Takes over a change of a target's health.
     pub(super) fn observe(&mut self, event: HealthEvent) {
-        let before = self.health_state(&event.target);
-        self.reconciler.observe(&event.target, event.status, event.decided_at);
-        self.note_health(&event.target, before);
-        self.news.of_target(event.target);
+        let in_force = self.combine(&event.target, event.status);
+        self.take_health(&event.target, in_force, event.decided_at);
         self.decisions.push(event.decided_at);
+    }
+
+    /// Takes over the health of a target that is in force.
+    pub(super) fn take_health(&mut self, target: &TargetKey, status: HealthStatus, decided_at: Instant) {
+        let before = self.health_state(target);
+        self.reconciler.observe(target, status, decided_at);
+        self.note_health(target, before);
+        self.news.of_target(target.clone());
     }
 
     /// Takes over what is known of a target's agent.

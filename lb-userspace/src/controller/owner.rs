@@ -17,14 +17,14 @@ use super::sharing::Shared;
 use super::{Options, own_addresses};
 use crate::announce;
 use crate::api::configuration::Configuration;
-use crate::api::domain::Snapshot;
+use crate::api::domain::{Snapshot, State};
 use crate::api::health_board::HealthBoard;
 use crate::api::inventory::ec2::FeedReport;
 use crate::api::inventory::{Inventory, Source};
 use crate::api::process::{self, Api};
 use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
-use crate::api::store;
+use crate::api::store::{self, LastGood};
 use crate::config::{self, Content};
 use crate::events::Journal;
 use crate::membership::Records;
@@ -54,6 +54,10 @@ pub(super) struct ApiOwner {
     projector: Projector,
     /// Generation of the state that the data plane follows.
     in_force: u64,
+    /// Why the newest state is not the one to start with, if it is not.
+    refused: Option<String>,
+    /// Where the last generation that could be carried is kept, where others may make one that can't be.
+    last_good: Option<LastGood>,
     url: String,
     /// Bound, and not yet served.
     waiting: Option<Api>,
@@ -177,11 +181,30 @@ impl Owner {
         Stage { reconciler: node.reconciler.clone(), ground }
     }
 
+    /// What the node may start with where it can't start with what is wanted: the last good state.
+    pub(super) fn fallback(&mut self) -> Option<Desired> {
+        match self {
+            Owner::File => None,
+            Owner::Api(api) => api.fallback(),
+        }
+    }
+
+    /// The node has started; `refused` is why it could not with what was wanted.
+    pub(super) fn started(&mut self, node: &mut Node, refused: Option<String>) {
+        if let Owner::Api(api) = self {
+            api.started(node, refused);
+        }
+    }
+
     /// Who shares the API's state, if anybody could.
     pub(super) fn sharing(&self) -> Option<Shared> {
         match self {
             Owner::File => None,
-            Owner::Api(api) => Some(Shared::of(api.service.sharing()?, api.in_force)),
+            Owner::Api(api) => {
+                let mut shared = Shared::of(api.service.sharing()?, api.in_force);
+                shared.follow(api.in_force, api.refused.clone());
+                Some(shared)
+            }
         }
     }
 
@@ -280,9 +303,22 @@ impl ApiOwner {
         let ground = ground(&configuration, desired);
         let api = Api::open(&configuration, options, ground.clone()).await?;
         let (service, health) = (Arc::clone(api.service()), Arc::clone(api.health()));
-        let (state, inventory) = service.snapshot();
-        let mut projector = Projector::new(ground, Arc::clone(&inventory));
-        let desired = projector.project(&state, &inventory);
+        let latest = service.latest();
+        let newest = latest.state.generation;
+        let is_shared = service.sharing().is_some();
+        let directory = &configuration.store.directory;
+        let last_good = is_shared.then(|| LastGood::open(directory, newest)).transpose()?;
+        let found = last_good.as_ref().and_then(LastGood::found);
+        let (state, refused) = match (&latest.unfit, found) {
+            (None, _) => (&latest.state, None),
+            (Some(why), Some(good)) => (good, Some(why.clone())),
+            (Some(why), None) => bail!(
+                "generation {newest} of the state does not fit this node, and there is no earlier one on its disk that \
+                 did: {why}"
+            ),
+        };
+        let mut projector = Projector::new(ground, Arc::clone(&latest.inventory));
+        let desired = projector.project(state, &latest.inventory);
         let owner = ApiOwner {
             options: options.clone(),
             configuration,
@@ -290,6 +326,8 @@ impl ApiOwner {
             health,
             projector,
             in_force: state.generation,
+            refused,
+            last_good,
             url: api.url(),
             waiting: Some(api),
             serving: None,
@@ -304,7 +342,10 @@ impl ApiOwner {
         let taken = if desired == *node.desired() { Ok(()) } else { take_over(node, desired) };
         let refused = taken.err().map(|problem| format!("{:#}", anyhow::Error::from(problem)));
         match &refused {
-            None => (self.in_force, self.retry) = (latest.state.generation, None),
+            None => {
+                (self.in_force, self.retry) = (latest.state.generation, None);
+                self.keep(&latest.state);
+            }
             Some(problem) => {
                 error!("the API's state can't be taken over, and will be tried again: {problem}");
                 if self.retry.is_none() {
@@ -315,6 +356,44 @@ impl ApiOwner {
         }
         if let Some(shared) = &mut node.sharing {
             shared.follow(self.in_force, refused);
+        }
+    }
+
+    /// The data plane carries that state.
+    fn keep(&self, state: &State) {
+        if let Some(last_good) = &self.last_good {
+            last_good.keep(state);
+        }
+    }
+
+    /// The last good state, if it is an older one than the node is to start with.
+    fn fallback(&mut self) -> Option<Desired> {
+        let good = self.last_good.as_ref()?.found().filter(|good| good.generation < self.in_force)?;
+        let (_, inventory) = self.service.snapshot();
+        Some(self.projector.project(good, &inventory))
+    }
+
+    /// Goes on from what the node has started with: says so if that is an older generation, and tries the newest again if
+    /// that could help.
+    fn started(&mut self, node: &mut Node, refused: Option<String>) {
+        let newest = self.service.latest();
+        if let (Some(_), Some(good)) = (&refused, self.last_good.as_ref().and_then(LastGood::found)) {
+            // What is left of an earlier controller goes with time.
+            (self.in_force, self.retry) = (good.generation, Some(Instant::now() + RETRY));
+            self.refused = refused;
+        }
+        match &self.refused {
+            None if newest.state.generation == self.in_force => self.keep(&newest.state),
+            // Somebody has made another one meanwhile, which is followed soon.
+            None => {}
+            Some(why) => {
+                let (newest, in_force) = (newest.state.generation, self.in_force);
+                error!(
+                    "generation {newest} can't be carried by this node, started with {in_force}, the last one that \
+                     could: {why}"
+                );
+                node.note_not_followed(&format!("started with generation {in_force}, not {newest}: {why}"));
+            }
         }
     }
 
@@ -365,6 +444,7 @@ impl ApiOwner {
         self.projector = projector;
         self.configuration = configuration;
         self.in_force = state.generation;
+        self.keep(&state);
         if let Some(shared) = &mut node.sharing {
             shared.follow(self.in_force, None);
         }

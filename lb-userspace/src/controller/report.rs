@@ -191,7 +191,7 @@ impl Node {
     ) -> anyhow::Result<TargetReport> {
         let key = TargetKey { target_group: name.to_owned(), address };
         let ordered = group.targets.get(&address).map(|target| target.operator).unwrap_or_default();
-        let status = as_ordered(ordered, self.shown_status(name, group, record));
+        let status = as_ordered(ordered, self.shown_status(&key, group, record));
         let traffic = self.data_plane.maps.target_traffic(record.id)?;
         let slots = sums.slots.get(&record.id).copied().unwrap_or_default();
         let all_slots = sums.group_slots.get(name).copied().unwrap_or_default();
@@ -206,6 +206,7 @@ impl Node {
             reason: status.reason.map(|reason| reason.code().to_owned()),
             description: status.description,
             agent: self.agent(name, group, address),
+            elsewhere: self.elsewhere(&key),
             checks: checks(group, sums.checks.get(&key)),
             slots,
             share: if all_slots == 0 { 0.0 } else { f64::from(slots) / f64::from(all_slots) },
@@ -232,19 +233,19 @@ impl Node {
     }
 
     /// What the health checks say, unless the target has no say in it.
-    fn shown_status(&self, name: &str, group: &TargetGroup, record: &Record) -> HealthStatus {
+    fn shown_status(&self, key: &TargetKey, group: &TargetGroup, record: &Record) -> HealthStatus {
         if record.is_lingering() {
             let text = "Its draining time is over; flows that it had before live on until they are idle";
             HealthStatus::described(HealthState::Unused, Reason::NotRegistered, text)
         } else if record.is_draining() {
             HealthStatus::because(HealthState::Draining, Reason::DeregistrationInProgress)
-        } else if !self.reconciler.is_in_use(name) {
+        } else if !self.reconciler.is_in_use(&key.target_group) {
             HealthStatus::because(HealthState::Unused, Reason::NotInUse)
         } else if !group.cross_zone && record.zone != self.desired().node.zone {
             let text = format!("cross_zone is off and this node is in zone {}", self.desired().node.zone);
             HealthStatus::described(HealthState::Unused, Reason::NotInUse, text)
         } else {
-            record.health.clone()
+            self.explained(key, record.health.clone())
         }
     }
 

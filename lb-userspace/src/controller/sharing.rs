@@ -62,6 +62,11 @@ impl Shared {
         is_other
     }
 
+    /// The generation that the data plane follows.
+    pub(super) fn in_force(&self) -> u64 {
+        self.in_force
+    }
+
     /// Why the other nodes, or this one, are not seen.
     fn problem(&self, name: &str) -> Option<String> {
         let namesake = || format!("another node is called {name}, too: give each its own node.name");
@@ -78,6 +83,7 @@ fn drawn() -> String {
 impl Node {
     /// Answers who tells the other nodes of this one.
     pub(super) fn tell_of_itself(&mut self, answer: oneshot::Sender<Record>) {
+        self.forget_unheard();
         let Some(shared) = &self.sharing else { return };
         let now = Digested { tables: self.publications.tables, generation: shared.in_force };
         if shared.digested.as_ref().is_none_or(|(then, _)| *then != now) {
@@ -125,6 +131,7 @@ impl Node {
             interfaces: self.attachments.keys().cloned().collect(),
             vips,
             unfit,
+            health: self.own_view(),
         })
     }
 

@@ -4,7 +4,10 @@ use super::columns::{Column, lines};
 use super::found::{self, FoundListener, FoundLoadBalancer, FoundTarget, FoundTargetGroup};
 use crate::status::quantity::{bytes, count, duration, latency};
 use crate::status::render::printable;
-use crate::status::report::{AgentReport, ChecksReport, NextHopReport, OperatorReport, TargetGroupReport};
+use crate::status::report::{
+    AgentReport, ChecksReport, ElsewhereReport, NextHopReport, OperatorReport, TargetGroupReport,
+    TargetReport,
+};
 
 pub(super) fn load_balancers(
     found: &[FoundLoadBalancer],
@@ -125,7 +128,7 @@ pub(super) fn targets(found: &[FoundTarget], width: Option<usize>) -> String {
             at.report.port.to_string(),
             at.report.zone.clone(),
             at.report.weight.to_string(),
-            at.report.state.clone(),
+            state_word(at.report),
             percent(at.report.share),
             count(at.report.packets),
         ]
@@ -206,6 +209,17 @@ pub(super) fn target(at: FoundTarget) -> String {
         ("exceptions", count(report.exception_flows)),
     ]);
     facts(&format!("target {} of {}", report.id, at.target_group), &known)
+}
+
+/// The state, and whether this node is alone with what it sees.
+fn state_word(report: &TargetReport) -> String {
+    let Some(ElsewhereReport { healthy_here, healthy, unhealthy }) = report.elsewhere else {
+        return report.state.clone();
+    };
+    let own = if healthy_here { "healthy" } else { "unhealthy" };
+    let is_alone = if healthy_here { healthy == 0 } else { unhealthy == 0 };
+    let here = if is_alone { "here alone" } else { "here" };
+    if report.state == own { format!("{own} ({here})") } else { format!("{} ({own} {here})", report.state) }
 }
 
 fn state(at: FoundTarget) -> String {

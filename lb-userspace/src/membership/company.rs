@@ -38,7 +38,8 @@ pub enum Grade {
 pub struct Stance {
     /// How well it serves the VIP.
     pub grade: Grade,
-    /// Whether it goes when it knows that others have heard of it.
+    /// Whether nobody may rely on it: it goes when it knows that others have heard of that, or has yet to find out how
+    /// its targets do.
     pub leaves: bool,
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::agreement::Agreement;
+use super::combination::{GRACE, OtherView};
 use super::company::{Companions, Grade};
 use super::record::Record;
 use crate::announce::fitness::Company;
@@ -73,6 +74,8 @@ struct Member {
     record: Record,
     is_present: bool,
     last_seen: Timestamp,
+    /// When it was last present; none if it never was since this controller started.
+    last_present: Option<Instant>,
 }
 
 impl Membership {
@@ -80,11 +83,13 @@ impl Membership {
     pub fn take(&self, own: &Record, found: Vec<Found>, now: Instant, wall: Timestamp) -> Vec<Change> {
         let mut known = self.lock();
         let (is_first, before) = (known.read.is_none(), known.companions.clone());
-        let mut changes = known.meet(own, found, wall);
+        let mut changes = known.meet(own, found, now, wall);
         changes.retain(|change| !(is_first && matches!(change, Change::Came(_))));
         changes.extend(known.compare(own, now));
         (known.read, known.problem) = (Some(now), None);
-        if known.companions != before {
+        // Views may have changed, too, and what they say is looked at as a whole.
+        let has_views = known.members.values().any(|member| member.record.health.is_some());
+        if known.companions != before || has_views {
             self.news.send_modify(|news| *news += 1);
         }
         changes
@@ -98,11 +103,30 @@ impl Membership {
     /// What company this node has at a VIP that it serves so, and announces or not.
     pub fn company(&self, vip: IpAddr, grade: Grade, is_announced: bool, now: Instant) -> Company {
         let known = self.lock();
-        let is_fresh = known.read.is_some_and(|read| now.saturating_duration_since(read) <= FRESH);
-        match is_fresh && !known.has_namesake {
+        match known.is_fresh(now) && !known.has_namesake {
             true => known.companions.of(vip, grade, is_announced),
             false => Company::Unknown,
         }
+    }
+
+    /// Whether what was read last still counts.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.lock().is_fresh(now)
+    }
+
+    /// What the other nodes see, if that can be read; of a node that went what it saw last, for a while.
+    pub fn views(&self, now: Instant) -> Option<Vec<OtherView>> {
+        let known = self.lock();
+        let read = known.read.filter(|_| known.is_fresh(now))?;
+        let is_recent = |member: &&Member| {
+            member.last_present.is_some_and(|at| read.saturating_duration_since(at) <= GRACE)
+        };
+        let view = |member: &Member| {
+            let record = &member.record;
+            let view = record.health.clone()?;
+            Some(OtherView { zone: record.zone.clone(), generation: record.generation, view })
+        };
+        Some(known.members.values().filter(is_recent).filter_map(view).collect())
     }
 
     /// Tells when something was read that this node must act on.
@@ -163,9 +187,18 @@ impl Membership {
 }
 
 impl Known {
-    fn meet(&mut self, own: &Record, found: Vec<Found>, wall: Timestamp) -> Vec<Change> {
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.read.is_some_and(|read| now.saturating_duration_since(read) <= FRESH)
+    }
+
+    fn meet(&mut self, own: &Record, found: Vec<Found>, now: Instant, wall: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
-        let before = std::mem::take(&mut self.members);
+        let mut before = std::mem::take(&mut self.members);
+        // Nodes could not be seen for a time, and what they see counts as if they had been there.
+        if self.read.is_some() && !self.is_fresh(now) {
+            let present = before.values_mut().filter(|member| member.is_present);
+            present.for_each(|member| member.last_present = Some(now));
+        }
         let had_namesake = std::mem::take(&mut self.has_namesake);
         let mut stored = None;
         for Found { record, present } in found {
@@ -174,7 +207,8 @@ impl Known {
                 stored = Some(record);
                 continue;
             }
-            let was = before.get(&record.name);
+            let was = before.remove(&record.name);
+            let was = was.as_ref();
             let (was_present, is_present) = (was.is_some_and(|was| was.is_present), present.is_some());
             if is_present != was_present {
                 let change = if is_present { Change::Came } else { Change::Went };
@@ -185,15 +219,31 @@ impl Known {
                 Some(was) => was.last_seen.max(record.written),
                 None => record.written,
             };
+            let last_present = if is_present { Some(now) } else { was.and_then(|was| was.last_present) };
             if !is_present && since(last_seen, wall) > FORGOTTEN.as_secs_f64() {
                 continue;
             }
-            self.members.insert(record.name.clone(), Member { record, is_present, last_seen });
+            self.members.insert(record.name.clone(), Member { record, is_present, last_seen, last_present });
         }
+        changes.extend(self.keep_lost(before, now));
         let present = self.members.values().filter(|member| member.is_present);
         self.companions.take(own, stored.as_ref(), present.map(|member| &member.record));
         if self.has_namesake && !had_namesake {
             changes.push(Change::Namesake(own.name.clone()));
+        }
+        changes
+    }
+
+    /// Keeps nodes for a while that the store has forgotten: it was emptied perhaps, and they will come back.
+    fn keep_lost(&mut self, before: BTreeMap<String, Member>, now: Instant) -> Vec<Change> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) <= GRACE;
+        let lost = before.into_iter().filter(|(_, member)| member.last_present.is_some_and(is_recent));
+        let mut changes = Vec::new();
+        for (name, member) in lost {
+            if member.is_present {
+                changes.push(Change::Went(name.clone()));
+            }
+            self.members.insert(name, Member { is_present: false, ..member });
         }
         changes
     }
@@ -254,6 +304,7 @@ fn shown(record: &Record, state: &str, wall: Timestamp) -> MemberReport {
         room: room.map(|at| RoomReport { what: at.what.clone(), held: at.held, room: at.room }).collect(),
         interfaces: record.interfaces.clone(),
         vips: record.vips.clone(),
+        unhealthy: record.health.as_ref().map(|view| view.unhealthy() as u64),
     }
 }
 
@@ -266,6 +317,7 @@ fn since(then: Timestamp, now: Timestamp) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::record;
+    use super::super::view::View;
     use super::*;
 
     fn found(record: Record) -> Found {
@@ -351,6 +403,31 @@ mod tests {
         assert!(story.report(22)[1].tables_differ);
         assert_eq!(story.take(24, other("x")), [Change::Agrees(name())]);
         assert!(!story.report(24)[1].tables_differ);
+    }
+
+    #[test]
+    fn what_a_node_saw_last_counts_for_a_while_and_as_long_as_nobody_could_be_seen() {
+        let story = Story::begin();
+        let other = || Record { health: Some(View::default()), ..record("lb2", "a", 7, "x") };
+        let views = |seconds| {
+            let now = story.begin + Duration::from_secs(seconds);
+            story.membership.views(now).map(|views| views.len())
+        };
+        assert_eq!(views(0), None, "nobody was seen yet");
+        story.take(0, vec![found(other())]);
+        assert_eq!((views(0), views(6), views(7)), (Some(1), Some(1), None));
+        // A minute in which nothing could be read, and then the leases have ended, or all is gone.
+        for lost in [vec![gone(other())], vec![]] {
+            story.take(60, vec![found(other())]);
+            assert_eq!(views(60), Some(1));
+            story.take(120, lost.clone());
+            assert_eq!(views(120), Some(1));
+            for (seconds, expected) in [(125, 1), (130, 1), (135, 1), (140, 1), (145, 1), (150, 1), (155, 0)]
+            {
+                story.take(seconds, lost.clone());
+                assert_eq!(views(seconds), Some(expected), "after {seconds} s");
+            }
+        }
     }
 
     #[test]

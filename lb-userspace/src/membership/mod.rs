@@ -11,17 +11,21 @@
 //! store's part.
 
 mod agreement;
+mod combination;
 pub mod command;
 mod company;
 mod known;
 mod record;
+mod view;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub use agreement::LASTING;
+pub use combination::{Combination, Combined, GRACE, Grounds, OtherView, Told, Votes};
 pub use company::{Grade, Stance};
 pub use known::{Change, FRESH, Found, Membership};
 pub use record::{Digests, Record, Room, UnfitVip};
+pub use view::{MOST, Seen, View};
 
 /// Asks the controller: it answers each request with its own record as it is now.
 pub type Records = mpsc::Sender<oneshot::Sender<Record>>;

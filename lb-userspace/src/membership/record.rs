@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::company::{Grade, Stance};
+use super::view::View;
 use crate::api::calendar::Timestamp;
 
-/// How often a record is written at most if nothing but its tables or what its maps hold has changed: each write is
-/// a revision that the store keeps until it is compacted.
+/// How often a record is written at most if nothing but its tables, its targets' health or what its maps hold has
+/// changed: each write is a revision that the store keeps until it is compacted, and any number of targets may flap.
 const PACE: Duration = Duration::from_secs(5);
 
 /// How old a record becomes though nothing changes, so that it says when its node was seen last, roughly.
@@ -44,6 +45,9 @@ pub struct Record {
     /// Those of them that it is unfit for or leaves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfit: Vec<UnfitVip>,
+    /// Its view of its targets' health; none if there is too much to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<View>,
 }
 
 /// A VIP that a node announces, and that others may have to do without it.
@@ -53,7 +57,7 @@ pub struct UnfitVip {
     pub vip: IpAddr,
     /// How well the node serves it.
     pub grade: Grade,
-    /// Whether it goes when the others know.
+    /// Whether nobody may rely on it, as it goes perhaps.
     pub leaves: bool,
 }
 
@@ -110,7 +114,12 @@ impl Record {
         if as_then == *last {
             return age >= OLDEST;
         }
-        let slow = Record { digests: last.digests.clone(), room: last.room.clone(), ..as_then };
+        let slow = Record {
+            digests: last.digests.clone(),
+            room: last.room.clone(),
+            health: last.health.clone(),
+            ..as_then
+        };
         slow != *last || age >= PACE
     }
 }
@@ -133,6 +142,7 @@ pub(crate) mod tests {
             interfaces: vec!["eth0".to_owned()],
             vips: vec![IpAddr::from([10, 200, 1, 1])],
             unfit: Vec::new(),
+            health: None,
         }
     }
 
@@ -162,6 +172,8 @@ pub(crate) mod tests {
             (1, record("lb1", "a", 7, "y"), false),
             (5, record("lb1", "a", 7, "y"), true),
             (1, Record { vips: Vec::new(), ..last.clone() }, true),
+            (4, Record { health: Some(View::default()), ..last.clone() }, false),
+            (5, Record { health: Some(View::default()), ..last.clone() }, true),
         ] {
             assert_eq!(later(seconds, now.clone()).is_due_after(&last), is_due, "{seconds} s: {now:?}");
         }

@@ -19,6 +19,17 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |scrape, samples| per_group(scrape, samples, |group| Some(group.fail_open.into())),
     },
     Metric {
+        name: "sluice_target_group_targets_seen_otherwise",
+        help: "Targets that all other nodes which check them see otherwise than this node's own checks, or most of them \
+               where their word counts; on nodes that share their state",
+        samples: |scrape, samples| {
+            if scrape.report.shared_state.is_none() {
+                return Ok(());
+            }
+            per_group(scrape, samples, |group| Some(seen_otherwise(group).into()))
+        },
+    },
+    Metric {
         name: "sluice_target_group_second_chance",
         help: "1 while the targets keep the group's flows where they are by second chances, 0 while the flow table does",
         samples: |scrape, samples| {
@@ -49,6 +60,10 @@ pub(super) const METRICS: &[Metric] = &[
 
 /// States that always have a sample, so that an alert can tell none from nothing known.
 const ALWAYS: [&str; 2] = ["healthy", "unhealthy"];
+
+fn seen_otherwise(group: &TargetGroupReport) -> u64 {
+    group.targets.iter().filter(|target| target.elsewhere.is_some()).count() as u64
+}
 
 fn targets(scrape: &Scrape, samples: &mut Samples) -> fmt::Result {
     scrape.report.target_groups.iter().try_for_each(|(name, group)| {

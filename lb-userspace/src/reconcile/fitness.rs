@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use super::action::{Census, census, is_in_scope};
 use super::reconciler::Reconciler;
+use super::registry::Record;
+use crate::health::HealthState;
 use crate::model::{ForwardAction, LoadBalancer, Threshold};
 use crate::presence::AgentState;
 
@@ -56,6 +58,13 @@ impl Reconciler {
     pub fn has_nobody(&self, load_balancer: &str) -> bool {
         let groups = self.used_groups(load_balancer);
         groups.into_iter().any(|group| census(self.used_targets(group)).healthy == 0)
+    }
+
+    /// Whether some target that a load balancer uses is only assumed to be healthy, as it was there at the start.
+    pub fn assumes(&self, load_balancer: &str) -> bool {
+        let groups = self.used_groups(load_balancer);
+        let is_assumed = |record: &Record| record.assumed && record.health.state == HealthState::Initial;
+        groups.into_iter().any(|group| self.used_targets(group).any(is_assumed))
     }
 
     /// The target groups that a load balancer's listeners send flows to.

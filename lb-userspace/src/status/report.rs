@@ -138,6 +138,9 @@ pub struct MemberReport {
     /// The VIPs that it announces to routers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vips: Vec<IpAddr>,
+    /// How many targets it sees unhealthy; none if it does not tell, or there are too many to tell of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<u64>,
 }
 
 /// How full a map is.
@@ -348,6 +351,10 @@ pub struct TargetReport {
     /// What happened, in words: the last check's error for an unhealthy target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// How many other nodes see it healthy and unhealthy, where all of them see it otherwise than this one, or where
+    /// their word goes before this one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<ElsewhereReport>,
     /// Its health checks.
     pub checks: ChecksReport,
     /// Its agent, where agents are asked for.
@@ -365,6 +372,17 @@ pub struct TargetReport {
     pub bytes: u64,
     /// Flows of it that the flow table remembers because their slot changed (or tracks always).
     pub exception_flows: u64,
+}
+
+/// How other nodes see a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElsewhereReport {
+    /// Whether this node's own checks of it pass.
+    pub healthy_here: bool,
+    /// Other nodes that see it healthy.
+    pub healthy: u64,
+    /// Other nodes that see it unhealthy.
+    pub unhealthy: u64,
 }
 
 /// What an operator has ordered of a target, by `sluice target drain` and `sluice target weight`.

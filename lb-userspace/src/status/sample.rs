@@ -95,6 +95,7 @@ fn member(name: &str, state: &str, last_seen_seconds: f64) -> MemberReport {
         room: vec![RoomReport { what: "targets".into(), held: 3, room: 16383 }],
         interfaces: vec!["eth0".into()],
         vips: vec!["10.200.1.1".parse().unwrap()],
+        unhealthy: Some(1),
     }
 }
 
@@ -220,6 +221,7 @@ fn healthy() -> TargetReport {
         state: "healthy".into(),
         reason: None,
         description: None,
+        elsewhere: None,
         agent: Some(crate::status::report::AgentReport {
             state: "present".into(),
             version: Some("0.1.0".into()),

@@ -98,9 +98,13 @@ impl Engine {
         Engine { health, ..self }
     }
 
-    /// With somebody who knows what the data plane can't carry.
+    /// With somebody who knows what the data plane can't carry: perhaps the state that others made before this began.
     pub fn with_feasibility(self, feasibility: Box<dyn Feasibility>) -> Engine {
-        Engine { feasibility, ..self }
+        let mut engine = Engine { feasibility, ..self };
+        if engine.store.sharing().is_some() {
+            engine.weigh();
+        }
+        engine
     }
 
     /// From now on what others change is noted there.

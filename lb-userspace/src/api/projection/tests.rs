@@ -12,8 +12,8 @@ use crate::api::inventory::Inventory;
 use crate::api::service::{Request, Service};
 use crate::api::signature::Guard;
 use crate::model::{
-    CheckPort, Desired, Encapsulation, ListenerPort, LogPlace, Node, Oversized, Probe, Protocol, RulePorts,
-    RuleProtocol, StatusCodes, Stickiness, TargetGroup, Threshold, UnhealthyFlows,
+    CheckPort, Desired, Encapsulation, HealthView, ListenerPort, LogPlace, Node, Oversized, Probe, Protocol,
+    RulePorts, RuleProtocol, StatusCodes, Stickiness, TargetGroup, Threshold, UnhealthyFlows,
 };
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
@@ -31,6 +31,7 @@ impl World {
             zone: "a".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             oversized: Oversized::Drop,
+            health_view: HealthView::Own,
             flow_log: None,
         };
         let ground = Ground { node, metrics_address: None, encapsulation: Encapsulation::Gue };

@@ -19,6 +19,7 @@ mod etcd;
 mod format;
 mod frame;
 mod inspect;
+mod last_good;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use command::{Options, run};
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
+pub use last_good::LastGood;
 use serde::Deserialize;
 
 use super::domain::Store;

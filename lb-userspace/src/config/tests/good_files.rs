@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::config::{ConfigError, load, parse, summary};
 use crate::model::{
-    CheckPort, Desired, Encapsulation, FlowLogging, ForwardAction, HealthCheck, Listener, ListenerPort,
-    LoadBalancer, LogPlace, MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe, Protocol,
-    QuicServerId, Sample, SecondChance, StatusCodes, Stickiness, Target, TargetGroup, Threshold, UdpTracking,
-    UnhealthyFlows, WeightedTargetGroup,
+    CheckPort, Desired, Encapsulation, FlowLogging, ForwardAction, HealthCheck, HealthView, Listener,
+    ListenerPort, LoadBalancer, LogPlace, MinimumHealthy, NewFlowLimits, Node, Override, Oversized, Probe,
+    Protocol, QuicServerId, Sample, SecondChance, StatusCodes, Stickiness, Target, TargetGroup, Threshold,
+    UdpTracking, UnhealthyFlows, WeightedTargetGroup,
 };
 
 /// The shape that the project promises to take.
@@ -35,6 +35,7 @@ fn node() -> Node {
         zone: "a".into(),
         interfaces: vec!["eth0".into()],
         oversized: Oversized::Drop,
+        health_view: HealthView::Own,
         flow_log: None,
     }
 }

@@ -1,6 +1,5 @@
 //! The last good state on this node's disk, and which state it is: what the node starts with while etcd is away.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +10,9 @@ use anyhow::Context;
 use tracing::warn;
 
 use super::replica::Replica;
-use crate::api::domain::{Changes, State, Store};
+use crate::api::domain::{State, Store};
 use crate::api::store::embedded::Embedded;
+use crate::api::store::last_good::difference;
 
 /// A store of this node, which follows the shared one.
 pub(super) struct Cache {
@@ -80,22 +80,4 @@ impl Cache {
 fn newest(receiver: &Receiver<Replica>) -> Option<Replica> {
     let first = receiver.recv().ok()?;
     Some(receiver.try_iter().last().unwrap_or(first))
-}
-
-/// What makes one state of another.
-fn difference(from: &State, to: &State) -> Changes {
-    Changes {
-        load_balancers: differing(&from.load_balancers, &to.load_balancers),
-        target_groups: differing(&from.target_groups, &to.target_groups),
-        last_vips: differing(&from.last_vips, &to.last_vips),
-    }
-}
-
-fn differing<T: Clone + PartialEq>(
-    from: &BTreeMap<String, T>,
-    to: &BTreeMap<String, T>,
-) -> BTreeMap<String, Option<T>> {
-    let names = from.keys().chain(to.keys().filter(|name| !from.contains_key(*name)));
-    let differing = names.filter(|name| from.get(*name) != to.get(*name));
-    differing.map(|name| (name.clone(), from.get(name).cloned())).collect()
 }

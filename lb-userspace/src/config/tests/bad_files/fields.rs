@@ -13,7 +13,9 @@ pub(super) const ROWS: &[BadFile] = &[
         "an unknown field like none",
         r#""name": "lb1","#,
         r#""name": "lb1", "color": "red","#,
-        &["node.color: unknown field; the fields here are name, zone, interfaces, oversized, flow_log"],
+        &[
+            "node.color: unknown field; the fields here are name, zone, interfaces, oversized, health_view, flow_log",
+        ],
     ),
     bad(
         "a field without its unit",
@@ -38,7 +40,7 @@ pub(super) const ROWS: &[BadFile] = &[
         r#""zone": "a""#,
         "\"zone\": \"a\", \"\\u001b[31m\": 1",
         &[
-            r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces, oversized, flow_log"#,
+            r#"node["\u{1b}[31m"]: unknown field; the fields here are name, zone, interfaces, oversized, health_view, flow_log"#,
         ],
     ),
     bad(

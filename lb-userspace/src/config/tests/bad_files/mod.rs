@@ -156,7 +156,7 @@ fn a_file_of_another_kind_says_what_belongs_there() {
     );
     assert_eq!(
         said_about("{}"),
-        "bad.json: node: missing; expected an object with name, zone, interfaces, oversized, flow_log\n\
+        "bad.json: node: missing; expected an object with name, zone, interfaces, oversized, health_view, flow_log\n\
          bad.json: target_groups: missing; expected a list of target groups\n\
          bad.json: load_balancers: missing; expected a list of load balancers"
     );

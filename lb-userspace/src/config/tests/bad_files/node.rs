@@ -60,6 +60,12 @@ pub(super) const ROWS: &[BadFile] = &[
         &[r#"node.oversized: expected "drop" or "answer", found the string "fragment""#],
     ),
     bad(
+        "another word for whose view counts",
+        r#""zone": "a", "interfaces""#,
+        r#""zone": "a", "health_view": "all", "interfaces""#,
+        &[r#"node.health_view: expected "own" or "majority", found the string "all""#],
+    ),
+    bad(
         "a flow log without a directory",
         r#""zone": "a", "interfaces""#,
         r#""zone": "a", "flow_log": { "sample": 1 }, "interfaces""#,

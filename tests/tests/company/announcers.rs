@@ -1,0 +1,89 @@
+//! A VIP is left to nodes that serve it better, and to nobody otherwise.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use lab::VIP4;
+use lab::etcd::Cut;
+use lab::topology::Target;
+
+use crate::alone;
+use crate::world::{ONE_ZONE, World};
+
+#[test]
+fn the_last_announcer_goes_on_until_another_node_is_fit_again() {
+    let Some(_alone) = alone() else { return };
+    World::start(&ONE_ZONE).unwrap().play(|world| {
+        world.create()?;
+        let vip = VIP4.into();
+        world.cut_all(0, Cut::Begin)?;
+        world.until_announced(vip, &[1, 2])?;
+        world.cut_all(1, Cut::Begin)?;
+        world.until_announced(vip, &[2])?;
+        world.cut_all(2, Cut::Begin)?;
+        until_unfit(world, 2)?;
+        for_a_while(world, |world| world.announcers(vip).map(|at| at == [2]))?;
+        // One that starts anew is as unfit as it was, and knows who announces.
+        world.lab.nodes[0].stop_controller()?;
+        let configuration = world.configuration(0);
+        world.lab.start_controller(0, &configuration)?;
+        // For its first targets' sake it may announce; nobody relies on it before it has checked them.
+        let is_there = |world: &World| world.announcers(vip).map(|at| at.contains(&2));
+        for_a_while(world, is_there)?;
+        until_unfit(world, 0)?;
+        ensure!(is_there(world)?, "{}", world.reasons(vip)?);
+        world.cut_all(1, Cut::End)?;
+        world.until_announced(vip, &[1])?;
+        world.cut_all(0, Cut::End)?;
+        world.cut_all(2, Cut::End)?;
+        world.until_announced(vip, &[0, 1, 2])
+    });
+}
+
+#[test]
+fn when_all_targets_fail_at_once_and_the_store_goes_too_the_vip_is_never_without_an_announcer() {
+    let Some(_alone) = alone() else { return };
+    World::start(&ONE_ZONE).unwrap().play(|world| {
+        world.create()?;
+        let vip = VIP4.into();
+        world.lab.targets.iter_mut().for_each(Target::stop_server);
+        let mut unfit = [false; 3];
+        let is_somewhere = |world: &World| Ok(!world.announcers(vip)?.is_empty());
+        world.until("all nodes to be unfit", || {
+            ensure!(is_somewhere(world)?, "nobody announces");
+            for (at, report) in world.reports()?.iter().enumerate() {
+                let reason = report.announcements.first().and_then(|at| at.reason.clone());
+                unfit[at] |= reason.is_some_and(|why| why.contains("0 of 2 targets in zone a are healthy"));
+            }
+            ensure!(unfit == [true; 3], "{unfit:?}");
+            Ok(())
+        })?;
+        for_a_while(world, is_somewhere)?;
+        let before = world.announcers(vip)?;
+        world.etcd.kill_all();
+        for_a_while(world, |world| world.announcers(vip).map(|at| at == before))?;
+        world.etcd.start_all()?;
+        world.lab.start_servers()?;
+        world.until_announced(vip, &[0, 1, 2])
+    });
+}
+
+/// Waits until a node says that it announces a VIP though it is unfit, or does not as it is.
+fn until_unfit(world: &World, node: usize) -> Result<()> {
+    world.until("the node to be unfit", || {
+        let report = world.lab.nodes[node].status()?;
+        let reason = report.announcements.first().and_then(|at| at.reason.clone());
+        ensure!(reason.as_ref().is_some_and(|why| why.contains("are healthy, fewer than")), "{reason:?}");
+        Ok(())
+    })
+}
+
+/// Looks for longer than what was read of other nodes counts whether something is so all the time.
+fn for_a_while(world: &World, holds: impl Fn(&World) -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(15) {
+        ensure!(holds(world)?, "after {:?}: {}", begun.elapsed(), world.reasons(VIP4.into())?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
