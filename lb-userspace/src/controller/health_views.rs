@@ -26,6 +26,9 @@ pub(super) struct HealthViews {
 impl Node {
     /// The health that is in force when this node's checks say `status` of a target.
     pub(super) fn combine(&mut self, target: &TargetKey, status: HealthStatus) -> HealthStatus {
+        if self.sharing.is_none() {
+            return status;
+        }
         let mut views = std::mem::take(&mut self.health_views);
         let grounds = self.grounds(target, views.others.as_deref());
         let in_force = views.combination.take(target, status, &grounds);
