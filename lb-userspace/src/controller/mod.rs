@@ -28,6 +28,7 @@ mod owner;
 mod preflight;
 mod report;
 mod sharing;
+mod sizes;
 mod stop;
 
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ use anyhow::Context;
 use tracing::{debug, error, info};
 
 use crate::config;
-use crate::data_plane::Pins;
+use crate::data_plane::{Capacity, Pins};
 use crate::plan::Planner;
 use crate::service_manager::{self, Watchdog};
 use crate::status::server;
@@ -49,6 +50,7 @@ use events::{Doors, Event, Events};
 use node::Node;
 use owner::Owner;
 pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
+use sizes::Size;
 pub use stop::{Options as StopOptions, run as stop};
 
 /// Run the controller of this node
@@ -69,6 +71,12 @@ pub struct Options {
     /// Pin nothing: the data plane ends with the controller
     #[arg(long, conflicts_with = "pins")]
     pub unpinned: bool,
+    /// Make the data plane for so many flows (of changed slots), targets, listeners, slots or allowed-prefixes
+    /// (repeatable); what is pinned in another size is moved
+    ///
+    /// Usual are flows=1048576, targets=16383, listeners=8192, slots=4194304, allowed-prefixes=131072.
+    #[arg(long, value_name = "WHAT=N", value_parser = Size::parse)]
+    pub max: Vec<Size>,
 }
 
 /// Where the data plane stays, if nothing else is asked for.
@@ -92,7 +100,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let metrics_address = desired.metrics_address;
     let announcing =
         Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
-    let mut node = Node::start(desired, &options.config, hash_key, pins, announcing).await?;
+    let mut node = Node::start(desired, &options, hash_key, pins, announcing).await?;
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
     owner.note_calls_in(&node.journal);
@@ -184,6 +192,11 @@ impl Options {
             content.desired.node.interfaces.clone_from(&self.interfaces);
         }
         Ok(content)
+    }
+
+    /// How much the data plane is made for.
+    fn capacity(&self) -> Capacity {
+        sizes::capacity(&self.max)
     }
 
     /// The configuration file as messages name it.
