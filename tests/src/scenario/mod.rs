@@ -8,6 +8,7 @@ mod controller_restarts;
 mod drain_twice;
 mod etcd_outage;
 mod flapping;
+mod map_sizes;
 mod program_swaps;
 mod route_storm;
 mod routed;
@@ -31,6 +32,7 @@ pub const SCENARIOS: &[Scenario] = &[
     flapping::SCENARIO,
     controller_restarts::SCENARIO,
     program_swaps::SCENARIO,
+    map_sizes::SCENARIO,
 ];
 
 /// A story.
