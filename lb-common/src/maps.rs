@@ -91,6 +91,13 @@ pub const TARGET_NAMES: &str = "TARGET_NAMES";
 pub const FORWARD_NAMES: &str = "FORWARD_NAMES";
 /// The same by the index in `LISTENER_COUNTERS`.
 pub const LISTENER_NAMES: &str = "LISTENER_NAMES";
+/// `ARRAY<u64>`, memory-mapped, by reason, for user space alone: what was counted before `REASON_COUNTERS` was made, in
+/// a map of another size.
+pub const REASONS_CARRIED: &str = "REASONS_CARRIED";
+/// `ARRAY<Traffic>`, the same for `LISTENER_COUNTERS`.
+pub const LISTENERS_CARRIED: &str = "LISTENERS_CARRIED";
+/// `ARRAY<Traffic>`, the same for `TARGET_COUNTERS`.
+pub const TARGETS_CARRIED: &str = "TARGETS_CARRIED";
 /// `ARRAY<[u64; 3]>` with one entry, for user space alone: [`LAYOUT`], and the two halves of the hash's key.
 pub const KEEPER: &str = "KEEPER";
 

@@ -253,6 +253,7 @@ impl Node {
             Some(pins) => command.arg("--pins").arg(pins),
             None => command.arg("--unpinned"),
         };
+        command.args(&self.options);
         self.host.spawn(&mut command, &format!("{}.log", self.name))
     }
 

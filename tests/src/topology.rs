@@ -83,6 +83,8 @@ pub struct Node {
     pub controller: Option<Process>,
     /// Where its data plane stays while no controller runs; without, it does not.
     pub pins: Option<PathBuf>,
+    /// More options of its `sluice run`.
+    pub options: Vec<String>,
     /// The machine itself.
     pub host: Host,
     /// The programs at the far ends of its cables.
@@ -276,7 +278,18 @@ impl Builder {
             interfaces.push("eth1".to_string());
         }
         let (v4, v6) = (NODES.v4(address), NODES.v6(address));
-        Ok(Node { name, v4, v6, interfaces, addresses, controller: None, pins: None, host, peers })
+        Ok(Node {
+            name,
+            v4,
+            v6,
+            interfaces,
+            addresses,
+            controller: None,
+            pins: None,
+            options: vec![],
+            host,
+            peers,
+        })
     }
 
     fn peer(&self, router: &Host, port: &str) -> Result<Peer> {

@@ -11,6 +11,7 @@ use tracing::info;
 use super::configuration::Configuration;
 use super::inventory::Source;
 use super::process::Api;
+use crate::data_plane::Capacity;
 use crate::plan::{self, Planner};
 use crate::status::server;
 
@@ -63,7 +64,7 @@ pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> 
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let ground = Api::no_ground(&configuration);
-    let api = Api::open(&configuration, &options, ground.clone()).await?;
+    let api = Api::open(&configuration, &options, ground.clone(), Capacity::default()).await?;
     let planner = Planner::alone(Arc::clone(api.service()), ground);
     let _local = match &options.local_socket {
         Some(directory) => {

@@ -39,7 +39,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Binds the socket and reads the state that was kept.
+    /// Binds the socket and reads the state that was kept. What a data plane with this capacity can't carry is refused.
     ///
     /// # Errors
     /// If one of the two can't be, or the credentials can't be read.
@@ -47,12 +47,13 @@ impl Api {
         configuration: &Configuration,
         options: &Options,
         ground: Ground,
+        capacity: Capacity,
     ) -> anyhow::Result<Api> {
         let guard = guard(configuration)?;
         let health = Arc::new(HealthBoard::default());
         let (inventory, feed) = inventory(configuration, options).await?;
         let engine = engine(configuration, options, inventory)?;
-        let room = Room::new(ground, Arc::clone(engine.inventory()), Capacity::default());
+        let room = Room::new(ground, Arc::clone(engine.inventory()), capacity);
         let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
         let service =
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };

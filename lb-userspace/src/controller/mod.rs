@@ -29,6 +29,7 @@ mod owner;
 mod preflight;
 mod report;
 mod sharing;
+mod sizes;
 mod stop;
 
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ use anyhow::Context;
 use tracing::{debug, error, info};
 
 use crate::config;
-use crate::data_plane::Pins;
+use crate::data_plane::{Capacity, Pins};
 use crate::plan::Planner;
 use crate::service_manager::{self, Watchdog};
 use crate::status::server;
@@ -50,6 +51,7 @@ use events::{Doors, Event, Events};
 use node::Node;
 use owner::Owner;
 pub use preflight::{OLDEST_KERNEL, OLDEST_KERNEL_THAT_CAPTURES};
+use sizes::Size;
 pub use stop::{Options as StopOptions, run as stop};
 
 /// Run the controller of this node
@@ -70,6 +72,12 @@ pub struct Options {
     /// Pin nothing: the data plane ends with the controller
     #[arg(long, conflicts_with = "pins")]
     pub unpinned: bool,
+    /// Make the data plane for so many flows (of changed slots), targets, listeners, slots or allowed-prefixes
+    /// (repeatable); what is pinned in another size is moved
+    ///
+    /// Usual are flows=1048576, targets=16383, listeners=8192, slots=4194304, allowed-prefixes=131072.
+    #[arg(long, value_name = "WHAT=N", value_parser = Size::parse)]
+    pub max: Vec<Size>,
 }
 
 /// Where the data plane stays, if nothing else is asked for.
@@ -94,8 +102,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     let announcing =
         Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
     let fallback = owner.fallback();
-    let (mut node, refused) =
-        Node::start(desired, fallback, &options.config, hash_key, pins, announcing).await?;
+    let (mut node, refused) = Node::start(desired, fallback, &options, hash_key, pins, announcing).await?;
     owner.started(&mut node, refused);
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
@@ -189,6 +196,11 @@ impl Options {
             content.desired.node.interfaces.clone_from(&self.interfaces);
         }
         Ok(content)
+    }
+
+    /// How much the data plane is made for.
+    fn capacity(&self) -> Capacity {
+        sizes::capacity(&self.max)
     }
 
     /// The configuration file as messages name it.

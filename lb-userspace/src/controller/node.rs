@@ -1,18 +1,16 @@
 //! The node: the one owner of all state. It joins the reconciler with the data plane and the observers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use lb_common::flow_table::Tick;
 use lb_common::hash::HashKey;
 use lb_common::packet::MacAddress;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use super::Options;
 use super::announce::Announcing;
 use super::chronicle::{self, Chronicle};
 use super::health_board::News;
@@ -22,7 +20,8 @@ use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
 use crate::config;
-use crate::data_plane::{Attachment, Capacity, DataPlane, Pins, Writer, Written};
+pub(super) use crate::data_plane::maps::tick_now;
+use crate::data_plane::{Attachment, DataPlane, Pins, Writer, Written};
 use crate::events::Journal;
 use crate::flow_log::FlowLog;
 use crate::health::{HealthEvent, HealthStatus};
@@ -30,7 +29,7 @@ use crate::model::{Desired, TargetKey};
 use crate::next_hop::{self, Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
-use crate::reconcile::{Reconciler, Refused};
+use crate::reconcile::{Reconciler, Refused, check_room};
 use crate::status::report::{ConfigurationReport, OwnerReport, PublicationReport, Report};
 
 /// After a failed write, the time until the next try.
@@ -85,12 +84,18 @@ impl Node {
     pub(super) async fn start(
         desired: Desired,
         fallback: Option<Desired>,
-        file: &Path,
+        options: &Options,
         hash_key: HashKey,
         pins: Option<Pins>,
         announcing: Announcing,
     ) -> anyhow::Result<(Node, Option<String>)> {
-        let capacity = Capacity::default();
+        let (file, capacity) = (options.file(), options.capacity());
+        // Before what is pinned is moved to sizes that the state does not fit.
+        let (desired, fallback, too_much) = match (check_room(&desired, capacity), fallback) {
+            (Err(why), Some(fallback)) => (fallback, None, Some(why.to_string())),
+            (_, fallback) => (desired, fallback, None),
+        };
+        check_room(&desired, capacity).with_context(|| file.clone())?;
         let mut data_plane = match pins {
             Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
             None => DataPlane::load(capacity, hash_key)?,
@@ -101,9 +106,9 @@ impl Node {
         let adopt = |desired| Reconciler::adopt(desired, capacity, &held, Instant::now());
         let (reconciler, refused) = match (adopt(desired), fallback) {
             (Err(why), Some(fallback)) => (adopt(fallback), Some(why.to_string())),
-            (adopted, _) => (adopted, None),
+            (adopted, _) => (adopted, too_much),
         };
-        let reconciler = reconciler.with_context(|| file.display().to_string())?;
+        let reconciler = reconciler.with_context(|| file.clone())?;
         let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
         let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
         let mut node = Node {
@@ -112,7 +117,7 @@ impl Node {
             observers,
             attachments: BTreeMap::new(),
             configuration: ConfigurationReport {
-                file: file.display().to_string(),
+                file,
                 generation: 1,
                 rejected: None,
                 owner: OwnerReport::File,
@@ -427,10 +432,4 @@ impl Node {
         info!("stopped: the interfaces are as they were");
         Ok(())
     }
-}
-
-/// The present moment of the clock by which the program marks flows and slots.
-pub(super) fn tick_now() -> Tick {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
-    Tick::from_nanoseconds(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
 }

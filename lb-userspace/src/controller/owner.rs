@@ -26,6 +26,7 @@ use crate::api::projection::{Ground, Projector};
 use crate::api::service::Service;
 use crate::api::store::{self, LastGood};
 use crate::config::{self, Content};
+use crate::data_plane::Capacity;
 use crate::events::Journal;
 use crate::membership::Records;
 use crate::model::{Desired, Encapsulation, TargetKey};
@@ -88,7 +89,8 @@ impl Owner {
             }
             config::Owner::Api(text) => {
                 let configuration = configuration(&text, api).with_context(|| options.file())?;
-                let (owner, desired) = ApiOwner::open(configuration, &content.desired, api).await?;
+                let (owner, desired) =
+                    ApiOwner::open(configuration, &content.desired, api, options.capacity()).await?;
                 Ok((Owner::Api(Box::new(owner)), desired))
             }
         }
@@ -299,9 +301,10 @@ impl ApiOwner {
         configuration: Configuration,
         desired: &Desired,
         options: &crate::api::Options,
+        capacity: Capacity,
     ) -> anyhow::Result<(ApiOwner, Desired)> {
         let ground = ground(&configuration, desired);
-        let api = Api::open(&configuration, options, ground.clone()).await?;
+        let api = Api::open(&configuration, options, ground.clone(), capacity).await?;
         let (service, health) = (Arc::clone(api.service()), Arc::clone(api.health()));
         let latest = service.latest();
         let newest = latest.state.generation;

@@ -12,7 +12,6 @@ use super::node::Node;
 use super::report::Identities;
 use crate::api::calendar::Timestamp;
 use crate::api::domain::Sharing;
-use crate::data_plane::Capacity;
 use crate::membership::{Digests, Membership, Record, Room};
 use crate::model::Desired;
 use crate::reconcile::{Action, rooms};
@@ -136,7 +135,7 @@ impl Node {
     }
 
     fn room(&self) -> Vec<Room> {
-        let capacity = Capacity::default();
+        let capacity = self.data_plane.maps.capacity();
         let slots = self.reconciler.actions().iter().filter_map(Action::slots);
         let slots: usize = slots.map(|slots| slots.size().slots()).sum();
         let room = |what: &str, held: usize, room: usize| Room {

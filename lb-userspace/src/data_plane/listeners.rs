@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use lb_common::hash::HashKey;
 use lb_common::listener::{Comparison, Listener, ListenerKey, ListenerLine, MAX_PROBES};
+use lb_common::shared::Shared;
 
 /// Entries for each listener that fits: with so many, a place near its home is free for each.
 pub(super) const PLACES_PER_LISTENER: u32 = 4;
@@ -68,6 +69,32 @@ impl Listeners {
         (table, held)
     }
 
+    /// Copies the listeners of `from` into the empty table `to`, which may be of another size; how many find no place.
+    pub(super) fn copy(from: &[ListenerLine], to: &[ListenerLine]) -> usize {
+        let (mut room, mut without) = (to.len() / PLACES_PER_LISTENER as usize, 0);
+        for line in from.iter().filter(|line| line.0[2].load() > ListenerLine::REMOVED) {
+            let words = line.0.each_ref().map(|word| word.load());
+            let key = ListenerKey::from_words([words[0], words[1], words[2]]);
+            let free = probes(to, key).find(|line| line.0[2].load() <= ListenerLine::REMOVED);
+            let Some(place) = free.filter(|_| room > 0) else {
+                without += 1;
+                continue;
+            };
+            room -= 1;
+            for at in [0, 1, 3, 4, 5, 6, 7, 2] {
+                place.0[at].store(words[at]);
+            }
+        }
+        without
+    }
+
+    /// How many listeners would find no place in a table with so many places.
+    pub(super) fn without_room(lines: &[ListenerLine], places: u32) -> usize {
+        let empty = || ListenerLine(std::array::from_fn(|_| Shared::<u64>::new(0)));
+        let table: Vec<ListenerLine> = (0..places).map(|_| empty()).collect();
+        Listeners::copy(lines, &table)
+    }
+
     /// Whether a listener of any port is there.
     pub(super) fn has_any_port(&self) -> bool {
         self.of_any_port > 0
@@ -108,7 +135,6 @@ fn probes(lines: &[ListenerLine], key: ListenerKey) -> impl Iterator<Item = &Lis
 mod tests {
     use std::collections::HashMap;
 
-    use lb_common::shared::Shared;
     use proptest::prelude::*;
 
     use super::*;
@@ -141,6 +167,11 @@ mod tests {
                 let (adopted, held) = Listeners::adopted(&lines);
                 prop_assert_eq!((adopted.used, adopted.of_any_port), (table.used, table.of_any_port));
                 prop_assert_eq!(held.len(), model.len());
+                let other: Vec<_> = (0..128).map(|_| ListenerLine(std::array::from_fn(|_| Shared::<u64>::new(0)))).collect();
+                prop_assert_eq!(Listeners::copy(&lines, &other), 0);
+                let moved = Listeners::adopted(&other).1;
+                prop_assert!(held.iter().all(|one| moved.contains(one)) && moved.len() == held.len());
+                prop_assert_eq!(Listeners::without_room(&lines, 16), model.len().saturating_sub(4));
                 for number in 0..20 {
                     let found = find(&lines, key(number)).map(|line| line.listener().forward);
                     prop_assert_eq!(found, model.get(&number).copied());

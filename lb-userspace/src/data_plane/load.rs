@@ -134,6 +134,7 @@ impl DataPlane {
     /// in them any more, as they find no continuations from then on.
     fn take_links_over(&mut self) -> anyhow::Result<()> {
         let Some(pins) = &self.pins else { return Ok(()) };
+        let frozen = pins.begin_move()?;
         for (interface, mode, pin) in pins.links()? {
             match take_link_over(&mut self.ebpf, &pin)? {
                 Some(link) => drop(self.left.insert(interface, Left { link, mode, pin })),
@@ -143,6 +144,7 @@ impl DataPlane {
         }
         let Some(programs) = &self.programs_pin else { return Ok(()) };
         grace_period();
+        pins.end_move(&frozen)?;
         pins.remove_programs_except(programs)
     }
 

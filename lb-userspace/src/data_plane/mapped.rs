@@ -15,6 +15,7 @@ use lb_common::policy::PolicyLine;
 use lb_common::shared::Shared;
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::carried::CarriedTraffic;
 use super::names::NameLine;
 
 /// A value of a mapped array: only [`Shared`] numbers inside, so that it may be read and written while programs
@@ -45,6 +46,8 @@ unsafe impl SharedValue for PolicyLine {}
 unsafe impl SharedValue for TargetWords {}
 // SAFETY: an array of `Shared` numbers, 64 bytes.
 unsafe impl SharedValue for NameLine {}
+// SAFETY: an array of `Shared` numbers, 16 bytes.
+unsafe impl SharedValue for CarriedTraffic {}
 
 /// A [`lb_common::Target`] as 16 words, each of which is written whole.
 #[repr(C, align(64))]

@@ -23,8 +23,10 @@ use lb_common::policy::sources_hash_state;
 use lb_common::shared::Shared;
 use lb_common::{ChainWord, Reason, Slot, SlotState, Target, TargetId};
 use rustix::thread::{MembarrierCommand, membarrier};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::arena::{Arena, Block};
+use super::carried::Carried;
 use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
 use super::names::NameMaps;
@@ -48,6 +50,8 @@ pub struct Maps {
     reason_counters: PerCpuArray<MapData, u64>,
     pub(super) listener_counters: PerCpuArray<MapData, Traffic>,
     pub(super) target_counters: PerCpuArray<MapData, Traffic>,
+    /// What their predecessors had counted.
+    pub(super) carried: Carried,
     pub(super) forwards: MappedArray<Shared<u64>>,
     slots: MappedArray<SlotLine>,
     exceptions: MappedArray<ExceptionLine>,
@@ -109,6 +113,7 @@ impl Maps {
             reason_counters: maps.get(names::REASON_COUNTERS)?,
             listener_counters: maps.get(names::LISTENER_COUNTERS)?,
             target_counters: maps.get(names::TARGET_COUNTERS)?,
+            carried: carried(capacity, pins)?,
             forwards: maps.mapped(names::FORWARDS, capacity.forwards)?,
             slots: maps.mapped(names::SLOTS, slots / SLOTS_PER_LINE)?,
             exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
@@ -414,7 +419,7 @@ impl Maps {
         let count = |reason: &Reason| {
             let values =
                 self.reason_counters.get(&(*reason as u32), 0).context("reading a reason's counter")?;
-            Ok((*reason, values.iter().sum()))
+            Ok((*reason, values.iter().sum::<u64>() + self.carried.reason(*reason as u32)))
         };
         Reason::ALL.iter().map(count).collect()
     }
@@ -426,7 +431,7 @@ impl Maps {
     pub fn listener_traffic(&self, counter: u16) -> anyhow::Result<Traffic> {
         let values =
             self.listener_counters.get(&counter.into(), 0).context("reading a listener's counter")?;
-        Ok(total(&values))
+        Ok(total(&values, self.carried.listener(counter)))
     }
 
     /// Traffic of a target, summed over the processors.
@@ -435,7 +440,7 @@ impl Maps {
     /// If the id is beyond the capacity.
     pub fn target_traffic(&self, id: TargetId) -> anyhow::Result<Traffic> {
         let values = self.target_counters.get(&id.0.into(), 0).context("reading a target's counter")?;
-        Ok(total(&values))
+        Ok(total(&values, self.carried.target(id)))
     }
 
     pub(super) fn slot(&self, index: u32) -> &Shared<u32> {
@@ -462,13 +467,19 @@ pub fn grace_period() {
     }
 }
 
+/// The present moment of the clock by which the program marks flows and slots.
+pub fn tick_now() -> Tick {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Tick::from_nanoseconds(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
 /// What a mark in the map says: zero is never.
-fn mark(word: u16) -> Option<Tick> {
+pub(super) fn mark(word: u16) -> Option<Tick> {
     (word != 0).then_some(Tick(word))
 }
 
 /// The later of two marks less than 9 hours apart.
-fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
+pub(super) fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
     match (one, other) {
         (Some(one), Some(other)) => Some(if one.since(other) < 1 << 15 { one } else { other }),
         (one, other) => one.or(other),
@@ -476,14 +487,33 @@ fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
 }
 
 fn name_maps(capacity: Capacity, pins: Option<&Pins>) -> anyhow::Result<NameMaps> {
-    let [targets, forwards, listeners] = state::of_user_space(capacity).map(|(name, shape)| {
-        let map = match pins {
-            Some(pins) => pins::open(&pins.map(name))?,
-            None => shape.make(name)?,
-        };
-        MappedArray::new(map.fd().as_fd(), shape.entries()).with_context(|| format!("the map `{name}`"))
-    });
-    Ok(NameMaps { targets: targets?, forwards: forwards?, listeners: listeners? })
+    Ok(NameMaps {
+        targets: of_user_space(names::TARGET_NAMES, capacity, pins)?,
+        forwards: of_user_space(names::FORWARD_NAMES, capacity, pins)?,
+        listeners: of_user_space(names::LISTENER_NAMES, capacity, pins)?,
+    })
+}
+
+fn carried(capacity: Capacity, pins: Option<&Pins>) -> anyhow::Result<Carried> {
+    Ok(Carried {
+        reasons: of_user_space(names::REASONS_CARRIED, capacity, pins)?,
+        listeners: of_user_space(names::LISTENERS_CARRIED, capacity, pins)?,
+        targets: of_user_space(names::TARGETS_CARRIED, capacity, pins)?,
+    })
+}
+
+fn of_user_space<T: super::mapped::SharedValue>(
+    name: &'static str,
+    capacity: Capacity,
+    pins: Option<&Pins>,
+) -> anyhow::Result<MappedArray<T>> {
+    let known = state::of_user_space(capacity).into_iter().find(|(known, _)| *known == name);
+    let (_, shape) = known.with_context(|| format!("there is no map `{name}`"))?;
+    let map = match pins {
+        Some(pins) => pins::open(&pins.map(name))?,
+        None => shape.make(name)?,
+    };
+    MappedArray::new(map.fd().as_fd(), shape.entries()).with_context(|| format!("the map `{name}`"))
 }
 
 /// What [`target_words`] gave.
@@ -520,21 +550,26 @@ fn target_words(target: &Target) -> [u64; 16] {
 /// Sets a listener's counter to zero, before it is used for another one.
 pub(super) fn clear_listener_traffic(
     traffic: &mut PerCpuArray<MapData, Traffic>,
+    carried: &Carried,
     counter: u16,
 ) -> anyhow::Result<()> {
+    carried.clear_listener(counter)?;
     traffic.set(counter.into(), zeros()?, 0).context("clearing a listener's counter")
 }
 
 /// Sets a target's counter to zero, before its id is used for another one.
 pub(super) fn clear_target_traffic(
     traffic: &mut PerCpuArray<MapData, Traffic>,
+    carried: &Carried,
     id: TargetId,
 ) -> anyhow::Result<()> {
+    carried.clear_target(id)?;
     traffic.set(id.0.into(), zeros()?, 0).context("clearing a target's counter")
 }
 
-fn total(values: &PerCpuValues<Traffic>) -> Traffic {
-    values.iter().fold(Traffic::default(), |sum, traffic| Traffic {
+/// What all processors have counted, and what was carried over.
+pub(super) fn total(values: &PerCpuValues<Traffic>, carried: Traffic) -> Traffic {
+    values.iter().fold(carried, |sum, traffic| Traffic {
         packets: sum.packets + traffic.packets,
         bytes: sum.bytes + traffic.bytes,
     })

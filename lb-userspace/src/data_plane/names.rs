@@ -40,6 +40,13 @@ const ASSUMED: u64 = 1 << 32;
 const NEWCOMER: u64 = 1 << 33;
 const GUE: u64 = 1 << 34;
 
+impl NameLine {
+    /// Whether the first word of a line says that it is somebody's name.
+    pub(super) const fn is_name(identity: u64) -> bool {
+        identity > FREED
+    }
+}
+
 /// The names in force.
 pub struct NameMaps {
     pub(super) targets: MappedArray<NameLine>,
@@ -101,7 +108,7 @@ impl NameMaps {
         let clocks = Clocks::now();
         let of = |array: &MappedArray<NameLine>| -> Vec<(usize, [u64; WORDS])> {
             let words = array.values().iter().map(|line| line.0.each_ref().map(Shared::<u64>::load));
-            words.enumerate().filter(|(_, words)| words[0] > FREED).collect()
+            words.enumerate().filter(|(_, words)| NameLine::is_name(words[0])).collect()
         };
         let forward = |(index, words): (usize, [u64; WORDS])| {
             let base = TableSize::from_log2(words[1] as u8)?;

@@ -4,22 +4,25 @@
 //!   PINS/                         0700; the controller that works with it holds its lock
 //!   PINS/maps/LISTENERS …         what the next controller goes on with
 //!   PINS/maps/KEEPER              pinned last: what the words mean, and the hash's key
+//!   PINS/maps-1                   maps of other sizes, while they take the places of those ([`super::migration`])
+//!   PINS/new-maps                 the same, not yet whole: nobody knows them
 //!   PINS/programs-17              the continuations of one generation of programs: the kernel empties an array of
 //!                                 programs when nobody holds it any more; 17 is its number in the kernel
 //!   PINS/native-3 | generic-3     the link of a generation's first program to the interface with the index 3
 //! ```
 //!
-//! Killed between any two steps, a controller leaves a data plane that works: maps are whole before `KEEPER` is pinned,
+//! The maps are those of the set with the largest number. Killed between any two steps, a controller leaves a data plane that works: maps are whole before `KEEPER` is pinned,
 //! a link is moved from one generation to the next in one step, and a generation goes after its last link.
 
-use std::collections::BTreeMap;
+mod set;
+
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use aya::maps::{Array, Map, MapData, MapInfo};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
 use lb_common::hash::HashKey;
 use lb_common::maps::{KEEPER, LAYOUT};
@@ -27,12 +30,18 @@ use tracing::info;
 
 use super::Capacity;
 use super::attach::Mode;
-use super::state::{self, Shape};
+use super::migration::{self, Frozen};
+use super::state::{self, Difference, Shape};
+pub(super) use set::MapSet;
 
 /// `BPF_FS_MAGIC`.
 const BPF_FILE_SYSTEM: u64 = 0xcafe_4a11;
 
 const MAPS: &str = "maps";
+/// Before the number of a set that takes another one's place.
+const NEXT_MAPS: &str = "maps-";
+/// A set that is not yet whole.
+const NEW_MAPS: &str = "new-maps";
 const PROGRAMS: &str = "programs-";
 
 /// A directory of pins that nobody else works with.
@@ -115,11 +124,11 @@ impl Pins {
     /// # Errors
     /// If their words mean something else than this build takes them for: nothing was touched.
     pub fn hash_key(&self) -> anyhow::Result<Option<HashKey>> {
-        let path = self.map(KEEPER);
-        if !path.exists() {
+        let set = self.current();
+        if !set.is_whole() {
             return Ok(None);
         }
-        let keeper = open(&path)?;
+        let (path, keeper) = (set.path(KEEPER), set.open(KEEPER)?);
         let shape = Shape::found(&keeper.info()?)?;
         ensure!(shape == state::keeper(), "{}", self.refusal(&format!("KEEPER is {shape}")));
         let keeper: Array<_, [u64; 3]> = Array::try_from(Map::from_map_data(keeper)?)?;
@@ -129,12 +138,41 @@ impl Pins {
         Ok(Some(HashKey { k0, k1 }))
     }
 
-    /// Where a map is.
+    /// Where a map is that programs are to be loaded with.
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.directory.join(MAPS).join(name)
+        let new = self.new_set();
+        if new.exists() { new.path(name) } else { self.current().path(name) }
     }
 
-    /// Sees to it that all maps are there, empty ones where there were none.
+    fn set(&self, name: &str) -> MapSet {
+        MapSet::at(self.directory.join(name))
+    }
+
+    fn new_set(&self) -> MapSet {
+        self.set(NEW_MAPS)
+    }
+
+    /// The set that has taken the places of all others, or is doing so.
+    fn current(&self) -> MapSet {
+        self.sets().pop().map_or_else(|| self.set(MAPS), |(_, set)| set)
+    }
+
+    /// The sets that are there, with their numbers.
+    fn sets(&self) -> Vec<(u32, MapSet)> {
+        let number = |name: &String| {
+            if name == MAPS { Some(0) } else { name.strip_prefix(NEXT_MAPS)?.parse().ok() }
+        };
+        // Where nothing can be listed, nothing is found, which who makes something says.
+        let names = listed(&self.directory).unwrap_or_default();
+        let mut sets: Vec<_> =
+            names.iter().filter_map(|name| Some((number(name)?, self.set(name)))).collect();
+        sets.sort_by_key(|(number, _)| *number);
+        sets
+    }
+
+    /// Sees to it that all maps are there, empty ones where there were none. Where those that are there are to have
+    /// other sizes, a new set is made beside them, which takes their places by [`Pins::begin_move`] and
+    /// [`Pins::end_move`].
     ///
     /// # Errors
     /// If those that are there are not what this build works with (nothing was touched then), or the kernel refuses.
@@ -148,27 +186,84 @@ impl Pins {
                 Found::Nothing
             }
         };
-        let present = self.shapes()?;
+        // Of a controller that was killed while it made them, too.
+        self.new_set().remove()?;
+        let current = self.current();
+        current.make()?;
+        let present = current.shapes()?;
         let differ = state::differences(&wanted, &present);
-        ensure!(differ.is_empty(), "{}", self.refusal(&differ));
+        self.expect_movable(&current, &differ)?;
+        if !differ.is_empty() {
+            let new = self.new_set();
+            new.make()?;
+            migration::prepare(&current, &new, &wanted, &differ).context("making maps of other sizes")?;
+            return Ok(found);
+        }
         for name in present.keys().filter(|name| !wanted.contains_key(*name) && *name != KEEPER) {
             // What another build kept in it is not kept current from now on.
-            remove(&self.map(name))?;
+            remove(&current.path(name))?;
         }
         for (name, shape) in wanted.iter().filter(|(name, _)| !present.contains_key(*name)) {
-            pin(&shape.make(name)?, &self.map(name))?;
+            current.pin(name, &shape.make(name)?)?;
         }
         if found == Found::Nothing {
-            self.pin_keeper(key)?;
+            self.pin_keeper(&current, key)?;
         }
         Ok(found)
     }
 
-    fn pin_keeper(&self, key: HashKey) -> anyhow::Result<()> {
+    fn expect_movable(&self, current: &MapSet, differ: &[Difference]) -> anyhow::Result<()> {
+        let others: Vec<String> =
+            differ.iter().filter(|one| !one.is_of_size_only()).map(Difference::to_string).collect();
+        ensure!(others.is_empty(), "{}", self.refusal(&others.join("; ")));
+        let problems = migration::problems(current, differ).context("looking at what is in the maps")?;
+        ensure!(problems.is_empty(), "{}", self.without_room(&problems.join("; ")));
+        Ok(())
+    }
+
+    /// Lets maps of other sizes, if they were made, take the places of those that are there: links may be given
+    /// programs that look into them from now on.
+    ///
+    /// # Errors
+    /// If they have no room for what is there by now; nothing was touched then.
+    pub(super) fn begin_move(&self) -> anyhow::Result<Frozen> {
+        let (new, sets) = (self.new_set(), self.sets());
+        let Some((number, current)) = sets.last().filter(|_| new.exists()) else {
+            return Ok(Frozen::default());
+        };
+        let frozen = migration::fill(current, &new).with_context(|| {
+            format!("moving the maps in {} to other sizes; they stay as they are", self.directory.display())
+        })?;
+        new.rename(&self.set(&format!("{NEXT_MAPS}{}", number + 1)))?;
+        Ok(frozen)
+    }
+
+    /// No link has programs any more that look into other maps than the current ones: these go.
+    ///
+    /// # Errors
+    /// If the kernel refuses; the next start goes on.
+    pub(super) fn end_move(&self, frozen: &Frozen) -> anyhow::Result<()> {
+        let (current, all) = (self.current(), self.sets());
+        let whole: Vec<MapSet> = all.iter().map(|(_, set)| set.clone()).filter(MapSet::is_whole).collect();
+        migration::settle(&whole).context("bringing maps of other sizes up to date")?;
+        let older: Vec<&MapSet> = all.iter().map(|(_, set)| set).filter(|set| **set != current).collect();
+        // None is looked into again.
+        older.iter().try_for_each(|set| set.part())?;
+        migration::thaw(&current, frozen)?;
+        older.iter().try_for_each(|set| set.remove())?;
+        if current == self.set(MAPS) {
+            return Ok(());
+        }
+        current.rename(&self.set(MAPS))?;
+        info!("{}: the maps have other sizes now", self.directory.display());
+        Ok(())
+    }
+
+    fn pin_keeper(&self, set: &MapSet, key: HashKey) -> anyhow::Result<()> {
         let map = Map::from_map_data(state::keeper().make(KEEPER)?)?;
         let mut keeper: Array<_, [u64; 3]> = Array::try_from(map)?;
         keeper.set(0, [LAYOUT, key.k0, key.k1], 0).context("writing the map KEEPER")?;
-        let path = self.map(KEEPER);
+        let path = set.path(KEEPER);
         keeper.pin(&path).with_context(|| format!("pinning {}", path.display()))
     }
 
@@ -181,19 +276,14 @@ impl Pins {
         )
     }
 
-    fn shapes(&self) -> anyhow::Result<BTreeMap<String, Shape>> {
-        let directory = self.directory.join(MAPS);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .with_context(|| format!("making {}", directory.display()))?;
-        let shape = |name: String| {
-            let info =
-                MapInfo::from_pin(self.map(&name)).with_context(|| format!("the pinned map {name}"))?;
-            Ok((name, Shape::found(&info)?))
-        };
-        listed(&directory)?.into_iter().map(shape).collect()
+    fn without_room(&self, problems: &str) -> String {
+        let pins = self.directory.display();
+        format!(
+            "the maps in {pins} hold more than maps of the sizes that are asked for: {problems}. Nothing was touched, and \
+             the data plane goes on as it is. Ask for as much room as before (`sluice run --max …`), or end it \
+             (`sluice detach --pins {pins}`) and start anew: connections whose slots changed lately, and counters, are \
+             then forgotten"
+        )
     }
 
     /// Keeps the continuations of a generation of programs.
@@ -248,15 +338,9 @@ impl Pins {
         for name in self.listed_with(PROGRAMS)? {
             remove(&self.directory.join(name))?;
         }
-        let maps = self.directory.join(MAPS);
-        if maps.exists() {
-            // First that which says that they are whole.
-            remove(&self.map(KEEPER))?;
-            for name in listed(&maps)? {
-                remove(&maps.join(name))?;
-            }
-        }
-        Ok(())
+        self.new_set().remove()?;
+        // The one that says what is in force goes last.
+        self.sets().into_iter().try_for_each(|(_, set)| set.remove())
     }
 
     /// Removes everything that is pinned, and the directory: the data plane ends.
@@ -265,10 +349,9 @@ impl Pins {
     /// If something can't be removed.
     pub fn remove_all(self) -> anyhow::Result<()> {
         self.clear()?;
-        for directory in [self.directory.join(MAPS), self.directory.clone()] {
-            if directory.exists() {
-                fs::remove_dir(&directory).with_context(|| format!("removing {}", directory.display()))?;
-            }
+        if self.directory.exists() {
+            let about = || format!("removing {}", self.directory.display());
+            fs::remove_dir(&self.directory).with_context(about)?;
         }
         info!("{}: nothing is pinned any more", self.directory.display());
         Ok(())

@@ -1,15 +1,16 @@
 //! The maps that outlive the programs: which they are, what they must be like, and whether those that are pinned are.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::Context;
 use aya::maps::{MapData, MapInfo};
 use aya_obj::Object;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use lb_common::listener::Traffic;
 use lb_common::maps::{self as names, OF_PROGRAMS};
 
 use super::Capacity;
+use super::carried::Carried;
 use super::load::entries;
 use super::names::NameLine;
 use crate::programs;
@@ -78,9 +79,14 @@ pub(super) fn shapes(capacity: Capacity) -> anyhow::Result<BTreeMap<String, Shap
 }
 
 /// The maps that only user space uses.
-pub(super) fn of_user_space(capacity: Capacity) -> [(&'static str, Shape); 3] {
+pub(super) fn of_user_space(capacity: Capacity) -> [(&'static str, Shape); 6] {
     let lines = |entries| Shape::array(size_of::<NameLine>(), entries, MAPPED);
+    let traffic = |entries| Shape::array(size_of::<Traffic>(), entries, MAPPED);
+    let reasons = Shape::array(size_of::<u64>(), Carried::REASONS, MAPPED);
     [
+        (names::REASONS_CARRIED, reasons),
+        (names::LISTENERS_CARRIED, traffic(capacity.listeners)),
+        (names::TARGETS_CARRIED, traffic(capacity.targets)),
         (names::TARGET_NAMES, lines(capacity.targets)),
         (names::FORWARD_NAMES, lines(capacity.forwards)),
         (names::LISTENER_NAMES, lines(capacity.listeners)),
@@ -97,15 +103,38 @@ fn outlives_programs(name: &str) -> bool {
     !OF_PROGRAMS.contains(&name) && !name.starts_with('.') && !name.starts_with("AYA_")
 }
 
-/// In which of the maps that are there differ from what is wanted, in words; nothing if in none.
-pub(super) fn differences(wanted: &BTreeMap<String, Shape>, found: &BTreeMap<String, Shape>) -> String {
-    let mut words = String::new();
-    for (name, found) in found {
-        let Some(wanted) = wanted.get(name).filter(|wanted| *wanted != found) else { continue };
-        let and = if words.is_empty() { "" } else { "; " };
-        let _ = write!(words, "{and}{name} is {found}, wanted is {wanted}");
+/// The maps that are there and differ from what is wanted.
+pub(super) fn differences(
+    wanted: &BTreeMap<String, Shape>,
+    found: &BTreeMap<String, Shape>,
+) -> Vec<Difference> {
+    let differing = |(name, found): (&String, &Shape)| {
+        let wanted = *wanted.get(name).filter(|wanted| *wanted != found)?;
+        Some(Difference { name: name.clone(), found: *found, wanted })
+    };
+    found.iter().filter_map(differing).collect()
+}
+
+/// A map that is there, and is not as it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) name: String,
+    pub(super) found: Shape,
+    pub(super) wanted: Shape,
+}
+
+impl Difference {
+    /// Whether both mean the same by a key and by a value: only how many there are differs.
+    pub(super) fn is_of_size_only(&self) -> bool {
+        self.found == Shape { entries: self.found.entries, ..self.wanted }
     }
-    words
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Difference { name, found, wanted } = self;
+        write!(f, "{name} is {found}, wanted is {wanted}")
+    }
 }
 
 impl std::fmt::Display for Shape {
@@ -125,17 +154,21 @@ mod tests {
             ("FLOWS".to_owned(), Shape::array(64, 131_072, MAPPED)),
             ("SLOTS".to_owned(), Shape::array(64, 16, MAPPED)),
         ]);
-        assert_eq!(differences(&wanted, &wanted), "");
-        assert_eq!(differences(&wanted, &BTreeMap::new()), "");
+        assert_eq!(differences(&wanted, &wanted), []);
+        assert_eq!(differences(&wanted, &BTreeMap::new()), []);
         let found = BTreeMap::from([
             ("FLOWS".to_owned(), Shape::array(64, 65_536, MAPPED)),
             ("OLD".to_owned(), Shape::array(8, 1, 0)),
         ]);
+        let [flows] = &differences(&wanted, &found)[..] else { panic!("one map differs") };
+        assert!(flows.is_of_size_only());
         assert_eq!(
-            differences(&wanted, &found),
+            flows.to_string(),
             "FLOWS is 65536 entries of 64 bytes (type 2, keys of 4, flags 0x400), wanted is 131072 entries of 64 \
              bytes (type 2, keys of 4, flags 0x400)"
         );
+        let found = BTreeMap::from([("FLOWS".to_owned(), Shape::array(32, 131_072, MAPPED))]);
+        assert!(!differences(&wanted, &found)[0].is_of_size_only());
     }
 
     #[test]

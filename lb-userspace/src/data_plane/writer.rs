@@ -81,8 +81,8 @@ impl Writer {
         let known = &mut self.written.names;
         for (id, name) in targets.iter() {
             if known.targets.get(id) != Some(name) {
-                let traffic = &mut maps.target_counters;
-                maps.names.set_target(*id, name, || clear_target_traffic(traffic, *id))?;
+                let (traffic, carried) = (&mut maps.target_counters, &maps.carried);
+                maps.names.set_target(*id, name, || clear_target_traffic(traffic, carried, *id))?;
                 Arc::make_mut(&mut known.targets).insert(*id, Arc::clone(name));
             }
         }
@@ -93,8 +93,9 @@ impl Writer {
         }
         for (counter, name) in listeners {
             if known.listeners.get(counter) != Some(name) {
-                let traffic = &mut maps.listener_counters;
-                maps.names.set_listener(*counter, *name, || clear_listener_traffic(traffic, *counter))?;
+                let (traffic, carried) = (&mut maps.listener_counters, &maps.carried);
+                maps.names
+                    .set_listener(*counter, *name, || clear_listener_traffic(traffic, carried, *counter))?;
                 known.listeners.insert(*counter, *name);
             }
         }

@@ -120,7 +120,7 @@ impl Pinned {
         let node = &self.lab.nodes[0];
         let mut command = Command::new(binary("sluice")?);
         command.args(["run", "--config"]).arg(node.configuration_file()).arg("--pins").arg(pins);
-        command.arg("--runtime-directory").arg(node.runtime_directory()?);
+        command.arg("--runtime-directory").arg(node.runtime_directory()?).args(&node.options);
         let output = node.host.enter(|| command.output()).context("starting a controller")?;
         ensure!(!output.status.success(), "it was not refused");
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())

@@ -10,6 +10,7 @@ mod drain_twice;
 mod etcd_outage;
 mod flapping;
 mod kernel_table;
+mod map_sizes;
 mod program_swaps;
 mod route_changes;
 mod route_storm;
@@ -36,6 +37,7 @@ pub const SCENARIOS: &[Scenario] = &[
     flapping::SCENARIO,
     controller_restarts::SCENARIO,
     program_swaps::SCENARIO,
+    map_sizes::SCENARIO,
 ];
 
 /// A story.

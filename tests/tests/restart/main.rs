@@ -2,7 +2,8 @@
 //! it, and the next controller goes on where the last one ended.
 //!
 //! `SLUICE_TEST_KILLS` is how often the controller is killed beneath a crowd of connections (`cargo xtask test --long`:
-//! 100), `SLUICE_TEST_SWAPS` how often programs are replaced beneath a stream of packets.
+//! 100), `SLUICE_TEST_SWAPS` how often programs are replaced beneath a stream of packets, `SLUICE_TEST_SIZES` how often the
+//! maps change their sizes beneath both.
 
 #![allow(missing_docs, reason = "a test binary has no users")]
 
@@ -10,6 +11,7 @@ mod crowd;
 mod flow_log;
 mod kernel_table;
 mod life;
+mod sizes;
 mod swap;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -23,12 +23,13 @@ use summary::Summary;
 const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
 
 /// With `--long`: how many packets each test of the data plane's model plays, how often targets change beneath ten
-/// thousand connections, the controller is killed beneath a crowd, and programs are replaced beneath a stream.
-const LONG: [(&str, &str); 4] = [
+/// thousand connections, the controller is killed beneath a crowd, programs are replaced and maps change their sizes beneath a stream.
+const LONG: [(&str, &str); 5] = [
     ("SLUICE_TEST_MODEL_PACKETS", "10000000"),
     ("SLUICE_TEST_CHANGES", "100"),
     ("SLUICE_TEST_KILLS", "100"),
     ("SLUICE_TEST_SWAPS", "100"),
+    ("SLUICE_TEST_SIZES", "20"),
 ];
 
 /// Arguments of `cargo xtask test`.
