@@ -29,6 +29,7 @@ pub mod next_hop;
 pub mod output;
 pub mod plan;
 pub mod presence;
+pub mod privileges;
 pub mod programs;
 pub mod reconcile;
 mod service_manager;

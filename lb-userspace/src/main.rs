@@ -4,18 +4,20 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use lb_userspace::privileges::{Jobs, Role, confine};
 use lb_userspace::{
     administration, agent, announce, api, capture, config, controller, doctor, events, explain, inspect,
-    manual, output, plan, status, top,
+    manual, output, plan, privileges, status, top,
 };
 use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::EnvFilter;
 
 /// The C library's allocator keeps a third more of what thousands of targets need at once, and takes twice the time of
-/// it: `cargo xtask bench --control` shows both. Settings are in `.cargo/config.toml`.
+/// it: `cargo xtask bench --control` shows both. Settings are in `.cargo/config.toml`. Its thread begins when the process
+/// has given up what it does not need: it would keep that.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -100,6 +102,17 @@ enum Command {
         /// Made if it isn't there
         directory: PathBuf,
     },
+    /// Do what takes privileges for the controller that has started this
+    #[command(name = privileges::COMMAND, hide = true)]
+    PrivilegedHelper(privileges::helper::Options),
+}
+
+/// What is done before there are threads.
+enum Begun {
+    /// The controller has its helper, and no rights.
+    Controller(Box<controller::Prepared>, Box<api::Options>),
+    /// Whatever else is asked.
+    Other(Box<Command>),
 }
 
 /// A node's controller, or the API alone.
@@ -112,21 +125,59 @@ struct Run {
     node: Option<controller::Options>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    match run(arguments().command).await {
+    match begin_and_run(arguments().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn begin_and_run(command: Command) -> anyhow::Result<ExitCode> {
+    if let Command::PrivilegedHelper(options) = command {
+        return privileges::helper::serve(options).map(|()| ExitCode::SUCCESS);
+    }
+    let begun = begin(command)?;
+    // Without the thread what is free goes back a little later.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("starting the runtime's threads")?.block_on(async {
+        match begun {
+            Begun::Controller(prepared, api) => {
+                controller::run(*prepared, *api).await.map(|()| ExitCode::SUCCESS)
+            }
+            Begun::Other(command) => run(*command).await,
+        }
+    })
+}
+
+/// Whatever runs for long gives up what it does not need while it is one thread.
+fn begin(command: Command) -> anyhow::Result<Begun> {
+    match command {
+        Command::Run(Run { api, node }) if !api.api_only => {
+            let prepared = controller::prepare(node.context("--config FILE is missing")?, &api)?;
+            return Ok(Begun::Controller(Box::new(prepared), Box::new(api)));
+        }
+        Command::Run(Run { ref api, ref node }) => {
+            let file = node.as_ref().map(|node| node.config.as_path());
+            confine(Role::ApiAlone, Jobs { file, addresses: [api.address(file), None] })?;
+        }
+        Command::Agent(ref options) => {
+            let addresses = [options.serves_metrics_at(), None];
+            confine(Role::Agent, Jobs { file: options.config.as_deref(), addresses })?;
+        }
+        Command::OutliveController => confine(Role::Survivor, Jobs::default())?,
+        _ => {}
+    }
+    Ok(Begun::Other(Box::new(command)))
 }
 
 /// The command line. To those who run `sluice plan` in a script 2 says that there is a difference: a wrong command line
@@ -145,10 +196,7 @@ fn arguments() -> Arguments {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
-        Command::Run(Run { api, node }) if api.api_only => api::run(api, node.map(|node| node.config)).await,
-        Command::Run(Run { api, node }) => {
-            controller::run(node.context("--config FILE is missing")?, api).await
-        }
+        Command::Run(Run { api, node }) => api::run(api, node.map(|node| node.config)).await,
         Command::Stop(options) => controller::stop(options).await,
         Command::Detach(options) => controller::detach(options).await,
         Command::Agent(options) => agent::run(options).await,
@@ -178,6 +226,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => output::print(&manual::completions(Arguments::command(), shell)),
         Command::OutliveController => announce::kernel_table::survive().await,
         Command::Manual { directory } => manual::write_pages(Arguments::command(), &directory),
+        Command::PrivilegedHelper(_) => bail!("the privileged helper has no other threads"),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

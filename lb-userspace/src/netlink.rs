@@ -139,6 +139,9 @@ pub(crate) enum RequestError {
     /// No answer in time, or none that could be read.
     #[error("no readable answer of the kernel within {} s", REQUEST_TIMEOUT.as_secs())]
     NoAnswer,
+    /// The privileged helper does no such thing.
+    #[error("the privileged helper refuses it: its line in the log says why")]
+    Refused,
 }
 
 /// A request's outcome.

@@ -23,9 +23,8 @@ pub(crate) fn occupant(attributes: &[LinkXdp]) -> Option<u32> {
 /// With the program's name and what to do.
 pub(crate) fn expect_free(interface: &str, occupant: Option<u32>) -> anyhow::Result<()> {
     let Some(id) = occupant else { return Ok(()) };
-    let name = name(id);
     bail!(
-        "{interface} has another XDP program already: `{name}`, id {id}; stop its owner (if that is gone, `ip \
+        "{interface} has another XDP program already, with id {id}: `bpftool prog show id {id}` tells which; stop its owner (if that is gone, `ip \
          link set dev {interface} xdp off`, or `sluice detach` for what a sluice has pinned), or name another interface"
     )
 }

@@ -106,6 +106,11 @@ impl Options {
         }
     }
 
+    /// Where the agent is to serve its metrics, if it is, and what says so can be read.
+    pub fn serves_metrics_at(&self) -> Option<SocketAddr> {
+        self.resolve().ok().and_then(|configuration| configuration.metrics_address)
+    }
+
     /// Where the programs are pinned: another directory for each runtime directory, so that agents of several network
     /// namespaces do not take each other's links.
     pub(super) fn pins(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -15,9 +15,13 @@ use tracing::{error, warn};
 use super::bgp::{self, SessionStatus, Sessions, Speaker};
 use super::kernel_table::{self, Ending, Survivor, Table};
 use super::{By, Wanted, bfd};
+use crate::privileges::Network;
 
 /// After a failed start, the time until the next try.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// What it means that nobody outlives the process.
+const UNSURVIVED: &str = "routes of VIPs will stay if this controller is killed";
 
 /// What tells routers. Dropping it ends sessions without a word, as a crash would; routes in a kernel table stay if the
 /// data plane does.
@@ -49,8 +53,9 @@ struct View {
 impl Announcer {
     /// One that tells nobody yet. An earlier controller's routes in a kernel table stay for `hold` at first, until it is
     /// known what is wanted. If that is no time, the data plane ends with each controller, and routes must, too: then a
-    /// process withdraws them that outlives this one. Must be called within a tokio runtime.
-    pub fn start(hold: Duration) -> Announcer {
+    /// process withdraws them that outlives this one, `survivor`. Where there is a helper, it is who writes into the
+    /// kernel's table. Must be called within a tokio runtime.
+    pub(crate) fn start(hold: Duration, helper: Option<Network>, survivor: Option<Survivor>) -> Announcer {
         let (wanted, watched) = watch::channel(Arc::default());
         let (orders, ordered) = mpsc::unbounded_channel();
         let seen = Seen::default();
@@ -58,11 +63,12 @@ impl Announcer {
             wanted: watched,
             orders: ordered,
             hold,
+            helper,
             seen: seen.clone(),
             configured: None,
             running: Running::Nothing,
             bfd: None,
-            survivor: None,
+            survivor,
             retry: None,
         };
         Announcer { wanted, orders, seen, task: tokio::spawn(runner.run()) }
@@ -133,6 +139,8 @@ struct Runner {
     orders: mpsc::UnboundedReceiver<Order>,
     /// For how long an earlier controller's routes stay.
     hold: Duration,
+    /// Who writes into the kernel's table, if that is not this process.
+    helper: Option<Network>,
     seen: Seen,
     configured: Option<By>,
     running: Running,
@@ -158,7 +166,7 @@ impl Runner {
                 () = due(retry) => Some(Order::Apply(self.configured.clone())),
                 () = Survivor::ended(&mut self.survivor) => {
                     self.survivor = None;
-                    self.retry = Some(Instant::now() + RETRY);
+                    warn!("{UNSURVIVED}: the process that outlives this one has ended");
                     continue;
                 }
             };
@@ -202,27 +210,24 @@ impl Runner {
     async fn write(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
         let configuration = kernel_table::Configuration { hold: self.hold, ..*configuration };
         if self.hold.is_zero()
-            && let Err(problem) = self.be_outlived(&configuration).await
+            && let Err(problem) = self.be_outlived(&configuration)
         {
-            warn!("routes of VIPs will stay if this controller is killed: {problem:#}");
+            warn!("{UNSURVIVED}: {problem:#}");
         }
         if let Running::KernelTable(table) = &mut self.running {
             return Ok(table.apply(&configuration)?);
         }
         // The new way comes first, so that routers are never without one.
-        let table = kernel_table::start(&configuration, &self.wanted)?;
+        let table = kernel_table::start_through(&configuration, &self.wanted, self.helper.clone())?;
         self.end("this node's VIPs are told by a routing daemon from now on", Ending::Withdraw).await?;
         self.running = Running::KernelTable(table);
         Ok(())
     }
 
     /// Before there is a route, somebody knows who withdraws it when this process can't.
-    async fn be_outlived(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
-        let survivor = match &mut self.survivor {
-            Some(survivor) => survivor,
-            none => none.insert(Survivor::start().await?),
-        };
-        survivor.tell(configuration).await
+    fn be_outlived(&mut self, configuration: &kernel_table::Configuration) -> Result<()> {
+        let survivor = self.survivor.as_mut();
+        survivor.context("no process outlives this one, which can start none any more")?.tell(configuration)
     }
 
     async fn speak(&mut self, speaker: &Speaker) -> Result<()> {
@@ -247,8 +252,8 @@ impl Runner {
             }
             Running::KernelTable(table) => {
                 table.stop(ending).await?;
-                if let Some(survivor) = self.survivor.take_if(|_| ending == Ending::Withdraw) {
-                    survivor.dismiss().await;
+                if let (Some(survivor), Ending::Withdraw) = (&mut self.survivor, ending) {
+                    survivor.forget();
                 }
                 Ok(())
             }

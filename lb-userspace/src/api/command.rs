@@ -1,7 +1,7 @@
 //! The API in a process: `sluice run --api-only`, and the options that the API has beside a data plane.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -37,6 +37,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where the API alone is to be served, if what says so can be read.
+    pub fn address(&self, file: Option<&Path>) -> Option<SocketAddr> {
+        self.configuration(file).ok().map(|configuration| configuration.address)
+    }
+
+    fn configuration(&self, file: Option<&Path>) -> anyhow::Result<Configuration> {
+        self.apply(file.map_or_else(|| Ok(Configuration::sample()), Configuration::load)?)
+    }
+
     /// The configuration as these options change it.
     ///
     /// # Errors
@@ -58,9 +67,7 @@ impl Options {
 /// # Errors
 /// If it can't start.
 pub async fn run(options: Options, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let configuration =
-        file.map_or_else(|| Ok(Configuration::sample()), |file| Configuration::load(&file))?;
-    let configuration = options.apply(configuration)?;
+    let configuration = options.configuration(file.as_deref())?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let ground = Api::no_ground(&configuration);

@@ -18,7 +18,7 @@ use super::node::Node;
 use crate::announce::announcer::Announcer;
 use crate::announce::bgp::{SessionState, SessionStatus};
 use crate::announce::fitness::{Company, Fitness, Look, State};
-use crate::announce::kernel_table::{self, Ending};
+use crate::announce::kernel_table::{self, Ending, Survivor};
 use crate::announce::orders::{Moment, Orders};
 use crate::announce::orders_file::OrdersFile;
 use crate::announce::report::{
@@ -31,6 +31,7 @@ use crate::health::{HealthState, HealthStatus, Reason};
 use crate::membership::{Grade, Stance, UnfitVip};
 use crate::model::{Desired, LoadBalancer, TargetKey};
 use crate::next_hop::{Interface, Unresolved};
+use crate::privileges::Network;
 use crate::reconcile;
 use crate::status::report::AnnouncementReport;
 
@@ -73,10 +74,13 @@ impl Announcing {
         configuration: Option<Configuration>,
         directory: &Path,
         is_pinned: bool,
+        helper: Network,
+        survivor: Option<Survivor>,
     ) -> Announcing {
         let file = OrdersFile::within(directory);
         let rules = configuration.as_ref().map(|configuration| configuration.rules).unwrap_or_default();
-        let announcer = Announcer::start(if is_pinned { HOLD } else { Duration::ZERO });
+        let announcer =
+            Announcer::start(if is_pinned { HOLD } else { Duration::ZERO }, Some(helper), survivor);
         announcer.apply(configuration.as_ref().map(|configuration| configuration.by.clone()));
         Announcing {
             configuration,
@@ -130,7 +134,7 @@ impl Node {
     /// Takes over a whole configuration, or keeps the present one; whether it was taken.
     pub(super) async fn reload_all(&mut self, desired: Desired, announce: Option<Configuration>) -> bool {
         let generation = self.configuration.generation;
-        let taken = self.reload(Ok(desired)).await;
+        let taken = self.reload(Ok(desired));
         if taken && self.announcing.reconfigure(announce) && self.configuration.generation == generation {
             self.configuration.generation += 1;
             info!("configuration applied: {}", config::summary(self.desired()));

@@ -36,8 +36,9 @@ impl Node {
         let targets = names.targets.iter().map(|(id, key)| (*id, key));
         let filter = request.filter(listeners, targets)?;
         self.is_capturing = true;
-        match self.data_plane.start_capture(self.attachments.values_mut(), filter) {
-            Ok(ring) => {
+        match self.data_plane.start_capture(filter) {
+            Ok((ring, programs)) => {
+                self.note_programs(programs);
                 info!("a capture has begun");
                 Ok(Session { ring, names: Arc::new(names) })
             }
@@ -49,16 +50,26 @@ impl Node {
     }
 
     /// Gives the live program its place back; returns how many packets the capture lost.
-    fn end_capture(&mut self) -> u64 {
+    pub(super) fn end_capture(&mut self) -> u64 {
         self.is_capturing = false;
-        match self.data_plane.stop_capture(self.attachments.values_mut()) {
-            Ok(lost) => {
+        match self.data_plane.stop_capture() {
+            Ok((lost, programs)) => {
+                self.note_programs(programs);
                 info!("the capture has ended");
                 lost
             }
             Err(problem) => {
                 error!("the capture can't be ended, the balancer still tells of packets: {problem:#}");
                 0
+            }
+        }
+    }
+
+    /// Takes over which programs the interfaces have now.
+    fn note_programs(&mut self, programs: Vec<(String, u32)>) {
+        for (name, program) in programs {
+            if let Some(attached) = self.attachments.get_mut(&name) {
+                attached.program_id = program;
             }
         }
     }

@@ -11,7 +11,7 @@ use lb_common::{ChainWord, Reason, Slot, SlotState, TargetId};
 
 use super::names::Names;
 use super::node::Node;
-use crate::data_plane::{Attachment, Explained};
+use crate::data_plane::Explained;
 use crate::explain::Question;
 use crate::explain::outer::{address, mac, outer};
 use crate::explain::question::{Bytes, MOST_PACKETS, Packet, Packets, hexadecimal};
@@ -20,6 +20,7 @@ use crate::explain::report::{
     TargetPart, VerdictPart,
 };
 use crate::model::Prefix;
+use crate::privileges::Attached;
 use crate::status::report::NextHopReport;
 
 /// From whom a packet without a link layer comes: a locally administered address that is nobody's.
@@ -50,7 +51,7 @@ impl Node {
     fn interface_of(&self, wanted: Option<&str>) -> anyhow::Result<(String, u32)> {
         let first = self.desired().node.interfaces.first().map(String::as_str);
         let name = wanted.or(first).context("the configuration names no interface")?;
-        let attachment: &Attachment = self.attachments.get(name).with_context(|| {
+        let attachment: &Attached = self.attachments.get(name).with_context(|| {
             let on: Vec<&str> = self.attachments.keys().map(String::as_str).collect();
             format!("the balancer is not on an interface {name}; it is on: {}", on.join(", "))
         })?;

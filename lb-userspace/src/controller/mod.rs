@@ -29,7 +29,7 @@ mod owner;
 mod preflight;
 mod report;
 mod sharing;
-mod sizes;
+pub(crate) mod sizes;
 mod stop;
 
 use std::path::PathBuf;
@@ -40,8 +40,9 @@ use anyhow::Context;
 use tracing::{debug, error, info};
 
 use crate::config;
-use crate::data_plane::{Capacity, Pins};
+use crate::data_plane::Capacity;
 use crate::plan::Planner;
+use crate::privileges::{self, Helper, Talk};
 use crate::service_manager::{self, Watchdog};
 use crate::status::server;
 use announce::Announcing;
@@ -83,26 +84,54 @@ pub struct Options {
 /// Where the data plane stays, if nothing else is asked for.
 const DEFAULT_PINS: &str = "/sys/fs/bpf/sluice";
 
+/// A controller that has its helper, and no rights any more.
+pub struct Prepared {
+    options: Options,
+    content: config::Content,
+    helper: Helper,
+}
+
+/// Reads the configuration, starts the helper, and gives up all rights that it has then. To be called by the process's only
+/// thread.
+///
+/// # Errors
+/// If the configuration is bad, or the process lacks privileges or the kernel something.
+pub fn prepare(options: Options, api: &crate::api::Options) -> anyhow::Result<Prepared> {
+    let content = options.load()?;
+    preflight::check()?;
+    let pins = (!options.unpinned).then(|| options.pins.clone());
+    let orders = privileges::helper::Options {
+        config: options.config.clone(),
+        interfaces: options.interfaces.clone(),
+        pins,
+        max: options.max.clone(),
+    };
+    let addresses = [content.desired.metrics_address, owner::api_address(&content, api)];
+    let helper = privileges::start(orders, addresses)?;
+    Ok(Prepared { options, content, helper })
+}
+
 /// Runs until SIGINT or SIGTERM. What is pinned goes on forwarding then; without pins, the interfaces are left as they
 /// were.
 ///
 /// # Errors
-/// If it can't start: the configuration is bad, the process lacks privileges, an interface is missing or taken.
-/// Once it runs, no error ends it.
-pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<()> {
-    let content = options.load()?;
-    preflight::check()?;
-    let pins = options.take_pins()?;
-    let held = pins.as_ref().map(Pins::hash_key).transpose()?.flatten();
+/// If it can't start: an interface is missing or taken, somebody else works with the pins. Once it runs, the end of its
+/// helper alone ends it: what is pinned goes on forwarding.
+pub async fn run(prepared: Prepared, api: crate::api::Options) -> anyhow::Result<()> {
+    let Prepared { options, content, helper } = prepared;
+    let Talk { mut helper, mut programs, network, survivor } = helper.talk()?;
+    let held = programs.begin()?;
     let announce = content.announce.clone();
     let (mut owner, desired) = Owner::open(content, &options, &api).await?;
     let hash_key = hash_key::load_or_make(&options.runtime_directory, held)?;
     let file = ConfigurationFile::watch(options.config.clone())?;
     let metrics_address = desired.metrics_address;
-    let announcing =
-        Announcing::open(announce, &owner.state_directory(&options.runtime_directory, &api), pins.is_some());
+    let orders = owner.state_directory(&options.runtime_directory, &api);
+    let is_pinned = programs.pins().is_some();
+    let announcing = Announcing::open(announce, &orders, is_pinned, network.clone(), survivor);
     let fallback = owner.fallback();
-    let (mut node, refused) = Node::start(desired, fallback, &options, hash_key, pins, announcing).await?;
+    let (mut node, refused) =
+        Node::start(desired, fallback, &options, hash_key, programs, network, announcing).await?;
     owner.started(&mut node, refused);
     node.set_health_board(owner.health_board());
     node.configuration.owner = owner.report();
@@ -131,7 +160,7 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
         }
         None => None,
     };
-    node.attach_at_start().await?;
+    node.attach_at_start()?;
     owner.serve(&node, records);
     node.note_start();
     let mut watchdog = Watchdog::of_this_process(Instant::now());
@@ -139,7 +168,10 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
     service_manager::ready(&config::summary(node.desired()));
     loop {
         let deadlines = [node.next_deadline(), owner.next_deadline(), watchdog.next_deadline()];
-        let first = events.next(deadlines.into_iter().flatten().min()).await;
+        let first = tokio::select! {
+            event = events.next(deadlines.into_iter().flatten().min()) => event,
+            how = helper.ended() => return node.stop_without_helper(&how).await,
+        };
         let (mut asked, mut is_changed) = (Vec::new(), false);
         for event in std::iter::once(first).chain(events.pending()) {
             match event {
@@ -186,10 +218,6 @@ pub async fn run(options: Options, api: crate::api::Options) -> anyhow::Result<(
 }
 
 impl Options {
-    fn take_pins(&self) -> anyhow::Result<Option<Pins>> {
-        if self.unpinned { Ok(None) } else { Ok(Some(Pins::take(&self.pins)?)) }
-    }
-
     fn load(&self) -> anyhow::Result<config::Content> {
         let mut content = config::load_content(&self.config)?;
         if !self.interfaces.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lb_common::hash::HashKey;
 use lb_common::packet::MacAddress;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
 use crate::config;
 pub(super) use crate::data_plane::maps::tick_now;
-use crate::data_plane::{Attachment, DataPlane, Pins, Writer, Written};
+use crate::data_plane::{Writer, Written};
 use crate::events::Journal;
 use crate::flow_log::FlowLog;
 use crate::health::{HealthEvent, HealthStatus};
@@ -29,6 +29,7 @@ use crate::model::{Desired, TargetKey};
 use crate::next_hop::{self, Interface, Resolutions};
 use crate::presence::AgentEvent;
 use crate::presence::asker::Told;
+use crate::privileges::{Attached, Network, Plane, Programs};
 use crate::reconcile::{Reconciler, Refused, check_room};
 use crate::status::report::{ConfigurationReport, OwnerReport, PublicationReport, Report};
 
@@ -40,10 +41,10 @@ const QUESTIONS: Duration = Duration::from_secs(2);
 
 /// One node's state.
 pub(super) struct Node {
-    pub(super) data_plane: DataPlane,
+    pub(super) data_plane: Plane,
     pub(super) reconciler: Reconciler,
     pub(super) observers: Observers,
-    pub(super) attachments: BTreeMap<String, Attachment>,
+    pub(super) attachments: BTreeMap<String, Attached>,
     pub(super) configuration: ConfigurationReport,
     pub(super) publications: PublicationReport,
     pub(super) started: Instant,
@@ -86,7 +87,8 @@ impl Node {
         fallback: Option<Desired>,
         options: &Options,
         hash_key: HashKey,
-        pins: Option<Pins>,
+        programs: Programs,
+        network: Network,
         announcing: Announcing,
     ) -> anyhow::Result<(Node, Option<String>)> {
         let (file, capacity) = (options.file(), options.capacity());
@@ -96,10 +98,7 @@ impl Node {
             (_, fallback) => (desired, fallback, None),
         };
         check_room(&desired, capacity).with_context(|| file.clone())?;
-        let mut data_plane = match pins {
-            Some(pins) => DataPlane::load_pinned(pins, capacity, hash_key)?,
-            None => DataPlane::load(capacity, hash_key)?,
-        };
+        let mut data_plane = programs.load(capacity, hash_key)?;
         let records = data_plane.take_flow_records().context("the flow log's records are taken already")?;
         let flow_log = FlowLog::start(records).context("starting the flow log's thread")?;
         let held = data_plane.maps.adopt().context("reading what is in the maps")?;
@@ -110,7 +109,8 @@ impl Node {
         };
         let reconciler = reconciler.with_context(|| file.clone())?;
         let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
-        let observers = Observers::start().await.context("following the kernel's routes and neighbours")?;
+        let observers =
+            Observers::start(network).await.context("following the kernel's routes and neighbours")?;
         let mut node = Node {
             data_plane,
             reconciler,
@@ -168,10 +168,10 @@ impl Node {
     ///
     /// # Errors
     /// If one can't have it; those that had it already keep it, the others have not got it then.
-    pub(super) async fn attach_at_start(&mut self) -> anyhow::Result<()> {
+    pub(super) fn attach_at_start(&mut self) -> anyhow::Result<()> {
         let interfaces = self.desired().node.interfaces.clone();
-        let left: BTreeSet<u32> = self.data_plane.left().collect();
-        if let Err(problem) = self.attach(&interfaces).await {
+        let left: BTreeSet<u32> = self.data_plane.left().iter().copied().collect();
+        if let Err(problem) = self.attach(&interfaces) {
             let attached = self.attachments.iter();
             let kept: Vec<String> = attached
                 .filter(|(_, attachment)| left.contains(&attachment.interface))
@@ -187,10 +187,10 @@ impl Node {
     ///
     /// # Errors
     /// If one can't have it; those before it have.
-    pub(super) async fn attach(&mut self, interfaces: &[String]) -> anyhow::Result<()> {
+    pub(super) fn attach(&mut self, interfaces: &[String]) -> anyhow::Result<()> {
         for name in interfaces {
             if !self.attachments.contains_key(name) {
-                let attachment = self.attach_to(name).await?;
+                let attachment = self.attach_to(name)?;
                 self.attachments.insert(name.clone(), attachment);
             }
         }
@@ -202,16 +202,15 @@ impl Node {
         let gone: Vec<String> =
             self.attachments.keys().filter(|name| !interfaces.contains(name)).cloned().collect();
         for name in gone {
-            let attachment = self.attachments.remove(&name).expect("the name was just seen");
-            self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
+            self.attachments.remove(&name);
+            self.data_plane.detach(&name).with_context(|| format!("interface {name}"))?;
             info!("{name}: the balancer is off it");
         }
         Ok(())
     }
 
-    async fn attach_to(&mut self, name: &str) -> anyhow::Result<Attachment> {
-        let interface = crate::next_hop::interface(name).await?;
-        let attachment = self.data_plane.attach(&interface)?;
+    fn attach_to(&mut self, name: &str) -> anyhow::Result<Attached> {
+        let attachment = self.data_plane.attach(name)?;
         match &attachment.fallback_reason {
             None => info!("{name}: native XDP, program {}", attachment.program_id),
             Some(reason) => warn!(
@@ -223,10 +222,10 @@ impl Node {
     }
 
     /// Takes over what the configuration file says, or keeps the present state; whether it was taken.
-    pub(super) async fn reload(&mut self, loaded: anyhow::Result<Desired>) -> bool {
+    pub(super) fn reload(&mut self, loaded: anyhow::Result<Desired>) -> bool {
         let before = self.desired().clone();
         let taken = match loaded {
-            Ok(desired) => self.try_reload(desired).await,
+            Ok(desired) => self.try_reload(desired),
             Err(problem) => Err(problem),
         };
         match &taken {
@@ -246,7 +245,7 @@ impl Node {
         taken.is_ok()
     }
 
-    async fn try_reload(&mut self, desired: Desired) -> anyhow::Result<bool> {
+    fn try_reload(&mut self, desired: Desired) -> anyhow::Result<bool> {
         if desired == *self.desired() {
             self.configuration.rejected = None;
             return Ok(false);
@@ -256,7 +255,7 @@ impl Node {
         }
         let (old, new) = (self.desired().node.interfaces.clone(), desired.node.interfaces.clone());
         // The interfaces come first: what can fail must fail while the running state is still whole.
-        let taken = match self.attach(&new).await {
+        let taken = match self.attach(&new) {
             Ok(()) => self.take_over(desired).map_err(anyhow::Error::from),
             Err(problem) => Err(problem),
         };
@@ -338,9 +337,10 @@ impl Node {
         self.news.of_ways();
     }
 
-    /// Takes over new MAC addresses of the interfaces that the balancer is on.
+    /// Takes over new MAC addresses of the interfaces that the balancer is on, and interfaces that were made again.
     pub(super) fn set_interfaces(&mut self, interfaces: &Arc<BTreeMap<u32, Interface>>) {
         self.announcing.set_interfaces(interfaces);
+        self.attach_made_again(interfaces);
         for attachment in self.attachments.values() {
             let mac = interfaces.get(&attachment.interface).and_then(|interface| interface.mac);
             if let Some(mac) = mac
@@ -348,6 +348,28 @@ impl Node {
                     self.data_plane.maps.set_interface(attachment.interface, MacAddress::new(mac))
             {
                 error!("{problem:#}");
+            }
+        }
+    }
+
+    /// Puts the balancer on configured interfaces that were deleted and made again: their names have other indices now.
+    fn attach_made_again(&mut self, interfaces: &BTreeMap<u32, Interface>) {
+        for name in self.desired().node.interfaces.clone() {
+            let Some(found) = interfaces.values().find(|interface| interface.name == name) else { continue };
+            let attached = self.attachments.get(&name).map(|attached| attached.interface);
+            if attached == Some(found.index) {
+                continue;
+            }
+            info!("{name}: it is another interface than before, with index {}", found.index);
+            if attached.is_some() {
+                self.attachments.remove(&name);
+                if let Err(problem) = self.data_plane.detach(&name) {
+                    warn!("{name}: taking the balancer off what it was before: {problem:#}");
+                }
+            }
+            match self.attach_to(&name) {
+                Ok(attached) => _ = self.attachments.insert(name, attached),
+                Err(problem) => error!("{name}: the balancer is not on it: {problem:#}"),
             }
         }
     }
@@ -418,7 +440,7 @@ impl Node {
         if let Some(pins) = self.data_plane.pins() {
             let pins = pins.display().to_string();
             if self.is_capturing {
-                self.data_plane.stop_capture(self.attachments.values_mut())?;
+                self.end_capture();
             }
             info!(
                 "stopped: the data plane goes on forwarding, as it is now; the next controller takes it over, `sluice \
@@ -426,10 +448,22 @@ impl Node {
             );
             return Ok(());
         }
-        for (name, attachment) in std::mem::take(&mut self.attachments) {
-            self.data_plane.detach(attachment).with_context(|| format!("interface {name}"))?;
+        for name in std::mem::take(&mut self.attachments).into_keys() {
+            self.data_plane.detach(&name).with_context(|| format!("interface {name}"))?;
         }
         info!("stopped: the interfaces are as they were");
         Ok(())
+    }
+
+    /// Ends because the helper has: nobody can attach anything or find the way to new targets any more, and this process
+    /// can't start another one. Whoever has started it (systemd) starts both anew.
+    pub(super) async fn stop_without_helper(mut self, how: &str) -> anyhow::Result<()> {
+        error!("the privileged helper has ended: {how}");
+        self.leave().await;
+        let goes_on = match self.data_plane.pins() {
+            Some(_) => "the data plane goes on forwarding, as it is now; the next controller takes it over",
+            None => "the data plane, which was pinned nowhere, has ended with it",
+        };
+        bail!("the privileged helper has ended ({how}): {goes_on}")
     }
 }

@@ -10,6 +10,7 @@ use crate::health::{HealthChecker, HealthEvent};
 use crate::next_hop::{Interface, NextHops, Resolutions, Unresolved};
 use crate::presence::asker::{Asker, Told};
 use crate::presence::{AgentEvent, AgentProber};
+use crate::privileges::Network;
 use crate::reconcile::Reconciler;
 
 /// How long the start waits for the first next hops: a packet that comes before they are known is dropped.
@@ -42,9 +43,9 @@ pub(super) struct Observers {
 }
 
 impl Observers {
-    pub(super) async fn start() -> anyhow::Result<Observers> {
+    pub(super) async fn start(helper: Network) -> anyhow::Result<Observers> {
         let (health, healths) = HealthChecker::new();
-        let next_hops = NextHops::start().await?;
+        let next_hops = NextHops::start_through(Some(helper)).await?;
         let (agents, presences) = AgentProber::start()?;
         let (asker, answers) = Asker::new();
         let events = Some((healths, presences, answers));

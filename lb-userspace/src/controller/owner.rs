@@ -3,6 +3,7 @@
 //! The API answers as soon as it keeps a change. The data plane follows level-triggered: it takes over the newest state,
 //! however many changes led there, and tries again what it could not take over.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -259,7 +260,7 @@ impl Owner {
         match self {
             Owner::File => match load_own(options).await {
                 Ok((desired, announce)) => drop(node.reload_all(desired, announce).await),
-                Err(problem) => drop(node.reload(Err(problem)).await),
+                Err(problem) => drop(node.reload(Err(problem))),
             },
             Owner::Api(api) => api.reload(node, options).await,
         }
@@ -282,6 +283,14 @@ async fn load_own(options: &Options) -> anyhow::Result<(Desired, Option<announce
     }
     own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
     Ok((content.desired, content.announce))
+}
+
+/// Where the API is to be served, if it is, and what says so can be read.
+pub(super) fn api_address(content: &Content, api: &crate::api::Options) -> Option<SocketAddr> {
+    match &content.owner {
+        config::Owner::File => None,
+        config::Owner::Api(text) => configuration(text, api).ok().map(|configuration| configuration.address),
+    }
 }
 
 fn configuration(text: &str, api: &crate::api::Options) -> anyhow::Result<Configuration> {
@@ -414,14 +423,14 @@ impl ApiOwner {
         let (content, announce, configuration) = match self.read(options) {
             Ok(read) => read,
             Err(problem) => {
-                node.reload(Err(problem)).await;
+                node.reload(Err(problem));
                 return;
             }
         };
         let guard = match process::guard(&configuration) {
             Ok(guard) => guard,
             Err(problem) => {
-                node.reload(Err(problem.context(options.file()))).await;
+                node.reload(Err(problem.context(options.file())));
                 return;
             }
         };
@@ -430,13 +439,13 @@ impl ApiOwner {
         let inventory = match self.inventory(&configuration) {
             Ok(inventory) => inventory,
             Err(problem) => {
-                node.reload(Err(problem.context(options.file()))).await;
+                node.reload(Err(problem.context(options.file())));
                 return;
             }
         };
         let inventory = if *present == inventory { present } else { Arc::new(inventory) };
         if let Err(problem) = self.service.check(&inventory) {
-            node.reload(Err(anyhow::Error::from(problem).context(options.file()))).await;
+            node.reload(Err(anyhow::Error::from(problem).context(options.file())));
             return;
         }
         let ground = ground(&configuration, &content);

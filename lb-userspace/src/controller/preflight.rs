@@ -3,6 +3,8 @@
 use anyhow::bail;
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::privileges::version;
+
 const NEEDED: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::BPF, "CAP_BPF (makes maps and loads the program)"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaches the program, keeps neighbours resolved)"),
@@ -34,22 +36,5 @@ pub(super) fn check() -> anyhow::Result<()> {
             OLDEST_KERNEL.1
         ),
         _ => Ok(()),
-    }
-}
-
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_release_begins_with_its_version() {
-        assert_eq!(version("6.1.0-21-amd64"), Some((6, 1)));
-        assert_eq!(version("5.11-rc1"), Some((5, 11)));
-        assert_eq!(version("unknown"), None);
     }
 }

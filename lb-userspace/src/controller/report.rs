@@ -90,7 +90,7 @@ impl Node {
     }
 
     fn interfaces(&self) -> Vec<InterfaceReport> {
-        let report = |(name, attachment): (&String, &crate::data_plane::Attachment)| InterfaceReport {
+        let report = |(name, attachment): (&String, &crate::privileges::Attached)| InterfaceReport {
             name: name.clone(),
             index: attachment.interface,
             mode: attachment.mode().to_owned(),

@@ -1,5 +1,7 @@
 //! How much the data plane is made for, as it is asked for on the command line: `--max flows=2097152`.
 
+use std::fmt;
+
 use crate::data_plane::Capacity;
 
 /// What there can be so many of.
@@ -30,7 +32,7 @@ impl Size {
     ///
     /// # Errors
     /// With what would be right.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Size> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Size> {
         let names: Vec<&str> = ALL.iter().map(|(name, ..)| *name).collect();
         let expected = || format!("expected WHAT=N, where WHAT is one of {}", names.join(", "));
         let (name, number) = text.split_once('=').ok_or_else(|| anyhow::anyhow!(expected()))?;
@@ -42,8 +44,17 @@ impl Size {
     }
 }
 
+/// As it is read.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Size(what, number) = self;
+        let name = ALL.iter().find(|(_, known, _)| known == what).map_or("", |(name, ..)| name);
+        write!(f, "{name}={number}")
+    }
+}
+
 /// The maps' sizes: where nothing is said, the usual ones.
-pub(super) fn capacity(sizes: &[Size]) -> Capacity {
+pub(crate) fn capacity(sizes: &[Size]) -> Capacity {
     let mut capacity = Capacity::default();
     for Size(what, number) in sizes {
         match what {
@@ -77,6 +88,7 @@ mod tests {
     fn what_is_said_to_be_usual_is() {
         let said =
             ["flows=1048576", "targets=16383", "listeners=8192", "slots=4194304", "allowed-prefixes=131072"];
+        assert_eq!(said.map(|size| Size::parse(size).unwrap().to_string()), said);
         assert_eq!(of(&said), Capacity::default());
         assert_eq!(of(&[]), Capacity::default());
     }

@@ -14,11 +14,12 @@ use rustix::io::Errno;
 
 use super::capture::update;
 use super::load::balancer;
-use super::{DataPlane, load, pins};
+use super::maps::set_interface;
+use super::{Loaded, load, pins};
 use crate::next_hop::Interface;
 use crate::xdp;
 
-/// The balancer is on an interface as long as this is not given to [`DataPlane::detach`].
+/// The balancer is on an interface as long as this is not given to [`Loaded::detach`].
 #[derive(Debug)]
 pub struct Attachment {
     /// None for the moment in which it changes hands.
@@ -101,7 +102,7 @@ impl Attachment {
     }
 }
 
-impl DataPlane {
+impl Loaded {
     /// Puts the balancer on the interface, where an earlier controller may have left it; it takes the frames for its
     /// MAC address only.
     ///
@@ -113,7 +114,7 @@ impl DataPlane {
         if !self.left.contains_key(index) {
             xdp::expect_free(name, *xdp_program)?;
         }
-        self.maps.set_interface(*index, MacAddress::new(mac))?;
+        set_interface(&mut self.interfaces, self.capacity, *index, MacAddress::new(mac))?;
         let program = balancer(&mut self.ebpf)?;
         let program_id = program.info().context("reading the balancer's id")?.id();
         let (link, pin, fallback_reason) = match self.left.remove(index) {

@@ -4,42 +4,52 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use aya::Ebpf;
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::Xdp;
 use lb_common::capture::CaptureFilter;
 use lb_common::maps::{self as names, Programs};
 use tokio::sync::Mutex;
 
 use super::attach::Attachment;
-use super::{DataPlane, load};
+use super::{Loaded, LoadedMaps, load};
 use crate::capture::socket::Ring;
 
-/// The loaded program's maps, or why there is none.
-pub(super) struct Capturer {
+/// What the capturing programs are told, and tell.
+pub struct Captures {
     ring: Ring,
     filter: Array<MapData, CaptureFilter>,
     lost: PerCpuArray<MapData, u64>,
-    refused: Option<String>,
     lost_before: u64,
 }
 
-impl Capturer {
-    /// Loads the programs. That the kernel refuses them is said when they are asked for, and keeps nothing else from
-    /// working: before Linux 5.18 it has not what they need.
-    pub(super) fn load(
-        ebpf: &mut Ebpf,
-        continuations: &mut ProgramArray<MapData>,
-    ) -> anyhow::Result<Capturer> {
-        let refused = load::load_programs(ebpf, continuations, Programs::Capture).err().map(first_line);
-        let ring =
-            RingBuf::try_from(take(ebpf, names::CAPTURE_RING)?).context("the ring buffer of captures")?;
-        Ok(Capturer {
+impl Captures {
+    pub(crate) fn take(maps: &mut LoadedMaps) -> anyhow::Result<Captures> {
+        let ring: RingBuf<MapData> = maps.typed(names::CAPTURE_RING)?;
+        Ok(Captures {
             ring: Arc::new(Mutex::new(ring)),
-            filter: typed(ebpf, names::CAPTURE_FILTER)?,
-            lost: typed(ebpf, names::CAPTURE_LOST)?,
-            refused,
+            filter: maps.typed(names::CAPTURE_FILTER)?,
+            lost: maps.typed(names::CAPTURE_LOST)?,
             lost_before: 0,
         })
+    }
+
+    /// Says what is wanted, before the capturing programs get the live ones' place.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn begin(&mut self, filter: CaptureFilter) -> anyhow::Result<Ring> {
+        self.filter.set(0, filter, 0).context("writing the capture's filter")?;
+        self.lost_before = self.lost()?;
+        Ok(Arc::clone(&self.ring))
+    }
+
+    /// Nothing is wanted any more, in case a packet is still in the programs; returns how many packets the capture lost.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn end(&mut self) -> anyhow::Result<u64> {
+        self.filter.set(0, CaptureFilter::default(), 0).context("clearing the capture's filter")?;
+        Ok(self.lost()? - self.lost_before)
     }
 
     fn lost(&self) -> anyhow::Result<u64> {
@@ -47,56 +57,25 @@ impl Capturer {
     }
 }
 
-/// What the kernel said, without the verifier's log.
-pub(super) fn first_line(error: anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
-}
-
-impl DataPlane {
-    /// Puts the capturing program into the live one's place. Each interface changes by one update of its link: no
-    /// packet meets none of them, and none meets both.
+impl Loaded {
+    /// Gives the interfaces to these programs, the live ones or those that capture. Each interface changes by one update
+    /// of its link: no packet meets none of them, and none meets both.
     ///
     /// # Errors
-    /// If the kernel has refused the program, or refuses the update; the live program is then back in its place.
-    pub fn start_capture<'a>(
+    /// If the kernel has refused the programs, or refuses the update; the live program is then back in its place there.
+    pub fn put_on<'a>(
         &mut self,
         attachments: impl Iterator<Item = &'a mut Attachment>,
-        filter: CaptureFilter,
-    ) -> anyhow::Result<Ring> {
-        if let Some(why) = &self.capturer.refused {
+        programs: Programs,
+    ) -> anyhow::Result<()> {
+        if let (Programs::Capture, Some(why)) = (programs, &self.capturing_refused) {
             bail!("this kernel has refused the programs that capture, which need Linux 5.18: {why}");
         }
-        self.capturer.filter.set(0, filter, 0).context("writing the capture's filter")?;
-        self.capturer.lost_before = self.capturer.lost()?;
         for attachment in attachments {
-            attachment.hand_over(&mut self.ebpf, Programs::Capture)?;
+            attachment.hand_over(&mut self.ebpf, programs)?;
         }
-        Ok(self.capturer.ring.clone())
+        Ok(())
     }
-
-    /// Gives the live program its place back; returns how many packets the capture lost.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn stop_capture<'a>(
-        &mut self,
-        attachments: impl Iterator<Item = &'a mut Attachment>,
-    ) -> anyhow::Result<u64> {
-        for attachment in attachments {
-            attachment.hand_over(&mut self.ebpf, Programs::Live)?;
-        }
-        // Nothing is wanted any more, in case a packet is still in the program.
-        self.capturer.filter.set(0, CaptureFilter::default(), 0).context("clearing the capture's filter")?;
-        Ok(self.capturer.lost()? - self.capturer.lost_before)
-    }
-}
-
-fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
-    ebpf.take_map(name).with_context(|| format!("the object has no map `{name}`"))
-}
-
-fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<T> {
-    T::try_from(take(ebpf, name)?).with_context(|| format!("the map `{name}` is of another type or layout"))
 }
 
 /// Moves a link from one program to another: the kernel replaces the program in one step.

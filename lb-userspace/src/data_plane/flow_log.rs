@@ -1,10 +1,11 @@
 //! What the programs tell for the flow log.
 
 use anyhow::Context;
-use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuValues, RingBuf};
 use lb_common::flow_log::FlowRecord;
 use lb_common::maps as names;
+
+use super::LoadedMaps;
 
 /// The records, in the order in which the packets came, as far as one can be told over several processors.
 pub struct FlowRecords {
@@ -18,13 +19,8 @@ const LOST: u32 = 0;
 const TOLD: u32 = 1;
 
 impl FlowRecords {
-    pub(super) fn take(ebpf: &mut Ebpf) -> anyhow::Result<FlowRecords> {
-        let mut map = |name| ebpf.take_map(name).with_context(|| format!("the object has no map `{name}`"));
-        let (ring, lost) = (map(names::FLOW_LOG)?, map(names::FLOW_LOG_LOST)?);
-        Ok(FlowRecords {
-            ring: RingBuf::try_from(ring).context("the map `FLOW_LOG` is no ring buffer")?,
-            lost: PerCpuArray::try_from(lost).context("the map `FLOW_LOG_LOST` is of another layout")?,
-        })
+    pub(crate) fn take(maps: &mut LoadedMaps) -> anyhow::Result<FlowRecords> {
+        Ok(FlowRecords { ring: maps.typed(names::FLOW_LOG)?, lost: maps.typed(names::FLOW_LOG_LOST)? })
     }
 
     /// The next record that was not read; none if there is none yet.

@@ -1,43 +1,35 @@
-//! Loading the balancer: maps made in the right size, the program verified.
+//! Loading the balancer: maps made in the right size, the programs verified.
+//!
+//! [`Loaded`] is what takes capabilities; in a running controller another process has it (`privileges`). [`DataPlane`] is
+//! both halves in one process.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use aya::maps::{MapData, ProgramArray};
+use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::HashKey;
 use lb_common::maps::{self as names, Continuation, Programs};
 
 use super::attach::{Left, take_link_over};
-use super::capture::Capturer;
-use super::explain::Explainer;
+use super::explain::{Explained, Explanations};
 use super::flow_log::FlowRecords;
 use super::maps::grace_period;
 use super::pins::{self, Found};
-use super::{Capacity, Maps, Pins, listeners, state};
+use super::{Attachment, Capacity, LoadedMaps, Maps, Pins, listeners, state};
+use crate::next_hop::Interface;
 use crate::programs::{self, Buffers};
 
-/// The loaded balancer.
+/// The balancer as this process can use it: the programs, and all maps.
 pub struct DataPlane {
-    /// Owns the program, its links, and the maps that [`Maps`] does not.
-    pub(super) ebpf: Ebpf,
+    loaded: Loaded,
     /// What the program looks things up in.
     pub maps: Maps,
-    pub(super) explainer: Explainer,
-    pub(super) capturer: Capturer,
+    explanations: Explanations,
     flow_records: Option<FlowRecords>,
-    pub(super) buffers: Buffers,
-    /// Where all of it stays when this ends; without, nothing does.
-    pub(super) pins: Option<Pins>,
-    /// Links that an earlier controller has left, with the program on them, by interface.
-    pub(super) left: BTreeMap<u32, Left>,
-    /// Where the continuations are pinned.
-    programs_pin: Option<PathBuf>,
-    /// The kernel empties a program array when nobody holds it any more.
-    _continuations: ProgramArray<MapData>,
 }
 
 impl DataPlane {
@@ -51,45 +43,136 @@ impl DataPlane {
         programs::with_best_buffers(|buffers| DataPlane::load_for(buffers, capacity, hash_key))
     }
 
-    /// The same with maps that outlive this, in `pins`: those that an earlier controller has left, or new ones. The
-    /// links that it has left get the program of this build, each in one step; the earlier programs are then gone.
-    ///
-    /// # Errors
-    /// As [`DataPlane::load`], and if the maps that are there are not what this build works with: nothing was
-    /// touched then.
-    pub fn load_pinned(pins: Pins, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
-        let found = pins.prepare(capacity, hash_key)?;
-        let loaded = programs::with_best_buffers(|buffers| {
-            DataPlane::load_with(buffers, capacity, hash_key, Some(&pins))
-        });
-        let mut data_plane = match loaded {
-            Ok(data_plane) => data_plane,
-            Err(problem) if found == Found::Maps => return Err(problem),
-            Err(problem) => {
-                // Nobody had anything there before.
-                pins.remove_all()?;
-                return Err(problem);
-            }
-        };
-        data_plane.pins = Some(pins);
-        data_plane.take_links_over()?;
-        Ok(data_plane)
-    }
-
     /// The same for packets of so many buffers.
     ///
     /// # Errors
     /// As [`DataPlane::load`]; the kernel is too old for several buffers before Linux 5.18.
     pub fn load_for(buffers: Buffers, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<DataPlane> {
-        DataPlane::load_with(buffers, capacity, hash_key, None)
+        let (loaded, mut maps) = Loaded::load_with(buffers, capacity, None)?;
+        Ok(DataPlane {
+            loaded,
+            explanations: Explanations::take(&mut maps)?,
+            flow_records: Some(FlowRecords::take(&mut maps)?),
+            maps: Maps::take(&mut maps, capacity, hash_key)?,
+        })
+    }
+
+    /// What the programs tell for the flow log; to be called once.
+    pub fn take_flow_records(&mut self) -> Option<FlowRecords> {
+        self.flow_records.take()
+    }
+
+    /// What the balancer does with `frame` when it comes in by `interface`, with the maps as they are. Nothing is
+    /// sent, and nothing that packets see changes.
+    ///
+    /// # Errors
+    /// If the frame is longer or shorter than the kernel takes, the interface is gone, or the kernel has refused
+    /// the program.
+    pub fn explain(&mut self, interface: u32, frame: &[u8]) -> anyhow::Result<Explained> {
+        self.explanations.explain(|| self.loaded.explain(interface, frame))
+    }
+
+    /// Puts the balancer on the interface; it takes the frames for its MAC address only.
+    ///
+    /// # Errors
+    /// As [`Loaded::attach`].
+    pub fn attach(&mut self, interface: &Interface) -> anyhow::Result<Attachment> {
+        self.loaded.attach(interface)
+    }
+
+    /// Takes the balancer off the interface.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn detach(&mut self, attachment: Attachment) -> anyhow::Result<()> {
+        self.loaded.detach(attachment)
+    }
+
+    /// The program, for calling it from another one.
+    ///
+    /// # Errors
+    /// If the object does not hold it, which loading has ruled out.
+    pub fn balancer(&self) -> anyhow::Result<&Xdp> {
+        let program = self.loaded.ebpf.program(Programs::Live.entry());
+        let program = program.context("the object has no program `balancer`")?;
+        program.try_into().context("the program `balancer` is not an XDP program")
+    }
+
+    /// A descriptor of the program, for running it on a packet or for finding it.
+    ///
+    /// # Errors
+    /// If the process has no free descriptors.
+    pub fn program(&mut self) -> anyhow::Result<OwnedFd> {
+        let program = balancer(&mut self.loaded.ebpf)?;
+        let descriptor = program.fd().context("the balancer is loaded")?;
+        descriptor.as_fd().try_clone_to_owned().context("duplicating the balancer's descriptor")
+    }
+}
+
+/// The balancer's programs, what they are attached to, and where all of it is pinned: what takes capabilities. What packets
+/// meet is in the maps, which need none.
+pub struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) capacity: Capacity,
+    /// The MAC addresses whose frames the balancer takes.
+    pub(super) interfaces: Array<MapData, u64>,
+    /// Why the kernel has refused the programs that explain, if it has.
+    pub(super) explaining_refused: Option<String>,
+    /// The same of those that capture.
+    pub(super) capturing_refused: Option<String>,
+    pub(super) buffers: Buffers,
+    /// Where all of it stays when this ends; without, nothing does.
+    pub(super) pins: Option<Pins>,
+    /// Links that an earlier controller has left, with the program on them, by interface.
+    pub(super) left: BTreeMap<u32, Left>,
+    /// Where the continuations are pinned.
+    programs_pin: Option<PathBuf>,
+    /// The kernel empties a program array when nobody holds it any more.
+    _continuations: ProgramArray<MapData>,
+}
+
+impl Loaded {
+    /// Makes the maps and loads the programs; attaches nothing.
+    ///
+    /// # Errors
+    /// As [`DataPlane::load`].
+    pub fn load(capacity: Capacity) -> anyhow::Result<(Loaded, LoadedMaps)> {
+        programs::with_best_buffers(|buffers| Loaded::load_with(buffers, capacity, None))
+    }
+
+    /// The same with maps that outlive this, in `pins`: those that an earlier controller has left, or new ones.
+    /// [`Loaded::take_links_over`] gives them to packets.
+    ///
+    /// # Errors
+    /// As [`DataPlane::load`], and if the maps that are there are not what this build works with: nothing was
+    /// touched then.
+    pub fn load_pinned(
+        pins: Pins,
+        capacity: Capacity,
+        hash_key: HashKey,
+    ) -> anyhow::Result<(Loaded, LoadedMaps)> {
+        let found = pins.prepare(capacity, hash_key)?;
+        let loaded = programs::with_best_buffers(|buffers| Loaded::load_with(buffers, capacity, Some(&pins)));
+        match loaded {
+            Ok((mut loaded, maps)) => {
+                loaded.pins = Some(pins);
+                Ok((loaded, maps))
+            }
+            Err(problem) => {
+                if found == Found::Nothing {
+                    // Nobody had anything there before.
+                    pins.remove_all()?;
+                }
+                Err(problem)
+            }
+        }
     }
 
     fn load_with(
         buffers: Buffers,
         capacity: Capacity,
-        hash_key: HashKey,
         pins: Option<&Pins>,
-    ) -> anyhow::Result<DataPlane> {
+    ) -> anyhow::Result<(Loaded, LoadedMaps)> {
         let shapes = if pins.is_some() { state::shapes(capacity)? } else { BTreeMap::new() };
         let mut loader = EbpfLoader::new();
         if let Some(pins) = pins {
@@ -107,32 +190,40 @@ impl DataPlane {
         load_programs(&mut ebpf, &mut continuations, Programs::Live)?;
         #[cfg(feature = "trace")]
         super::trace::follow(&mut ebpf)?;
-        let explainer = Explainer::load(&mut ebpf, &mut continuations)?;
-        let capturer = Capturer::load(&mut ebpf, &mut continuations)?;
-        let flow_records = Some(FlowRecords::take(&mut ebpf)?);
-        let maps = Maps::take(&mut ebpf, capacity, hash_key, pins)?;
-        Ok(DataPlane {
+        // What the kernel refuses of these is said when it is asked for, and keeps nothing else from working: captures
+        // need Linux 5.18.
+        let explaining_refused =
+            load_programs(&mut ebpf, &mut continuations, Programs::Explain).err().map(first_line);
+        let capturing_refused =
+            load_programs(&mut ebpf, &mut continuations, Programs::Capture).err().map(first_line);
+        let maps = LoadedMaps::take(&mut ebpf, capacity, pins)?;
+        let interfaces = maps.another(names::INTERFACES)?;
+        let loaded = Loaded {
             ebpf,
-            maps,
-            explainer,
-            capturer,
-            flow_records,
+            capacity,
+            interfaces: Array::try_from(interfaces).context("the map `INTERFACES` is of another layout")?,
+            explaining_refused,
+            capturing_refused,
             buffers,
             pins: None,
             left: BTreeMap::new(),
             programs_pin,
             _continuations: continuations,
-        })
+        };
+        Ok((loaded, maps))
     }
 
-    /// Whether the data plane stays when this ends, and where.
+    /// Where the data plane stays when this ends; none if it does not.
     pub fn pins(&self) -> Option<&Path> {
         self.pins.as_ref().map(Pins::directory)
     }
 
-    /// Gives the links that an earlier controller has left this build's program. Its own programs go when no packet is
-    /// in them any more, as they find no continuations from then on.
-    fn take_links_over(&mut self) -> anyhow::Result<()> {
+    /// Gives the links that an earlier controller has left this build's program, each in one step. Its own programs go
+    /// when no packet is in them any more, as they find no continuations from then on.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn take_links_over(&mut self) -> anyhow::Result<()> {
         let Some(pins) = &self.pins else { return Ok(()) };
         let frozen = pins.begin_move()?;
         for (interface, mode, pin) in pins.links()? {
@@ -147,31 +238,11 @@ impl DataPlane {
         pins.end_move(&frozen)?;
         pins.remove_programs_except(programs)
     }
+}
 
-    /// What the programs tell for the flow log; to be called once.
-    pub fn take_flow_records(&mut self) -> Option<FlowRecords> {
-        self.flow_records.take()
-    }
-
-    /// The program, for calling it from another one.
-    ///
-    /// # Errors
-    /// If the object does not hold it, which loading has ruled out.
-    pub fn balancer(&self) -> anyhow::Result<&Xdp> {
-        let program =
-            self.ebpf.program(Programs::Live.entry()).context("the object has no program `balancer`")?;
-        program.try_into().context("the program `balancer` is not an XDP program")
-    }
-
-    /// A descriptor of the program, for running it on a packet or for finding it.
-    ///
-    /// # Errors
-    /// If the process has no free descriptors.
-    pub fn program(&mut self) -> anyhow::Result<OwnedFd> {
-        let program = balancer(&mut self.ebpf)?;
-        let descriptor = program.fd().context("the balancer is loaded")?;
-        descriptor.as_fd().try_clone_to_owned().context("duplicating the balancer's descriptor")
-    }
+/// What the kernel said, without the verifier's log.
+fn first_line(error: anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
 }
 
 pub(super) fn balancer(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {

@@ -1,11 +1,9 @@
 //! The maps' contents: what is in them, and how each is changed while packets flow.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 
-use anyhow::{Context, bail, ensure};
-use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use anyhow::{Context, ensure};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use lb_common::encapsulation::Way;
 use lb_common::flow_log::Share;
 use lb_common::flow_table::{FlowEntry, FlowSet, Tick};
@@ -31,7 +29,7 @@ use super::listeners::{self, Listeners};
 use super::mapped::{MappedArray, TargetWords};
 use super::names::NameMaps;
 use super::policies::Policies;
-use super::{Capacity, Pins, pins, state};
+use super::{Capacity, LoadedMaps};
 use crate::model::Oversized;
 
 /// All maps of the balancer.
@@ -71,13 +69,11 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub(super) fn take(
-        ebpf: &mut Ebpf,
-        capacity: Capacity,
-        hash_key: HashKey,
-        pins: Option<&Pins>,
-    ) -> anyhow::Result<Maps> {
-        let mut maps = MapSource(ebpf);
+    /// Takes them into hand.
+    ///
+    /// # Errors
+    /// If one is not there, or of another shape than this build's.
+    pub(crate) fn take(maps: &mut LoadedMaps, capacity: Capacity, hash_key: HashKey) -> anyhow::Result<Maps> {
         let slots = 1u32 << capacity.slots_log2;
         let places = listeners::places(capacity.listeners);
         let flow_set_mask = (1 << capacity.flow_sets_log2) - 1;
@@ -92,7 +88,7 @@ impl Maps {
             flags: 0,
             flow_log_share: 0,
         };
-        let mut settings_map: Array<_, Settings> = maps.get(names::SETTINGS)?;
+        let mut settings_map: Array<_, Settings> = maps.typed(names::SETTINGS)?;
         let held = settings_map.get(&0, 0).context("reading the balancer's settings")?;
         // The flags and the share are what an earlier controller has found; all else follows from what the maps are.
         let settings = Settings { flags: held.flags, flow_log_share: held.flow_log_share, ..settings };
@@ -105,15 +101,19 @@ impl Maps {
             listeners: Listeners::default(),
             listener_lines: maps.mapped(names::LISTENERS, places)?,
             hash_key,
-            vips: maps.get(names::VIPS)?,
-            quic_servers: maps.get(names::QUIC_SERVERS)?,
-            interfaces: maps.get(names::INTERFACES)?,
-            answer_limit: maps.get(names::ANSWER_LIMIT)?,
+            vips: maps.typed(names::VIPS)?,
+            quic_servers: maps.typed(names::QUIC_SERVERS)?,
+            interfaces: maps.typed(names::INTERFACES)?,
+            answer_limit: maps.typed(names::ANSWER_LIMIT)?,
             processors: processors()?,
-            reason_counters: maps.get(names::REASON_COUNTERS)?,
-            listener_counters: maps.get(names::LISTENER_COUNTERS)?,
-            target_counters: maps.get(names::TARGET_COUNTERS)?,
-            carried: carried(capacity, pins)?,
+            reason_counters: maps.typed(names::REASON_COUNTERS)?,
+            listener_counters: maps.typed(names::LISTENER_COUNTERS)?,
+            target_counters: maps.typed(names::TARGET_COUNTERS)?,
+            carried: Carried {
+                reasons: maps.mapped(names::REASONS_CARRIED, Carried::REASONS)?,
+                listeners: maps.mapped(names::LISTENERS_CARRIED, capacity.listeners)?,
+                targets: maps.mapped(names::TARGETS_CARRIED, capacity.targets)?,
+            },
             forwards: maps.mapped(names::FORWARDS, capacity.forwards)?,
             slots: maps.mapped(names::SLOTS, slots / SLOTS_PER_LINE)?,
             exceptions: maps.mapped(names::EXCEPTIONS, slots / EXCEPTIONS_PER_LINE)?,
@@ -123,10 +123,14 @@ impl Maps {
             targets: maps.mapped(names::TARGETS, capacity.targets)?,
             policies: Policies::new(
                 maps.mapped(names::POLICIES, capacity.listeners)?,
-                maps.get(names::ALLOWED)?,
+                maps.typed(names::ALLOWED)?,
                 capacity.allowed_prefixes,
             ),
-            names: name_maps(capacity, pins)?,
+            names: NameMaps {
+                targets: maps.mapped(names::TARGET_NAMES, capacity.targets)?,
+                forwards: maps.mapped(names::FORWARD_NAMES, capacity.forwards)?,
+                listeners: maps.mapped(names::LISTENER_NAMES, capacity.listeners)?,
+            },
             arena: Arena::new(capacity.slots_log2),
             tables: BTreeMap::new(),
             retired: Vec::new(),
@@ -192,12 +196,7 @@ impl Maps {
     /// # Errors
     /// If the interface's index is beyond the capacity.
     pub fn set_interface(&mut self, index: u32, mac: MacAddress) -> anyhow::Result<()> {
-        ensure!(
-            index < self.capacity.interfaces,
-            "the interface's index {index} is beyond the {} that the balancer was loaded for",
-            self.capacity.interfaces
-        );
-        self.interfaces.set(index, mac.to_bits(), 0).context("writing an interface's MAC address")
+        set_interface(&mut self.interfaces, self.capacity, index, mac)
     }
 
     /// The MAC address whose frames the balancer takes on an interface.
@@ -458,6 +457,21 @@ impl Maps {
     }
 }
 
+/// Sets the MAC address whose frames the balancer takes on an interface.
+pub(super) fn set_interface(
+    interfaces: &mut Array<MapData, u64>,
+    capacity: Capacity,
+    index: u32,
+    mac: MacAddress,
+) -> anyhow::Result<()> {
+    ensure!(
+        index < capacity.interfaces,
+        "the interface's index {index} is beyond the {} that the balancer was loaded for",
+        capacity.interfaces
+    );
+    interfaces.set(index, mac.to_bits(), 0).context("writing an interface's MAC address")
+}
+
 /// Returns when every packet that was being processed at the call has left the programs: they run inside RCU
 /// read-side sections, and `MEMBARRIER_CMD_GLOBAL` (Linux 4.3) is `synchronize_rcu`.
 pub fn grace_period() {
@@ -484,36 +498,6 @@ pub(super) fn later(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
         (Some(one), Some(other)) => Some(if one.since(other) < 1 << 15 { one } else { other }),
         (one, other) => one.or(other),
     }
-}
-
-fn name_maps(capacity: Capacity, pins: Option<&Pins>) -> anyhow::Result<NameMaps> {
-    Ok(NameMaps {
-        targets: of_user_space(names::TARGET_NAMES, capacity, pins)?,
-        forwards: of_user_space(names::FORWARD_NAMES, capacity, pins)?,
-        listeners: of_user_space(names::LISTENER_NAMES, capacity, pins)?,
-    })
-}
-
-fn carried(capacity: Capacity, pins: Option<&Pins>) -> anyhow::Result<Carried> {
-    Ok(Carried {
-        reasons: of_user_space(names::REASONS_CARRIED, capacity, pins)?,
-        listeners: of_user_space(names::LISTENERS_CARRIED, capacity, pins)?,
-        targets: of_user_space(names::TARGETS_CARRIED, capacity, pins)?,
-    })
-}
-
-fn of_user_space<T: super::mapped::SharedValue>(
-    name: &'static str,
-    capacity: Capacity,
-    pins: Option<&Pins>,
-) -> anyhow::Result<MappedArray<T>> {
-    let known = state::of_user_space(capacity).into_iter().find(|(known, _)| *known == name);
-    let (_, shape) = known.with_context(|| format!("there is no map `{name}`"))?;
-    let map = match pins {
-        Some(pins) => pins::open(&pins.map(name))?,
-        None => shape.make(name)?,
-    };
-    MappedArray::new(map.fd().as_fd(), shape.entries()).with_context(|| format!("the map `{name}`"))
 }
 
 /// What [`target_words`] gave.
@@ -583,26 +567,6 @@ fn processors() -> anyhow::Result<usize> {
     aya::util::nr_cpus().map_err(|(file, error)| {
         anyhow::Error::new(error).context(format!("reading the number of processors from {file}"))
     })
-}
-
-/// Takes maps by name out of a loaded object.
-struct MapSource<'a>(&'a mut Ebpf);
-
-impl MapSource<'_> {
-    fn get<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> anyhow::Result<T> {
-        let map = self.0.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
-        T::try_from(map).with_context(|| format!("the map `{name}` is of another type or layout"))
-    }
-
-    fn mapped<T: super::mapped::SharedValue>(
-        &mut self,
-        name: &str,
-        entries: u32,
-    ) -> anyhow::Result<MappedArray<T>> {
-        let map = self.0.take_map(name).with_context(|| format!("the object has no map `{name}`"))?;
-        let Map::Array(data) = map else { bail!("the map `{name}` is not an array") };
-        MappedArray::new(data.fd().as_fd(), entries).with_context(|| format!("the map `{name}`"))
-    }
 }
 
 #[cfg(test)]

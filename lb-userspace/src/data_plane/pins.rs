@@ -20,6 +20,8 @@ use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use aya::maps::{Array, Map, MapData};
@@ -37,6 +39,9 @@ pub(super) use set::MapSet;
 /// `BPF_FS_MAGIC`.
 const BPF_FILE_SYSTEM: u64 = 0xcafe_4a11;
 
+/// How long the helper of a controller that was killed may take to end.
+const RELEASE: Duration = Duration::from_secs(1);
+
 const MAPS: &str = "maps";
 /// Before the number of a set that takes another one's place.
 const NEXT_MAPS: &str = "maps-";
@@ -48,7 +53,7 @@ const PROGRAMS: &str = "programs-";
 #[derive(Debug)]
 pub struct Pins {
     directory: PathBuf,
-    /// Its lock is the kernel's: it is free as soon as the controller is dead, however it died.
+    /// Its lock is the kernel's: it is free as soon as who has it is dead (a controller's helper), however it died.
     _lock: File,
 }
 
@@ -103,11 +108,17 @@ impl Pins {
             }
             opened => opened.with_context(about)?,
         };
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Unusable::Taken(directory.to_owned())),
-            Err(TryLockError::Error(error)) => {
-                return Err(Unusable::Other(anyhow::Error::new(error).context(about())));
+        let begun = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if begun.elapsed() < RELEASE => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::WouldBlock) => return Err(Unusable::Taken(directory.to_owned())),
+                Err(TryLockError::Error(error)) => {
+                    return Err(Unusable::Other(anyhow::Error::new(error).context(about())));
+                }
             }
         }
         fs::set_permissions(directory, Permissions::from_mode(0o700)).with_context(about)?;

@@ -30,6 +30,7 @@ use super::resolve::{resolve, way};
 use super::route::RouteAnswer;
 use super::{Resolution, Resolutions};
 use crate::netlink::RequestError;
+use crate::privileges::Network;
 
 /// The next hops of a set of targets, kept current until this is dropped.
 ///
@@ -53,6 +54,11 @@ impl NextHops {
     /// Opens the sockets in the network namespace of the calling thread, reads the interfaces and the
     /// neighbours, and starts to follow them. Needs a tokio runtime; to resolve neighbours, CAP_NET_ADMIN.
     pub async fn start() -> anyhow::Result<NextHops> {
+        NextHops::start_through(None).await
+    }
+
+    /// The same; where there is a helper, it has neighbours resolved, and this process needs no capability.
+    pub async fn start_through(helper: Option<Network>) -> anyhow::Result<NextHops> {
         let (targets, targets_changed) = watch::channel(None);
         let (resolutions_sender, resolutions) = watch::channel(Arc::default());
         let (interfaces_sender, interfaces) = watch::channel(Arc::default());
@@ -67,6 +73,7 @@ impl NextHops {
             due: None,
             resolutions: resolutions_sender,
             interfaces: interfaces_sender,
+            helper,
         };
         let mut task = JoinSet::new();
         task.spawn(follower.run());
@@ -138,6 +145,8 @@ struct Follower {
     due: Option<Instant>,
     resolutions: watch::Sender<Arc<Resolutions>>,
     interfaces: watch::Sender<Arc<BTreeMap<u32, Interface>>>,
+    /// Who has neighbours resolved, if that is not this process.
+    helper: Option<Network>,
 }
 
 impl Follower {
@@ -283,12 +292,12 @@ impl Follower {
 
     /// Once a refresh period at most, so that the notification of our own request doesn't cause another one.
     async fn ask_for_neighbours(&mut self) -> anyhow::Result<()> {
-        for hop in self.wanted.difference(&self.asked).copied().collect::<Vec<_>>() {
-            if !self.kernel.neighbours.of(hop).needs_request() {
-                continue;
-            }
-            self.asked.insert(hop);
-            match self.kernel.requests.keep_resolved(hop).await {
+        let hops: Vec<Hop> = self.wanted.difference(&self.asked).copied().collect();
+        let hops: Vec<Hop> =
+            hops.into_iter().filter(|hop| self.kernel.neighbours.of(*hop).needs_request()).collect();
+        self.asked.extend(&hops);
+        for (hop, outcome) in self.keep(&hops).await {
+            match outcome {
                 Ok(()) => {}
                 Err(RequestError::Kernel(error)) => {
                     debug!(
@@ -297,18 +306,33 @@ impl Follower {
                     );
                     self.kernel.neighbours.refuse(hop, error);
                 }
+                // What it knows of the neighbour is newer, and comes here, too.
+                Err(RequestError::Refused) => {}
                 Err(error) => return Err(error).context("asking for a neighbour (RTM_NEWNEIGH)"),
             }
         }
         Ok(())
     }
 
+    async fn keep(&self, hops: &[Hop]) -> Vec<(Hop, Result<(), RequestError>)> {
+        match &self.helper {
+            Some(helper) => helper.keep_neighbours(hops).await,
+            None => {
+                let mut outcomes = Vec::new();
+                for hop in hops {
+                    outcomes.push((*hop, self.kernel.requests.keep_resolved(*hop).await));
+                }
+                outcomes
+            }
+        }
+    }
+
     async fn release_neighbours(&mut self) -> anyhow::Result<()> {
-        for hop in self.kernel.neighbours.abandoned(&self.wanted) {
-            match self.kernel.requests.release(hop).await {
+        for (hop, outcome) in self.release(&self.kernel.neighbours.abandoned(&self.wanted)).await {
+            match outcome {
                 Ok(()) => {}
                 // It went meanwhile, or the interface did.
-                Err(RequestError::Kernel(error)) => {
+                Err(error @ (RequestError::Kernel(_) | RequestError::Refused)) => {
                     debug!(
                         "neighbour {} on interface {} is not released: {error}",
                         hop.address, hop.interface
@@ -319,6 +343,19 @@ impl Follower {
             self.kernel.neighbours.release(hop);
         }
         Ok(())
+    }
+
+    async fn release(&self, hops: &[Hop]) -> Vec<(Hop, Result<(), RequestError>)> {
+        match &self.helper {
+            Some(helper) => helper.release_neighbours(hops).await,
+            None => {
+                let mut outcomes = Vec::new();
+                for hop in hops {
+                    outcomes.push((*hop, self.kernel.requests.release(*hop).await));
+                }
+                outcomes
+            }
+        }
     }
 
     fn publish(&self) {

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+mod entries;
 mod follow;
 mod links;
 mod look;
@@ -26,9 +27,11 @@ mod requests;
 mod resolve;
 mod route;
 
+pub(crate) use entries::Entries;
 pub use follow::NextHops;
 pub use links::{Interface, interface};
 pub use look::{interfaces, look};
+pub(crate) use neighbours::Hop;
 
 /// How packets reach a target.
 #[derive(Debug, Clone, PartialEq, Eq)]

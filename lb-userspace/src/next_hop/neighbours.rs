@@ -16,18 +16,20 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::RouteProtocol;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// Marks the neighbour entries that Sluice asked for (`NDA_PROTOCOL`, shown as `proto 214` by `ip neigh`), so
 /// that a later run knows them from other programs' ones. Unassigned in iproute2's table of protocols.
 pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(214);
 
 /// A neighbour's key in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Hop {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hop {
     /// Index of the interface.
-    pub(super) interface: u32,
+    pub(crate) interface: u32,
     /// The neighbour's address.
-    pub(super) address: IpAddr,
+    pub(crate) address: IpAddr,
 }
 
 /// What is known of one neighbour.
@@ -117,6 +119,16 @@ impl Neighbours {
     /// What is known of a neighbour.
     pub(super) fn of(&self, hop: Hop) -> Neighbour {
         self.0.get(&hop).copied().unwrap_or(Neighbour::UNKNOWN)
+    }
+
+    /// Whether the kernel has a managed entry that Sluice asked for.
+    pub(super) fn is_ours(&self, hop: Hop) -> bool {
+        self.of(hop).keeper == Keeper::Ours
+    }
+
+    /// How many of them there are.
+    pub(super) fn count_of_ours(&self) -> usize {
+        self.0.values().filter(|neighbour| neighbour.keeper == Keeper::Ours).count()
     }
 
     /// Managed entries that Sluice asked for and that nobody wants any more, those of an earlier run included.

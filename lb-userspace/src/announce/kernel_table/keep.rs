@@ -23,6 +23,7 @@ use super::requests::Requests;
 use super::status::{State, Status};
 use crate::announce::Wanted;
 use crate::netlink::{Heard, Listener, Message, RequestError, messages};
+use crate::privileges::Network;
 
 /// The task.
 pub(super) struct Keeper {
@@ -38,6 +39,8 @@ pub(super) struct Keeper {
     /// When to read everything again.
     due: Option<Instant>,
     repaired: u64,
+    /// Who writes routes, if that is not this process.
+    helper: Option<Network>,
 }
 
 /// Why the routes are compared.
@@ -76,6 +79,7 @@ impl Keeper {
         wanted: watch::Receiver<Arc<Wanted>>,
         orders: mpsc::UnboundedReceiver<Order>,
         status: watch::Sender<Arc<Status>>,
+        helper: Option<Network>,
     ) -> Keeper {
         let now = Instant::now();
         Keeper {
@@ -88,6 +92,7 @@ impl Keeper {
             held_until: now + configuration.hold,
             due: None,
             repaired: 0,
+            helper,
         }
     }
 
@@ -214,7 +219,11 @@ impl Keeper {
         let mut applied = 0;
         for change in &plan.changes {
             debug!("routes of VIPs: {change:?}");
-            match requests.apply(*change).await {
+            let changed = match &self.helper {
+                Some(helper) => helper.change_route(*change).await,
+                None => requests.apply(*change).await,
+            };
+            match changed {
                 Ok(()) => applied += 1,
                 Err(RequestError::Kernel(error)) => {
                     let (vip, state) = (change.vip(), State::Failed(self.words(change, error)));

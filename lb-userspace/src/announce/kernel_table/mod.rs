@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Wanted;
+use crate::privileges::Network;
 
 mod configuration;
 mod keep;
@@ -33,8 +34,10 @@ mod status;
 mod survivor;
 
 pub use configuration::{Configuration, InvalidConfiguration};
+pub(crate) use plan::Change;
+pub(crate) use requests::Requests;
 pub use status::{State, Status};
-pub(super) use survivor::Survivor;
+pub(crate) use survivor::Survivor;
 pub use survivor::{COMMAND as OUTLIVE_CONTROLLER, survive};
 
 /// The routes of a configuration, kept as they are wanted until this is dropped; then they stay as they are.
@@ -75,11 +78,23 @@ pub fn start(
     configuration: &Configuration,
     wanted: &watch::Receiver<Arc<Wanted>>,
 ) -> Result<Table, InvalidConfiguration> {
+    start_through(configuration, wanted, None)
+}
+
+/// The same; where there is a helper, it writes the routes, and this process needs no capability.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_through(
+    configuration: &Configuration,
+    wanted: &watch::Receiver<Arc<Wanted>>,
+    helper: Option<Network>,
+) -> Result<Table, InvalidConfiguration> {
     configuration.validate()?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Arc::default());
     let mut task = JoinSet::new();
-    task.spawn(keep::Keeper::new(*configuration, wanted.clone(), ordered, status_sender).run());
+    task.spawn(keep::Keeper::new(*configuration, wanted.clone(), ordered, status_sender, helper).run());
     Ok(Table { configuration: *configuration, orders, status, _task: task })
 }
 

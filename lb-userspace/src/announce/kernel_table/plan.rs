@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::configuration::{Configuration, Mark};
 use super::status::State;
 use crate::announce::{Announcement, Wanted};
 
 /// A route as far as it is told from others here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Route {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
     pub(super) place: Place,
     pub(super) protocol: u8,
     /// The kernel's number of its type.
@@ -17,8 +20,9 @@ pub(super) struct Route {
 }
 
 /// A route's place: the kernel has one route in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
     pub(super) table: u32,
     pub(super) destination: IpAddr,
     /// Bits of the prefix.
@@ -53,8 +57,9 @@ impl Route {
 }
 
 /// One request of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Change {
     /// There is no such route of ours; where another's is in its place, it must stay.
     Create(Route),
     /// A route of ours is in its place.
@@ -68,6 +73,19 @@ impl Change {
     pub(super) fn vip(&self) -> IpAddr {
         let (Change::Create(route) | Change::Replace(route) | Change::Remove(route)) = self;
         route.place.destination
+    }
+
+    /// Whether a configuration can lead to it: the very route of a VIP, or one of its own that goes.
+    pub(crate) fn is_of(&self, configuration: &Configuration) -> bool {
+        let is_a_vips = |route: &Route| {
+            [Announcement::Announced, Announcement::Draining]
+                .iter()
+                .any(|at| *route == Route::to(route.place.destination, *at, configuration))
+        };
+        match self {
+            Change::Create(route) | Change::Replace(route) => is_a_vips(route),
+            Change::Remove(route) => configuration.marks().contains(&route.mark()),
+        }
     }
 }
 
@@ -168,6 +186,22 @@ mod tests {
 
     fn wanted(vips: impl IntoIterator<Item = (u8, Announcement)>) -> Wanted {
         vips.into_iter().map(|(number, announcement)| (vip(number), announcement)).collect()
+    }
+
+    #[test]
+    fn what_is_planned_is_of_its_configuration_and_another_place_is_not() {
+        let route = Route::to(vip(2), Announcement::Announced, &C);
+        let main = Route { place: Place { table: 254, ..route.place }, ..route };
+        let prefix = Route { place: Place { length: 8, ..route.place }, ..route };
+        let unicast = Route { kind: 1, ..route };
+        let foreign = Route { protocol: 186, ..route };
+        for bent in [main, prefix, unicast, foreign] {
+            assert!(!Change::Create(bent).is_of(&C) && !Change::Replace(bent).is_of(&C), "{bent:?}");
+        }
+        for others in [main, foreign] {
+            assert!(!Change::Remove(others).is_of(&C), "{others:?}");
+        }
+        assert!(Change::Create(route).is_of(&C) && Change::Remove(prefix).is_of(&C));
     }
 
     fn planned(present: &[Route], wanted: &Wanted, configuration: &Configuration) -> Vec<Change> {

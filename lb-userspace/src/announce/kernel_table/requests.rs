@@ -16,7 +16,7 @@ use super::plan::{Change, Place, Route};
 use crate::netlink::{RequestError, within_timeout};
 
 /// The socket.
-pub(super) struct Requests {
+pub(crate) struct Requests {
     handle: Handle,
     /// Ends with this.
     _connection: JoinSet<()>,
@@ -24,7 +24,7 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Opens it in the calling thread's network namespace.
-    pub(super) fn open() -> anyhow::Result<Requests> {
+    pub(crate) fn open() -> anyhow::Result<Requests> {
         // Strict: the kernel then lists the asked table alone, and not a million routes of another.
         let (connection, handle, _unsolicited) =
             rtnetlink::new_connection_with_strict_check().context("opening a netlink socket for requests")?;
@@ -55,7 +55,7 @@ impl Requests {
     }
 
     /// Does it. A route that went by itself needs no removal.
-    pub(super) async fn apply(&self, change: Change) -> Result<(), RequestError> {
+    pub(crate) async fn apply(&self, change: Change) -> Result<(), RequestError> {
         match change {
             Change::Create(route) => within_timeout(self.handle.route().add(message(&route)).execute()).await,
             Change::Replace(route) => {

@@ -1,20 +1,21 @@
 //! A process that outlives the controller and withdraws the routes of one that was killed.
 //!
 //! For controllers without pins, whose data plane ends with them however they end: routers must lead nobody there. It is
-//! `sluice` itself, started by the controller, which tells it through a pipe where there are routes. When the controller
-//! is gone the kernel closes the pipe; a controller that has withdrawn all itself dismisses the survivor before.
+//! `sluice` itself, started by the controller before that gives up its rights, which tells it through a pipe where there
+//! are routes. When the controller is gone the kernel closes the pipe; one that has withdrawn all itself has the survivor
+//! forget it before.
 
 use std::collections::BTreeSet;
-use std::io::BufRead;
-use std::process::Stdio;
+use std::io::{BufRead, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
+use anyhow::{Context, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{error, info};
 
 use super::{Configuration, Ending};
@@ -25,7 +26,7 @@ pub const COMMAND: &str = "outlive-controller";
 
 /// The controller's side of it. Dropping it is as the controller's end.
 #[derive(Debug)]
-pub(in crate::announce) struct Survivor {
+pub(crate) struct Survivor {
     child: Child,
     pipe: ChildStdin,
     told: Option<Configuration>,
@@ -33,23 +34,30 @@ pub(in crate::announce) struct Survivor {
 
 impl Survivor {
     /// Starts it, and waits until it takes no signal for its own; it knows of no routes yet.
-    pub(in crate::announce) async fn start() -> anyhow::Result<Survivor> {
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub(crate) fn start() -> anyhow::Result<Survivor> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("sluice").arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting a process that outlives this one")?;
         let pipe = child.stdin.take().context("its standard input is a pipe")?;
         let mut words = child.stdout.take().context("its standard output is a pipe")?;
-        let ready = timeout(READY_WITHIN, words.read_u8()).await;
-        ready.context("the process that outlives this one is not ready in time")?.context("it has ended")?;
+        let ready = poll(&mut [PollFd::new(&words, PollFlags::IN)], Some(&READY_WITHIN));
+        ensure!(
+            ready.is_ok_and(|ready| ready > 0),
+            "the process that outlives this one is not ready in time"
+        );
+        words.read_exact(&mut [0]).context("the process that outlives this one has ended")?;
         Ok(Survivor { child, pipe, told: None })
     }
 
     /// Tells it where routes will be.
-    pub(in crate::announce) async fn tell(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
+    pub(in crate::announce) fn tell(&mut self, configuration: &Configuration) -> anyhow::Result<()> {
         if self.told.as_ref() == Some(configuration) {
             return Ok(());
         }
-        let written = self.pipe.write_all(line(configuration).as_bytes()).await;
+        let written = self.pipe.write_all(line(configuration).as_bytes());
         written.context("telling the process that outlives this one")?;
         self.told = Some(*configuration);
         Ok(())
@@ -57,17 +65,20 @@ impl Survivor {
 
     /// Returns when it has ended, which it should not before this process. Dropping the future loses nothing.
     pub(in crate::announce) async fn ended(survivor: &mut Option<Survivor>) {
-        match survivor {
-            // An error means that nobody knows how it ended.
-            Some(survivor) => drop(survivor.child.wait().await),
-            None => std::future::pending().await,
+        if let (Some(survivor), Ok(mut deaths)) = (survivor, signal(SignalKind::child())) {
+            while let Ok(None) = survivor.child.try_wait() {
+                deaths.recv().await;
+            }
+            return;
         }
+        std::future::pending().await
     }
 
-    /// Ends it: there is no route any more.
-    pub(in crate::announce) async fn dismiss(mut self) {
+    /// There is no route any more.
+    pub(in crate::announce) fn forget(&mut self) {
+        self.told = None;
         // An error means that it has ended.
-        let _ = self.child.kill().await;
+        let _ = self.pipe.write_all(FORGET.as_bytes());
     }
 }
 
@@ -91,7 +102,12 @@ pub async fn survive() -> anyhow::Result<()> {
 fn read(pipe: impl BufRead) -> anyhow::Result<Vec<Configuration>> {
     let mut told = BTreeSet::new();
     for line in pipe.lines() {
-        told.insert(line.context("reading standard input")?);
+        let line = line.context("reading standard input")?;
+        if line == FORGET.trim_end() {
+            told.clear();
+        } else {
+            told.insert(line);
+        }
     }
     told.iter().map(|line| configuration(line)).collect()
 }
@@ -139,7 +155,10 @@ async fn withdraw(configuration: Configuration) -> anyhow::Result<()> {
 
 /// What the survivor says when it takes signals.
 const READY: &str = "ready\n";
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// What it is told when all that it was told is withdrawn.
+const FORGET: &str = "forget\n";
 
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -155,6 +174,8 @@ mod tests {
         let text = [line(&first), line(&second), line(&first)].concat();
         assert_eq!(read(text.as_bytes()).unwrap(), [first, second]);
         assert_eq!(read(&b""[..]).unwrap(), []);
+        let text = [line(&first), FORGET.to_owned(), line(&second)].concat();
+        assert_eq!(read(text.as_bytes()).unwrap(), [second]);
     }
 
     #[test]
