@@ -23,7 +23,8 @@ use summary::Summary;
 const PRIVILEGED: (&str, &str) = ("SLUICE_TEST_PRIVILEGED", "required");
 
 /// With `--long`: how many packets each test of the data plane's model plays, how often targets change beneath ten
-/// thousand connections, the controller is killed beneath a crowd, programs are replaced and maps change their sizes beneath a stream.
+/// thousand connections, the controller is killed beneath a crowd, programs are replaced beneath a stream, and maps
+/// change their sizes beneath both.
 const LONG: [(&str, &str); 5] = [
     ("SLUICE_TEST_MODEL_PACKETS", "10000000"),
     ("SLUICE_TEST_CHANGES", "100"),
