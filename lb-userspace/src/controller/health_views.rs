@@ -31,7 +31,14 @@ impl Node {
         }
         let mut views = std::mem::take(&mut self.health_views);
         let grounds = self.grounds(target, views.others.as_deref());
+        let here = status.state;
         let in_force = views.combination.take(target, status, &grounds);
+        if in_force.state != here {
+            info!(
+                "{} of {}: {here} here, {} by the word of most nodes",
+                target.address, target.target_group, in_force.state
+            );
+        }
         self.health_views = views;
         in_force
     }

@@ -64,6 +64,7 @@ fn text_of(report: &Report) -> String {
         Column::number("generation"),
         Column::word("tables"),
         Column::number("targets"),
+        Column::number("unhealthy"),
         Column::word("fullest map"),
         Column::number("VIPs"),
         Column::word("interfaces"),
@@ -108,6 +109,7 @@ fn row(member: &MemberReport) -> Vec<String> {
         member.generation.to_string(),
         tables,
         targets.unwrap_or_else(|| "-".to_owned()),
+        member.unhealthy.map_or("-".to_owned(), count),
         fullest(member),
         member.vips.len().to_string(),
         member.interfaces.join(" "),
@@ -153,7 +155,7 @@ mod tests {
         let text = text_of(&sample::report());
         let lines: Vec<&str> = text.lines().collect();
         let has = |at: usize, words: &[&str]| words.iter().all(|word| lines[at].contains(word));
-        assert!(has(0, &["node", "generation", "fullest map"]), "{text}");
+        assert!(has(0, &["node", "generation", "unhealthy", "fullest map"]), "{text}");
         assert!(has(1, &["lb1", "this", "2h 5m", "00c0ffee00c0ffee", "1 % targets", "eth0"]), "{text}");
         assert!(has(2, &["lb2", "present", "DIFFER"]), "{text}");
         assert!(has(3, &["lb3", "gone, last seen 3m 4s ago"]), "{text}");

@@ -201,29 +201,14 @@ impl Known {
         }
         let had_namesake = std::mem::take(&mut self.has_namesake);
         let mut stored = None;
-        for Found { record, present } in found {
-            if record.name == own.name {
-                self.has_namesake = present.is_some_and(|session| session != own.session);
-                stored = Some(record);
-                continue;
+        for found in found {
+            if found.record.name == own.name {
+                self.has_namesake = found.present.is_some_and(|session| session != own.session);
+                stored = Some(found.record);
+            } else {
+                let was = before.remove(&found.record.name);
+                changes.extend(self.meet_other(found, was, now, wall));
             }
-            let was = before.remove(&record.name);
-            let was = was.as_ref();
-            let (was_present, is_present) = (was.is_some_and(|was| was.is_present), present.is_some());
-            if is_present != was_present {
-                let change = if is_present { Change::Came } else { Change::Went };
-                changes.push(change(record.name.clone()));
-            }
-            let last_seen = match was {
-                _ if is_present => wall,
-                Some(was) => was.last_seen.max(record.written),
-                None => record.written,
-            };
-            let last_present = if is_present { Some(now) } else { was.and_then(|was| was.last_present) };
-            if !is_present && since(last_seen, wall) > FORGOTTEN.as_secs_f64() {
-                continue;
-            }
-            self.members.insert(record.name.clone(), Member { record, is_present, last_seen, last_present });
         }
         changes.extend(self.keep_lost(before, now));
         let present = self.members.values().filter(|member| member.is_present);
@@ -232,6 +217,33 @@ impl Known {
             changes.push(Change::Namesake(own.name.clone()));
         }
         changes
+    }
+
+    /// Another node; what it `was` before, if it was known.
+    fn meet_other(
+        &mut self,
+        found: Found,
+        was: Option<Member>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Option<Change> {
+        let Found { record, present } = found;
+        let (name, is_present) = (record.name.clone(), present.is_some());
+        let was_present = was.as_ref().is_some_and(|was| was.is_present);
+        let last_seen = match &was {
+            _ if is_present => wall,
+            Some(was) => was.last_seen.max(record.written),
+            None => record.written,
+        };
+        let last_present = if is_present { Some(now) } else { was.and_then(|was| was.last_present) };
+        if is_present || since(last_seen, wall) <= FORGOTTEN.as_secs_f64() {
+            self.members.insert(name.clone(), Member { record, is_present, last_seen, last_present });
+        }
+        match (was_present, is_present) {
+            (false, true) => Some(Change::Came(name)),
+            (true, false) => Some(Change::Went(name)),
+            _ => None,
+        }
     }
 
     /// Keeps nodes for a while that the store has forgotten: it was emptied perhaps, and they will come back.
