@@ -1,6 +1,7 @@
 //! One forward action: its members, their owners, and the life of its slots.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ impl Action {
         registry: &Registry,
         now: Instant,
     ) -> Action {
-        let fate = |id| fate(registry, id, idle, now);
+        let fate = fates(registry, idle, now);
         let slots = SlotTable::adopted(&table.slots, &table.chains, now, &fate);
         let mut action = Action::new(index, forward);
         action.inherited = groups_in(&table, registry);
@@ -154,7 +155,7 @@ impl Action {
             }
             Some(slots) => {
                 slots.enter(regime);
-                slots.reassign(&owners, now, &|id| fate(registry, id, idle, now))
+                slots.reassign(&owners, now, &fates(registry, idle, now))
             }
         };
         self.settle(changed > 0);
@@ -201,7 +202,7 @@ impl Action {
         let idle = self.idle;
         let Some(slots) = &mut self.slots else { return };
         let before = slots.size();
-        let changed = slots.tick(now, last_exception, idle, &|id| fate(registry, id, idle, now));
+        let changed = slots.tick(now, last_exception, idle, &fates(registry, idle, now));
         if self.size < before {
             slots.resize(self.size);
         }
@@ -220,7 +221,7 @@ impl Action {
     ) {
         let idle = self.idle;
         let Some(slots) = &mut self.slots else { return };
-        let fate = |id| fate(registry, id, idle, now);
+        let fate = fates(registry, idle, now);
         let log2 = slots.size().log2();
         let changed = slots.told(target, &|slot| used.contain(slot, log2), asked, now, &fate);
         self.settle(changed > 0);
@@ -237,7 +238,7 @@ impl Action {
     ) {
         let idle = self.idle;
         let Some(slots) = &mut self.slots else { return };
-        let fate = |id| fate(registry, id, idle, now);
+        let fate = fates(registry, idle, now);
         let log2 = slots.size().log2();
         let changed = slots.learn(target, &|slot| used.contain(slot, log2), asked, &fate);
         self.settle(changed > 0);
@@ -389,6 +390,12 @@ impl Usable {
             Usable::All => !record.is_draining(),
         }
     }
+}
+
+/// What becomes of the flows of targets that lose slots; each is looked up once, for thousands of slots ask of few.
+fn fates(registry: &Registry, idle: Duration, now: Instant) -> impl Fn(TargetId) -> Fate {
+    let known: RefCell<BTreeMap<TargetId, Fate>> = RefCell::default();
+    move |id| *known.borrow_mut().entry(id).or_insert_with(|| fate(registry, id, idle, now))
 }
 
 /// What becomes of the flows of a target that loses a slot.

@@ -305,11 +305,6 @@ impl Reconciler {
         actions.map(|action| action.idle).max().unwrap_or_default()
     }
 
-    /// A dead target's flows are lost, unless its group has nothing better.
-    pub(super) fn keeps_flows(&self, key: &TargetKey, record: &Record) -> bool {
-        !record.is_dead() || self.fails_open(&key.target_group)
-    }
-
     /// Whether too few targets of the group are healthy, so that all are used.
     pub fn fails_open(&self, target_group: &str) -> bool {
         let Some(group) = self.desired.target_groups.get(target_group) else { return false };

@@ -21,9 +21,14 @@ impl Reconciler {
     pub(super) fn renew_targets(&mut self, groups: &BTreeSet<String>) {
         let mut renewed = Vec::new();
         for group in groups {
+            let flows = self.flows_of_dead(group);
             for (address, record) in self.registry.group(group) {
                 let key = TargetKey { target_group: group.clone(), address };
-                renewed.push((record.id, self.target_entry(&key, record), TargetName::of(&key, record)));
+                renewed.push((
+                    record.id,
+                    self.target_entry(&key, record, flows),
+                    TargetName::of(&key, record),
+                ));
             }
         }
         let entries = Arc::make_mut(&mut self.target_entries);
@@ -44,12 +49,13 @@ impl Reconciler {
         let differences = crate::next_hop::differences(&old, &self.next_hops);
         let is_gone = |address: &IpAddr| old.contains_key(address) && !self.next_hops.contains_key(address);
         let is_new = |key: &TargetKey| differences.contains(&key.address) || is_gone(&key.address);
-        let renewed: Vec<(TargetId, Target)> = self
-            .registry
-            .iter()
-            .filter(|(key, _)| is_new(key))
-            .map(|(key, record)| (record.id, self.target_entry(key, record)))
-            .collect();
+        let mut flows: BTreeMap<&str, FlowsOfDead> = BTreeMap::new();
+        let mut renewed = Vec::new();
+        for (key, record) in self.registry.iter().filter(|(key, _)| is_new(key)) {
+            let group = key.target_group.as_str();
+            let flows = *flows.entry(group).or_insert_with(|| self.flows_of_dead(group));
+            renewed.push((record.id, self.target_entry(key, record, flows)));
+        }
         let entries = Arc::make_mut(&mut self.target_entries);
         renewed.into_iter().for_each(|(id, entry)| set(entries, id, entry));
         let (registry, next_hops) = (&self.registry, &self.next_hops);
@@ -58,7 +64,12 @@ impl Reconciler {
         });
     }
 
-    fn target_entry(&self, key: &TargetKey, record: &Record) -> Target {
+    /// All targets of the group have a say in it: to be asked once a group, not of each target.
+    fn flows_of_dead(&self, target_group: &str) -> FlowsOfDead {
+        if self.fails_open(target_group) { FlowsOfDead::Kept } else { FlowsOfDead::Lost }
+    }
+
+    fn target_entry(&self, key: &TargetKey, record: &Record, flows_of_dead: FlowsOfDead) -> Target {
         let room = self.room_for_chains(key);
         let mut target = match self.next_hops.get(&key.address) {
             Some(Ok(next_hop)) => tunnel(next_hop, key.address, record.encapsulation, room)
@@ -67,7 +78,7 @@ impl Reconciler {
             _ => Target::NONE,
         }
         .at(key.address);
-        if self.keeps_flows(key, record) {
+        if !record.is_dead() || flows_of_dead == FlowsOfDead::Kept {
             target.way = target.way.keeping_flows();
         } else {
             target.way = target.way.losing_flows();
@@ -98,6 +109,14 @@ fn set<T: PartialEq>(values: &mut BTreeMap<TargetId, Arc<T>>, id: TargetId, valu
     if values.get(&id).is_none_or(|known| **known != value) {
         values.insert(id, Arc::new(value));
     }
+}
+
+/// What becomes of the flows of a target group's dead targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FlowsOfDead {
+    /// The group has nothing better: it fails open.
+    Kept,
+    Lost,
 }
 
 /// Whether it is not known yet how an address is reached.

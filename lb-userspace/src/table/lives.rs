@@ -124,14 +124,19 @@ impl Lives {
         let mut changed = 0;
         let mut packer = Packer::of(self.words.len());
         for slot in 0..self.words.len() {
-            let mut life = match self.marks.get(slot) {
+            let place = self.marks.get(slot);
+            let before = match place {
                 Some(shape) => self.life(slot, shape),
                 None if wakes(slot, self.words[slot].current()) => self.at_rest(slot),
                 None => continue,
             };
-            let before = life.encoded();
+            let mut life = before;
             change(slot, &mut life);
-            changed += usize::from(life.encoded() != before);
+            if let Some(place) = place.filter(|_| life == before) {
+                packer.keep_as_before(slot, place, life, self.regime);
+                continue;
+            }
+            changed += usize::from(life.encoded() != before.encoded());
             self.write(slot, life.encoded());
             packer.keep(slot, life, self.regime);
         }
@@ -175,12 +180,48 @@ struct Packer {
     places: HashMap<SlotLife, usize>,
     /// The place of the latest slot's shape: neighbours mostly live alike.
     latest: usize,
+    /// What has become of the shapes that there were before, by their places.
+    before: Vec<Before>,
+}
+
+/// A shape that there was before.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    /// No slot that has it still was taken in yet.
+    Unseen,
+    /// It says of a slot that it is at rest.
+    AtRest,
+    /// It is at this place now.
+    At(usize),
 }
 
 impl Packer {
     /// For a table of so many slots, all of which are at rest so far.
     fn of(slots: usize) -> Packer {
-        Packer { slots, marks: Marks::default(), shapes: Vec::new(), places: HashMap::new(), latest: 0 }
+        Packer {
+            slots,
+            marks: Marks::default(),
+            shapes: Vec::new(),
+            places: HashMap::new(),
+            latest: 0,
+            before: Vec::new(),
+        }
+    }
+
+    /// Takes in the life of a slot that lives on as it did, with the shape that was at `place`: most do while others
+    /// change, and a shape is looked for once, not for each of them.
+    fn keep_as_before(&mut self, slot: usize, place: usize, life: SlotLife, regime: Regime) {
+        if self.before.len() <= place {
+            self.before.resize(place + 1, Before::Unseen);
+        }
+        match self.before[place] {
+            Before::AtRest => {}
+            Before::At(now) => self.marks.set(slot, now, self.slots),
+            Before::Unseen => {
+                self.keep(slot, life, regime);
+                self.before[place] = self.marks.get(slot).map_or(Before::AtRest, Before::At);
+            }
+        }
     }
 
     /// Takes in the life of a slot.
@@ -255,6 +296,21 @@ mod tests {
             assert_eq!(awake(&lives), [7]);
             assert_eq!((told[7], lives.words()[7]), (Slot::stable(A), Slot::changing(B, A)));
             assert_eq!(lives.chains().len(), if regime == Regime::SecondChance { 256 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn slots_that_live_on_keep_their_shapes_while_others_change() {
+        for regime in [Regime::FlowTable, Regime::SecondChance] {
+            let mut lives = Lives::stable(&[A; 256], regime);
+            for (slot, now) in [(3, NOON), (5, NOON), (9, Moment(2000))] {
+                give_to_b(&mut lives, slot, now);
+            }
+            let before: Vec<SlotLife> = lives.all().collect();
+            give_to_b(&mut lives, 100, Moment(3000));
+            let after: Vec<SlotLife> = lives.all().collect();
+            assert!((0..256).filter(|slot| before[*slot] != after[*slot]).eq([100]));
+            assert_eq!((awake(&lives), lives.shapes.len()), (vec![3, 5, 9, 100], 3));
         }
     }
 

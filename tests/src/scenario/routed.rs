@@ -16,7 +16,7 @@ use crate::topology::{Lab, Node};
 use crate::{configuration, echo, http, wait};
 
 /// How long a change may take until it is in force, on a busy machine.
-const SETTLED: Duration = Duration::from_secs(60);
+pub(super) const SETTLED: Duration = Duration::from_secs(60);
 
 const ROUTER_AS: u32 = 65000;
 const NODE_AS: u32 = 65001;
@@ -97,13 +97,25 @@ impl Routed {
         self.lab.start_controller(node, &own)
     }
 
-    /// Starts another build in the place of a node's controller, and waits until it knows which targets are healthy.
+    /// Starts another build in the place of a node's controller, and waits until its programs are on the interfaces.
     pub(super) fn upgrade(&mut self, node: usize, build: &Path) -> Result<()> {
         self.lab.nodes[node].stop_controller()?;
         let own = self.configuration(node);
         let controller = self.lab.nodes[node].spawn_controller_of(build, &own)?;
         self.lab.nodes[node].controller = Some(controller);
-        self.lab.wait_for_all(node, "healthy", SETTLED).map(drop)
+        let attached = self.lab.wait_for(node, "the balancer on its interface", SETTLED, |report| {
+            ensure!(!report.interfaces.is_empty(), "it is not there");
+            Ok(())
+        });
+        attached.map(drop)
+    }
+
+    /// How many packets for the flood's port a node has forwarded.
+    pub(super) fn forwarded(&self, node: usize) -> Result<u64> {
+        let report = self.lab.nodes[node].status()?;
+        let listeners = report.load_balancers.values().flat_map(|balancer| &balancer.listeners);
+        let web = listeners.filter(|listener| listener.port == http::PORT.to_string());
+        Ok(web.map(|listener| listener.packets).sum())
     }
 
     /// Waits until the router's kernel sends packets of all VIPs to just these nodes, and BFD watches them.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::route_changes::RouteChanges;
-use super::routed::{DataPlane, Routed, Tellers};
+use super::routed::{DataPlane, Routed, SETTLED, Tellers};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
 use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::crowd::{Crowd, Patience};
-use crate::other_build;
 use crate::probe::{Probe, Seen};
+use crate::stream::{Flowed, Stream};
+use crate::{http, other_build};
 
 /// A node's port falls silent.
 pub(super) const SILENT_NODE: Scenario = Scenario {
@@ -174,9 +175,9 @@ fn rolling_restart(options: &Options, telling: &mut Telling) -> Result<()> {
     let build = other_build::write(routed.lab.lease.directory())?;
     let vips = routed.lab.vips.clone();
     let probes: Vec<Probe> = vips.iter().map(|vip| Probe::start(&routed.lab, *vip)).collect::<Result<_>>()?;
-    let mut upgraded = Ok(());
+    let mut upgrades = Vec::new();
     for node in 0..routed.lab.nodes.len() {
-        upgraded = upgraded.and(upgrade(&mut routed, node, &build, telling)?);
+        upgrades.push(upgrade(&mut routed, node, &build, telling)?);
         std::thread::sleep(ECHOES);
     }
     let seen = probes.into_iter().map(Probe::finish).collect::<Result<Vec<Seen>>>()?;
@@ -189,7 +190,14 @@ fn rolling_restart(options: &Options, telling: &mut Telling) -> Result<()> {
         ensure!(seen.lost == 0, "{} of {} were lost", seen.lost, seen.sent);
         Ok(())
     };
-    telling.claim("all nodes have other programs than before", upgraded);
+    telling.number(
+        "packets to nodes while they were upgraded",
+        upgrades.iter().map(|upgrade| upgrade.flowed.arrived()).sum::<u64>(),
+    );
+    let are_others = upgrades.iter().try_for_each(Upgrade::brought_other_programs);
+    telling.claim("all nodes have other programs than before", are_others);
+    let are_whole = upgrades.iter().try_for_each(|upgrade| upgrade.flowed.is_whole(upgrade.counted));
+    telling.claim("what still came to a node while it was upgraded was forwarded, each packet", are_whole);
     telling.claim("no datagram was lost", whole());
     telling.claim("no node dropped a packet, by all of its counters", nothing_dropped(&routed));
     telling
@@ -197,22 +205,42 @@ fn rolling_restart(options: &Options, telling: &mut Telling) -> Result<()> {
     Ok(())
 }
 
-/// Drains a node, starts another build there, and lets it come back; whether its programs are others now.
-fn upgrade(routed: &mut Routed, node: usize, build: &Path, telling: &Telling) -> Result<Result<()>> {
+/// What a node's upgrade was.
+struct Upgrade {
+    /// The programs before and after it.
+    programs: [String; 2],
+    /// What became of packets that came to the node all the time, as from a router that does not listen.
+    flowed: Flowed,
+    /// How many of these the balancer says that it forwarded.
+    counted: u64,
+}
+
+impl Upgrade {
+    fn brought_other_programs(&self) -> Result<()> {
+        let [before, after] = &self.programs;
+        ensure!(before != after, "a node has the programs {before} as before");
+        Ok(())
+    }
+}
+
+/// Drains a node, starts another build there, and lets it come back.
+fn upgrade(routed: &mut Routed, node: usize, build: &Path, telling: &Telling) -> Result<Upgrade> {
     let drained = routed.lab.nodes[node].sluice(&["node", "drain", "--after", "2s"])?;
-    let before = programs(routed, node)?;
+    let (before, counted) = (programs(routed, node)?, routed.forwarded(node)?);
+    let stream = Stream::start(&routed.lab, node, http::PORT)?;
     routed.upgrade(node, build)?;
-    let after = programs(routed, node)?;
+    let flowed = stream.stop(&routed.lab.nodes[node])?;
+    let (after, counted) = (programs(routed, node)?, routed.forwarded(node)? - counted);
+    routed.lab.wait_for_all(node, "healthy", SETTLED)?;
     routed.lab.nodes[node].sluice(&["node", "undrain"])?;
     routed.until_routed(&(0..routed.lab.nodes.len()).collect::<Vec<_>>())?;
-    let name = &routed.lab.nodes[node].name;
     let last = drained.lines().last().unwrap_or_default();
-    telling.step(format!("{name}: {last}; upgraded (programs {before} to {after}), and back"));
-    let are_others = || {
-        ensure!(before != after, "{name} has the programs {before} as before");
-        Ok(())
-    };
-    Ok(are_others())
+    telling.step(format!(
+        "{}: {last}; upgraded (programs {before} to {after}) while {:.0} packets a second came, and back",
+        routed.lab.nodes[node].name,
+        flowed.rate()
+    ));
+    Ok(Upgrade { programs: [before, after], flowed, counted })
 }
 
 /// The kernel's tags of the programs on a node's interfaces.

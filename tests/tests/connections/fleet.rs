@@ -19,6 +19,9 @@ pub(crate) const DRAINING: Duration = Duration::from_secs(6);
 /// How long a change may take to be in force, health checks included.
 const SETTLED: Duration = Duration::from_secs(60);
 
+/// The longest pause between two retransmissions.
+const LONGEST_SILENCE_MILLISECONDS: &str = "3000";
+
 /// The target group and the load balancer.
 const NAME: &str = "echo";
 
@@ -92,6 +95,7 @@ impl Fleet {
             standing: if number < registered { Standing::In(1) } else { Standing::Out },
         };
         let members: Vec<Member> = lab.targets.iter().enumerate().map(member).collect();
+        retransmit_soon(&lab);
         let configuration = configuration_of(&lab, &members, layout);
         lab.start(&configuration)?;
         let fleet = Fleet { lab, members, layout, losses: Vec::new() };
@@ -228,6 +232,15 @@ impl Fleet {
             let known = targets_of(report);
             self.members.iter().try_for_each(|member| member.expect(known.get(&member.address).copied()))
         })
+    }
+}
+
+/// TCP doubles its pause with each loss in a row: who was silenced by a flood is silent for as long again and longer
+/// after it, and the story would wait for its last echo for minutes. Kernels before Linux 6.15 can't be told, and do.
+fn retransmit_soon(lab: &Lab) {
+    let targets = lab.targets.iter().map(|target| &target.host);
+    for host in targets.chain([&lab.client]) {
+        let _ = host.set_sysctl("net/ipv4/tcp_rto_max_ms", LONGEST_SILENCE_MILLISECONDS);
     }
 }
 
