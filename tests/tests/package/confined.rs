@@ -49,6 +49,18 @@ pub(crate) fn held(process: u32) -> Result<[CapabilitySet; 2]> {
     Ok([set("CapEff:")?, set("CapBnd:")?])
 }
 
+/// The privileged helper of a controller.
+pub(crate) fn helper_of(controller: u32) -> Result<u32> {
+    let processes = fs::read_dir("/proc")?.flatten();
+    let mut processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = format!("\nPPid:\t{controller}\n");
+    let is_helper = |process: &u32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status"));
+        status.is_ok_and(|status| status.contains(&parent) && status.starts_with("Name:\tsluice-helper\n"))
+    };
+    processes.find(is_helper).context("the controller has no helper")
+}
+
 /// What the unit grants.
 pub(crate) fn granted(unit: &Unit) -> CapabilitySet {
     let capability = |name: String| match name.as_str() {

@@ -94,13 +94,19 @@ set -ex
 before=$(cat /proc/sys/net/ipv4/conf/all/arp_announce)
 rights() {
     pid=$(systemctl show --property MainPID --value $1.service)
-    test "$(id -un $(stat -c %u /proc/$pid))" = $1
-    test "$(awk '/^Cap(Eff|Bnd|Amb):/ { print $2 }' /proc/$pid/status | uniq)" = 000000c000001000
-    test "$(awk '/^(NoNewPrivs|Seccomp):/ { print $2 }' /proc/$pid/status | tr '\n' ' ')" = '1 2 '
+    holds $pid $1 $2
     test "$(nsenter --target $pid --mount ls -A /sys/fs/bpf)" = $1
 }
+holds() {
+    test "$(id -un $(awk '/^Uid:/ { print $2 }' /proc/$1/status))" = $2
+    caps="$3 000000c000001000 0000000000000000 "
+    test "$(awk '/^Cap(Eff|Bnd|Amb):/ { print $2 }' /proc/$1/status | tr '\n' ' ')" = "$caps"
+    test "$(awk '/^(NoNewPrivs|Seccomp):/ { print $2 }' /proc/$1/status | tr '\n' ' ')" = '1 2 '
+}
 systemctl start sluice.service || { systemctl status --no-pager --full sluice.service; exit 1; }
-rights sluice
+rights sluice 0000000000000000
+helper=$(grep -l "^PPid:[[:space:]]*$pid$" /proc/[0-9]*/status | cut -d/ -f3)
+holds $helper sluice 000000c000001000
 sluice status
 ip link show dev eth0 | grep -q prog/xdp
 systemctl reload sluice.service
@@ -112,7 +118,7 @@ sluice detach
 if ip link show dev eth0 | grep prog/xdp; then exit 1; fi
 echo '{ "interfaces": ["eth0"], "nodes": ["10.0.0.2"], "vips": ["10.200.1.1"] }' > /etc/sluice/agent.json
 systemctl start sluice-agent.service || { systemctl status --no-pager --full sluice-agent.service; exit 1; }
-rights sluice-agent
+rights sluice-agent 000000c000001000
 test "$(cat /proc/sys/net/ipv4/conf/all/arp_announce)" = 2
 ip address show dev lo | grep 10.200.1.1
 link=$(stat -c %i /sys/fs/bpf/sluice-agent/pins/native-eth0)

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lab::process::Process;
 use lab::{Lab, VIP4, VIP6, wait};
 use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
 
 use crate::confined::{self, BpfFileSystem};
 use crate::manager::Manager;
@@ -45,9 +46,11 @@ fn balance(lab: &mut Lab, scratch: &Scratch) -> Result<()> {
     command.arg("--pins").arg(pins.join("sluice"));
     manager.invite(&mut command);
     let process = node.host.spawn(&mut command, "lb1.log")?;
-    expect_grants(&unit, &process)?;
+    let controller = process.id();
     node.controller = Some(process);
     manager.hear("READY=1", PATIENCE)?;
+    expect_grants(&unit, controller, CapabilitySet::empty())?;
+    expect_grants(&unit, confined::helper_of(controller)?, confined::granted(&unit))?;
     lab.wait_for_all(0, "healthy", PATIENCE)?;
     lab.get(VIP4.into())?;
     lab.get(VIP6.into())?;
@@ -103,7 +106,7 @@ fn serve(lab: &mut Lab, scratch: &Scratch) -> Result<()> {
     let configuration = lab.configuration();
     let before = lab.targets[0].host.ip("-oneline address show dev lo")?;
     let mut first = lab.targets[0].host.spawn(&mut command, "t1-agent.log")?;
-    expect_grants(&unit, &first)?;
+    expect_grants(&unit, first.id(), confined::granted(&unit))?;
     manager.hear("READY=1", PATIENCE)?;
     lab.start_controller(0, &configuration)?;
     lab.wait_for_all(0, "healthy", PATIENCE)?;
@@ -146,12 +149,13 @@ fn calls(lab: &Lab) -> PathBuf {
     directory.join("calls")
 }
 
-/// The unit's capabilities are what the process has, and all that it could ever get.
-fn expect_grants(unit: &Unit, process: &Process) -> Result<()> {
-    let granted = confined::granted(unit);
+/// What a process has of the unit's capabilities, which are all that it could ever have got. (It can get none back: no
+/// program that it executes gives it more rights.)
+fn expect_grants(unit: &Unit, process: u32, effective: CapabilitySet) -> Result<()> {
+    let wanted = [effective, confined::granted(unit)];
     wait::until("the unit's capabilities", PATIENCE, || {
-        let held = confined::held(process.id())?;
-        ensure!(held.iter().all(|set| *set == granted), "it has {held:?}, its unit grants {granted:?}");
+        let held = confined::held(process)?;
+        ensure!(held == wanted, "it has {held:?} and not {wanted:?}");
         Ok(())
     })
 }

@@ -9,6 +9,7 @@
 
 mod crowd;
 mod flow_log;
+mod helper;
 mod kernel_table;
 mod life;
 mod sizes;
