@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use lab::pinned::Pinned;
 use lab::process::binary;
 use lab::{Lab, VIP4, VIP6, wait};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::pinned::Pinned;
 use crate::{PATIENCE, alone};
 
 fn lab() -> Pinned {
