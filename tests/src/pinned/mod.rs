@@ -76,8 +76,10 @@ impl Pinned {
     /// If it does not get ready.
     pub fn start(&mut self, configuration: &Value) -> Result<Report> {
         let written = self.log().matches("ready:").count();
-        self.lab.start_controller(0, configuration)?;
+        // Longer than a lab does, on a busy machine.
+        self.lab.nodes[0].start_controller(configuration)?;
         wait::until("the controller's word that it is ready", PATIENCE, || {
+            self.lab.nodes[0].controller.as_mut().context("it was started")?.check_running()?;
             let ready = self.log().matches("ready:").count();
             ensure!(ready > written, "it is not ready");
             self.lab.nodes[0].status()

@@ -1,6 +1,9 @@
 //! Maps of other sizes, and what is no matter of sizes.
 
-use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use aya::maps::{Map, MapData};
 use lab::pinned::Pinned;
 use lab::scenario::{Options, play};
@@ -60,6 +63,60 @@ fn what_does_not_fit_or_means_something_else_is_refused_and_nothing_is_touched()
         ensure!(names.info()?.max_entries() == 1001, "{:?}", names.info()?);
         Ok(())
     });
+}
+
+#[test]
+fn a_start_goes_on_between_whichever_two_steps_another_was_killed() {
+    let Some(_alone) = alone() else { return };
+    let mut pinned = Pinned::new(Lab::builder().targets(2).build().unwrap()).unwrap();
+    pinned.lab.start_servers().unwrap();
+    pinned.lab.start_agents().unwrap();
+    let killed: [(&str, fn(&Path) -> Result<()>); 5] = [
+        ("some new maps were made", |pins| pin_again(pins, "new-maps", &["FLOWS", "SLOTS"])),
+        ("all were, and nobody knew them", |pins| pin_again(pins, "new-maps", &names_in(pins)?)),
+        ("they were current, beside the old ones", |pins| pin_again(pins, "maps-1", &names_in(pins)?)),
+        ("some of the old ones were gone", |pins| {
+            pin_again(pins, "maps-1", &names_in(pins)?)?;
+            ["KEEPER", "FLOWS"].iter().try_for_each(|name| Ok(fs::remove_file(pins.join("maps").join(name))?))
+        }),
+        ("all of the old ones were gone", |pins| Ok(fs::rename(pins.join("maps"), pins.join("maps-1"))?)),
+    ];
+    pinned.play(|pinned| {
+        let configuration = pinned.lab.configuration();
+        pinned.start(&configuration)?;
+        pinned.healthy()?;
+        for (size, (when, leave)) in ["1048576", "2097152", "2097152"].iter().cycle().zip(killed) {
+            let before = pinned.contents()?;
+            pinned.kill()?;
+            leave(&pinned.pins()).context(when)?;
+            both_vips_answer(pinned).context(when)?;
+            pinned.lab.nodes[0].options = vec![format!("--max=flows={size}")];
+            pinned.start(&configuration).context(when)?;
+            both_vips_answer(pinned).context(when)?;
+            let (names, after) = (pinned.names(), pinned.contents().context(when)?);
+            let sets: Vec<&String> = names.iter().filter(|name| name.contains("maps")).collect();
+            ensure!(sets == ["maps"], "{when}: {sets:?}");
+            let is_setting = |line: &&String| line.starts_with("Settings");
+            let differs = before.iter().zip(&after).any(|(one, other)| one != other && !is_setting(&one));
+            ensure!(before.len() == after.len() && !differs, "{when}: {before:#?}, then {after:#?}");
+        }
+        Ok(())
+    });
+}
+
+/// The names of the maps that are there.
+fn names_in(pins: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(pins.join("maps"))?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Pins maps in another set, too.
+fn pin_again(pins: &Path, set: &str, names: &[impl AsRef<str>]) -> Result<()> {
+    fs::create_dir(pins.join(set))?;
+    for name in names.iter().map(AsRef::as_ref) {
+        MapData::from_pin(pins.join("maps").join(name))?.pin(pins.join(set).join(name))?;
+    }
+    Ok(())
 }
 
 /// The lab's own, and many that are nowhere.
