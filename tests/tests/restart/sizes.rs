@@ -65,13 +65,16 @@ fn what_does_not_fit_or_means_something_else_is_refused_and_nothing_is_touched()
     });
 }
 
+/// Leaves pins as a start that was killed would have.
+type Leave = fn(&Path) -> Result<()>;
+
 #[test]
 fn a_start_goes_on_between_whichever_two_steps_another_was_killed() {
     let Some(_alone) = alone() else { return };
     let mut pinned = Pinned::new(Lab::builder().targets(2).build().unwrap()).unwrap();
     pinned.lab.start_servers().unwrap();
     pinned.lab.start_agents().unwrap();
-    let killed: [(&str, fn(&Path) -> Result<()>); 5] = [
+    let killed: [(&str, Leave); 5] = [
         ("some new maps were made", |pins| pin_again(pins, "new-maps", &["FLOWS", "SLOTS"])),
         ("all were, and nobody knew them", |pins| pin_again(pins, "new-maps", &names_in(pins)?)),
         ("they were current, beside the old ones", |pins| pin_again(pins, "maps-1", &names_in(pins)?)),
