@@ -96,7 +96,11 @@ pub(crate) fn ebpf_with(workspace: &Workspace, features: &[String], directory: &
     command.args(["--release", "--bins", "--message-format=json-render-diagnostics"]);
     command.args(["--features", &features.join(",")]);
     for object in executables(&output_of(&mut command)?) {
-        copy_if_changed(&object, directory)?;
+        let content = fs::read(&object).with_context(|| format!("reading {}", object.display()))?;
+        let content =
+            without_dwarf(&content).with_context(|| format!("making {} smaller", object.display()))?;
+        let name = object.file_name().expect("an entry of a directory has a name");
+        write_if_changed(&content, &directory.join(name))?;
     }
     Ok(())
 }
@@ -147,19 +151,17 @@ fn executables(messages: &str) -> Vec<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable).collect()
 }
 
-fn copy_if_changed(object: &Path, directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    let name = object.file_name().expect("an entry of a directory has a name");
-    let destination = directory.join(name);
-    let content = fs::read(object).with_context(|| format!("reading {}", object.display()))?;
-    let content = without_dwarf(&content).with_context(|| format!("making {} smaller", object.display()))?;
-    if fs::read(&destination).is_ok_and(|present| present == content) {
+fn write_if_changed(content: &[u8], destination: &Path) -> Result<()> {
+    if fs::read(destination).is_ok_and(|present| present == content) {
         return Ok(());
     }
+    if let Some(directory) = destination.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
     // By renaming, so that a build that runs now never embeds half an object.
-    let half = directory.join(format!(".{}", name.to_string_lossy()));
+    let half = destination.with_extension("half");
     fs::write(&half, content).with_context(|| format!("writing {}", half.display()))?;
-    fs::rename(&half, &destination).with_context(|| format!("writing {}", destination.display()))
+    fs::rename(&half, destination).with_context(|| format!("writing {}", destination.display()))
 }
 
 #[cfg(test)]
@@ -184,18 +186,16 @@ mod tests {
 
     #[test]
     fn an_object_that_did_not_change_is_not_written() {
-        let directory = std::env::temp_dir().join(format!("sluice-xtask-copy-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let object = directory.join("balancer");
-        fs::write(&object, b"\x7fELF 1").unwrap();
-        let destination = directory.join("bpf");
-        copy_if_changed(&object, &destination).unwrap();
-        let first = fs::metadata(destination.join("balancer")).unwrap().modified().unwrap();
-        copy_if_changed(&object, &destination).unwrap();
-        assert_eq!(fs::metadata(destination.join("balancer")).unwrap().modified().unwrap(), first);
-        fs::write(&object, b"\x7fELF 2").unwrap();
-        copy_if_changed(&object, &destination).unwrap();
-        assert_eq!(fs::read(destination.join("balancer")).unwrap(), b"\x7fELF 2");
+        let directory = std::env::temp_dir().join(format!("sluice-xtask-write-{}", std::process::id()));
+        let object = directory.join("bpf").join("balancer");
+        let modified = || fs::metadata(&object).unwrap().modified().unwrap();
+        write_if_changed(b"1", &object).unwrap();
+        let first = modified();
+        write_if_changed(b"1", &object).unwrap();
+        assert_eq!(modified(), first);
+        write_if_changed(b"2", &object).unwrap();
+        assert_eq!(fs::read(&object).unwrap(), b"2");
+        assert_eq!(fs::read_dir(directory.join("bpf")).unwrap().count(), 1);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

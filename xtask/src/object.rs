@@ -12,12 +12,55 @@ pub(crate) fn without_dwarf(object: &[u8]) -> Result<Vec<u8>> {
         let name = section.name.to_string();
         section.delete = [".debug_", ".rel.debug_"].iter().any(|prefix| name.starts_with(prefix));
     }
-    // LLVM keeps the names of sections and of symbols in one table, the builder in two.
-    let names = builder.sections.add();
-    (names.name, names.sh_type) = (".shstrtab".into(), SHT_STRTAB);
-    names.data = SectionData::SectionString;
+    let has_names = builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString));
+    if !has_names {
+        // LLVM keeps the names of sections and of symbols in one table, the builder in two.
+        let names = builder.sections.add();
+        (names.name, names.sh_type) = (".shstrtab".into(), SHT_STRTAB);
+        names.data = SectionData::SectionString;
+    }
     builder.delete_orphans();
     let mut smaller = Vec::new();
     builder.write(&mut smaller).context("writing the object as ELF")?;
     Ok(smaller)
+}
+
+#[cfg(test)]
+mod tests {
+    use object::Endianness;
+    use object::elf::{EM_BPF, ET_REL, SHT_PROGBITS};
+
+    use super::*;
+
+    fn names(object: &[u8]) -> Vec<String> {
+        let builder = Builder::read(object).unwrap();
+        builder.sections.iter().map(|section| section.name.to_string()).collect()
+    }
+
+    #[test]
+    fn dwarf_goes_and_everything_else_stays() {
+        let mut builder = Builder::new(Endianness::Little, true);
+        (builder.header.e_type, builder.header.e_machine) = (ET_REL, EM_BPF);
+        for name in [".text", ".debug_info", ".BTF", ".debug_line", ".BTF.ext"] {
+            let section = builder.sections.add();
+            (section.name, section.sh_type) = (name.into(), SHT_PROGBITS);
+            section.data = SectionData::Data(name.as_bytes().into());
+        }
+        let table = builder.sections.add();
+        (table.name, table.sh_type, table.data) = (".strtab".into(), SHT_STRTAB, SectionData::SectionString);
+        let mut object = Vec::new();
+        builder.write(&mut object).unwrap();
+        let smaller = without_dwarf(&object).unwrap();
+        let left = names(&smaller);
+        assert!(
+            [".text", ".BTF", ".BTF.ext"].iter().all(|name| left.iter().any(|at| at == name)),
+            "{left:?}"
+        );
+        assert!(left.iter().all(|name| !name.starts_with(".debug")), "{left:?}");
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        without_dwarf(b"\x7fELF 1").unwrap_err();
+    }
 }
