@@ -61,6 +61,13 @@ pub(super) enum Event {
     Tick,
 }
 
+impl Event {
+    /// Whether the maps may follow it a moment later, with what comes until then.
+    pub(super) fn can_wait(&self) -> bool {
+        matches!(self, Event::Health(_) | Event::Tick)
+    }
+}
+
 /// The stream.
 pub(super) struct Events {
     queue: mpsc::Receiver<Event>,

@@ -26,6 +26,7 @@ mod node;
 mod observers;
 mod own_addresses;
 mod owner;
+mod pace;
 mod preflight;
 mod report;
 mod sharing;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use crate::config;
 use crate::data_plane::Capacity;
@@ -172,8 +173,9 @@ pub async fn run(prepared: Prepared, api: crate::api::Options) -> anyhow::Result
             event = events.next(deadlines.into_iter().flatten().min()) => event,
             how = helper.ended() => return node.stop_without_helper(&how).await,
         };
-        let (mut asked, mut is_changed) = (Vec::new(), false);
+        let (mut asked, mut is_changed, mut can_wait) = (Vec::new(), false, true);
         for event in std::iter::once(first).chain(events.pending()) {
+            can_wait &= event.can_wait();
             match event {
                 Event::Stop => {
                     service_manager::stopping();
@@ -202,15 +204,12 @@ pub async fn run(prepared: Prepared, api: crate::api::Options) -> anyhow::Result
             owner.follow(&mut node);
         }
         owner.retry(&mut node);
-        if let Err(error) = node.reconcile() {
-            error!("the maps are not as they should be, and will be tried again: {error:#}");
-        }
+        node.follow(can_wait);
         if let Some(begun) = begun {
             debug!("the API's state is in force after {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
         }
         node.announce();
         node.note_progress();
-        node.post_health();
         watchdog.feed(Instant::now());
         // Only now: what a report says of health and configuration is in force.
         asked.into_iter().for_each(|answer| node.answer(answer));

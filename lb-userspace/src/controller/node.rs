@@ -16,6 +16,7 @@ use super::chronicle::{self, Chronicle};
 use super::health_board::News;
 use super::health_views::HealthViews;
 use super::observers::{Observers, Sources};
+use super::pace::Pace;
 use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
@@ -58,6 +59,8 @@ pub(super) struct Node {
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
     pub(super) retry: Option<Instant>,
+    /// When the maps follow what can wait.
+    pace: Pace,
     /// When agents are next to be asked for their connections.
     questions: Option<Instant>,
     /// Where the API reads the targets' health, if it owns the state.
@@ -130,6 +133,7 @@ impl Node {
             writer: Writer::holding(held),
             decisions: Vec::new(),
             retry: None,
+            pace: Pace::default(),
             questions: None,
             health_board: None,
             news: News::default(),
@@ -385,13 +389,23 @@ impl Node {
 
     /// When [`Node::reconcile`] has something to do without an event.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let announcing = self.announcing.next_deadline();
-        let others = [self.retry, self.questions, announcing].into_iter().flatten();
-        self.reconciler.next_deadline().into_iter().chain(others).min()
+        let due = [self.retry, self.questions, self.reconciler.next_deadline()].into_iter().flatten().min();
+        self.pace.next_deadline(due).into_iter().chain(self.announcing.next_deadline()).min()
+    }
+
+    /// Makes the maps as they must be now, or soon, if that `can_wait`; then the API is told of the targets' health.
+    pub(super) fn follow(&mut self, can_wait: bool) {
+        if can_wait && self.pace.puts_off(Instant::now()) {
+            return;
+        }
+        if let Err(error) = self.reconcile() {
+            error!("the maps are not as they should be, and will be tried again: {error:#}");
+        }
+        self.post_health();
     }
 
     /// Makes the maps as they must be now.
-    pub(super) fn reconcile(&mut self) -> anyhow::Result<Written> {
+    fn reconcile(&mut self) -> anyhow::Result<Written> {
         let now = Instant::now();
         self.reconciler.settle(now);
         let (maps, clock) = (&self.data_plane.maps, tick_now());
@@ -402,7 +416,9 @@ impl Node {
         self.observers.follow_membership(&mut self.reconciler);
         self.ask_agents(now);
         let written = self.write();
-        self.retry = written.is_err().then(|| Instant::now() + RETRY);
+        let done = Instant::now();
+        self.pace.worked(now, done);
+        self.retry = written.is_err().then(|| done + RETRY);
         written
     }
 

@@ -1,0 +1,87 @@
+//! How often the maps follow what checks and time change: a first change at once, and where one comes after the other the
+//! controller works for a while and then rests for many times that. So thousands of targets that flap cost a bounded share
+//! of a processor, and all changes of a rest are one publication.
+
+use std::time::{Duration, Instant};
+
+/// The controller rests so many times as long as it worked: it takes at most a twenty-first of a processor.
+const REST: u32 = 20;
+/// But never longer than this.
+const LONGEST: Duration = Duration::from_millis(150);
+
+/// When the controller worked last, and what waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    rests_until: Option<Instant>,
+    /// Whether something came meanwhile.
+    is_waited_for: bool,
+}
+
+impl Pace {
+    /// Takes note of work that began at `begun` and is done at `now`.
+    pub(super) fn worked(&mut self, begun: Instant, now: Instant) {
+        let rest = now.saturating_duration_since(begun).saturating_mul(REST).min(LONGEST);
+        (self.rests_until, self.is_waited_for) = (Some(now + rest), false);
+    }
+
+    /// Whether what has come now waits: then [`Pace::next_deadline`] is when for.
+    pub(super) fn puts_off(&mut self, now: Instant) -> bool {
+        self.is_waited_for = self.rests_until.is_some_and(|until| now < until);
+        self.is_waited_for
+    }
+
+    /// When there is work, if there was some `due` by then: not in a rest, and at its end if something waits.
+    pub(super) fn next_deadline(&self, due: Option<Instant>) -> Option<Instant> {
+        match (self.rests_until, due) {
+            (Some(until), Some(due)) if !self.is_waited_for => Some(due.max(until)),
+            (Some(until), _) if self.is_waited_for => Some(until),
+            (_, due) => due,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_first_change_after_a_rest_is_followed_at_once() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        assert!(!pace.puts_off(now));
+        pace.worked(now, now + MILLISECOND);
+        assert!(!pace.puts_off(now + 21 * MILLISECOND));
+        assert_eq!(pace.next_deadline(None), None);
+    }
+
+    #[test]
+    fn changes_of_a_rest_wait_for_its_end() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.worked(now, now + 2 * MILLISECOND);
+        let end = now + 42 * MILLISECOND;
+        assert!(pace.puts_off(now + 3 * MILLISECOND) && pace.puts_off(end - MILLISECOND));
+        assert_eq!(pace.next_deadline(Some(now + 50 * MILLISECOND)), Some(end));
+        assert!(!pace.puts_off(end));
+        pace.worked(end, end + MILLISECOND);
+        assert_eq!(pace.next_deadline(None), None, "nothing waits");
+    }
+
+    #[test]
+    fn what_is_due_in_a_rest_is_due_at_its_end() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.worked(now, now + MILLISECOND);
+        let end = now + 21 * MILLISECOND;
+        for (due, expected) in [(now, end), (end, end), (end + MILLISECOND, end + MILLISECOND)] {
+            assert_eq!(pace.next_deadline(Some(due)), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_rest_is_bounded_however_long_the_work_was() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.worked(now, now + Duration::from_secs(1));
+        assert!(pace.puts_off(now + Duration::from_millis(1149)));
+        assert!(!pace.puts_off(now + Duration::from_millis(1150)));
+    }
+}
