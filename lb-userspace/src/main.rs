@@ -146,8 +146,6 @@ fn begin_and_run(command: Command) -> anyhow::Result<ExitCode> {
         return privileges::helper::serve(options).map(|()| ExitCode::SUCCESS);
     }
     let begun = begin(command)?;
-    // Without the thread what is free goes back a little later.
-    let _ = tikv_jemalloc_ctl::background_thread::write(true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("starting the runtime's threads")?.block_on(async {
         match begun {
