@@ -153,12 +153,8 @@ impl Routed {
         vip.is_ipv4() || self.daemons.get(node).is_none_or(Daemon::has_ipv6)
     }
 
-    /// Whether the router's kernel sends packets of a VIP to just these nodes, as far as they can announce it. If none of
-    /// them can, another one may be the way of last resort while it drains.
+    /// Whether the router's kernel sends packets of a VIP to just these nodes, as far as they can announce it.
     pub(super) fn is_routed(&self, vip: IpAddr, nodes: &[usize]) -> Result<()> {
-        if !nodes.is_empty() && !nodes.iter().any(|node| self.can_announce(*node, vip)) {
-            return Ok(());
-        }
         let family = if vip.is_ipv4() { "-4" } else { "-6" };
         let route = self.lab.router.ip(&format!("{family} route show {vip}"))?;
         for (at, own) in self.addresses.iter().enumerate() {

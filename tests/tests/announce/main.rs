@@ -39,7 +39,6 @@ mod scenarios {
     #[test]
     fn nothing_is_lost_when_daemons_announce_what_is_in_a_kernel_table() {
         let Some(_alone) = alone() else { return };
-        // One of each daemon.
-        play("kernel-table", &Options { nodes: Some(2), ..small() }).unwrap();
+        play("kernel-table", &small()).unwrap();
     }
 }
