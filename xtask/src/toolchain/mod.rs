@@ -55,8 +55,10 @@ const TESTS: [(&str, &str, &str); 8] = [
 ];
 
 /// What the user space is built with.
-const BUILD: [(&str, &str, &str); 1] =
-    [("protoc", "protobuf-compiler", "the client of etcd is made of etcd's protocol files")];
+const BUILD: [(&str, &str, &str); 2] = [
+    ("make", "make", "the allocator, jemalloc, is built with it"),
+    ("protoc", "protobuf-compiler", "the client of etcd is made of etcd's protocol files"),
+];
 
 /// Where protoc finds the types that every protocol file may use; Debian has them in a package of their own.
 const WELL_KNOWN_TYPES: &str = "/usr/include/google/protobuf/descriptor.proto";
