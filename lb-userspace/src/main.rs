@@ -15,9 +15,9 @@ use lb_userspace::{
 use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::EnvFilter;
 
-/// The C library's allocator keeps a third more of what thousands of targets need at once, and takes twice the time of
-/// it: `cargo xtask bench --control` shows both. Settings are in `.cargo/config.toml`. Its thread begins when the process
-/// has given up what it does not need: it would keep that.
+/// With the C library's allocator `cargo xtask bench --control` took nearly twice as long from RegisterTargets to slots.
+/// Settings are in `.cargo/config.toml`. It has no thread: one that began before the process has given up its rights
+/// would keep them.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
