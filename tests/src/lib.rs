@@ -17,6 +17,7 @@ pub mod bpf_file_system;
 pub mod configuration;
 pub mod crowd;
 pub mod echo;
+pub mod elbv2;
 pub mod etcd;
 pub mod evidence;
 pub mod fault;

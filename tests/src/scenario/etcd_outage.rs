@@ -2,8 +2,7 @@
 //! and what they announce stays, and when the state is back all are equal.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +10,7 @@ use lb_userspace::status::report::{Report, SharedStateReport};
 use serde_json::{Value, json};
 
 use super::{Options, Scenario, Telling};
+use crate::elbv2::Api;
 use crate::etcd::{Cluster, Cut};
 use crate::topology::{Lab, VIP4};
 use crate::{http, wait};
@@ -39,9 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Where each node's API is.
-const API: &str = "127.0.0.1:8440";
 
 fn run(options: &Options, telling: &mut Telling) -> Result<()> {
     let away = Duration::from_secs(options.seconds.unwrap_or(SECONDS).into());
@@ -119,7 +116,7 @@ impl Story {
             .claim(format!("for {} s no VIP was withdrawn and no table changed", away.as_secs()), unchanged);
         let told = if was_told { Ok(()) } else { failure("a node did not say so") };
         telling.claim("every node said that the store is away", told);
-        let refused = match self.ask(0, &self.call_of_last_target(!self.has_last))? {
+        let refused = match self.api(0).ask(&self.call_of_last_target(!self.has_last))? {
             (503, _) => Ok(()),
             (status, body) => failure(&format!("answered with {status}: {body}")),
         };
@@ -209,7 +206,7 @@ impl Story {
     /// The last target goes, or comes back.
     fn change(&mut self) -> Result<()> {
         let call = self.call_of_last_target(!self.has_last);
-        wait::until("an accepted change", PATIENCE, || match self.ask(0, &call)? {
+        wait::until("an accepted change", PATIENCE, || match self.api(0).ask(&call)? {
             (200, _) => Ok(()),
             (status, body) => bail!("{status}: {body}"),
         })?;
@@ -297,22 +294,22 @@ impl Story {
         let check = "HealthCheckProtocol=HTTP&HealthCheckPath=/healthz&HealthCheckIntervalSeconds=5\
                      &HealthCheckTimeoutSeconds=2&HealthyThresholdCount=2&UnhealthyThresholdCount=10";
         let group = format!("Name=web&Protocol=TCP&Port={}&VpcId=vpc-lab&TargetType=ip&{check}", http::PORT);
-        self.group = self.made(&format!("CreateTargetGroup&{group}"), "TargetGroupArn")?;
+        self.group = self.api(0).made(&format!("CreateTargetGroup&{group}"), "TargetGroupArn")?;
         let subnet = format!(
             "SubnetMappings.member.1.SubnetId=subnet-lab&SubnetMappings.member.1.PrivateIPv4Address={VIP4}"
         );
         let balancer = format!("CreateLoadBalancer&Name=web&Type=network&Scheme=internal&{subnet}");
-        let balancer = self.made(&balancer, "LoadBalancerArn")?;
+        let balancer = self.api(0).made(&balancer, "LoadBalancerArn")?;
         let targets = self.lab.targets.iter().enumerate();
         let targets: String =
             targets.map(|(at, target)| format!("&Targets.member.{}.Id={}", at + 1, target.v4)).collect();
-        self.done(&format!("RegisterTargets&TargetGroupArn={}{targets}", self.group))?;
+        self.api(0).done(&format!("RegisterTargets&TargetGroupArn={}{targets}", self.group))?;
         let action = format!(
             "DefaultActions.member.1.Type=forward&DefaultActions.member.1.TargetGroupArn={}",
             self.group
         );
         let listener = format!("LoadBalancerArn={balancer}&Protocol=TCP&Port={}&{action}", http::PORT);
-        self.done(&format!("CreateListener&{listener}"))?;
+        self.api(0).done(&format!("CreateListener&{listener}"))?;
         wait::until("the VIP to be announced by all nodes", PATIENCE, || {
             let told = self.standings()?;
             ensure!(told.values().all(|at| at.announced == [IpAddr::from(VIP4)]), "{told:?}");
@@ -321,42 +318,10 @@ impl Story {
         self.present()
     }
 
-    fn done(&self, call: &str) -> Result<String> {
-        let (status, body) = self.ask(0, call)?;
-        ensure!(status == 200, "{call}: {status}: {body}");
-        Ok(body)
+    /// A node's API.
+    fn api(&self, node: usize) -> Api<'_> {
+        Api(&self.lab.nodes[node].host)
     }
-
-    fn made(&self, call: &str, element: &str) -> Result<String> {
-        let body = self.done(call)?;
-        let rest = body.split_once(&format!("<{element}>")).map(|(_, rest)| rest);
-        let value = rest.and_then(|rest| rest.split_once('<')).map(|(value, _)| value.to_owned());
-        value.with_context(|| format!("no {element} in {body}"))
-    }
-
-    /// A call of a node's API: status and body of the answer.
-    fn ask(&self, node: usize, call: &str) -> Result<(u16, String)> {
-        let body = format!("Version=2015-12-01&Action={call}");
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = self.lab.nodes[node].host.enter(|| exchange(&request))?;
-        let (head, body) =
-            answer.split_once("\r\n\r\n").context("the API's answer has no end of its head")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.context("the API's answer has no status")?, body.to_owned()))
-    }
-}
-
-fn exchange(request: &str) -> Result<String> {
-    let mut connection = TcpStream::connect(API).context("connecting to the API")?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).context("reading the API's answer")?;
-    Ok(answer)
 }
 
 /// No target is still to be found healthy.

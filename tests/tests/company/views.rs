@@ -24,9 +24,9 @@ fn by_the_majority_s_word_a_target_that_one_node_can_not_reach_stays_in_service_
         equal(world)?;
         let shown = world.lab.nodes[0].sluice(&["target", "ls"])?;
         ensure!(shown.contains("here alone"), "{shown}");
-        let told = world.ask(0, &format!("DescribeTargetHealth&TargetGroupArn={}", world.group))?.1;
+        let told = world.api(0).ask(&format!("DescribeTargetHealth&TargetGroupArn={}", world.group))?.1;
         ensure!(told.contains("unhealthy here alone") && told.contains("2 of 3 nodes"), "{told}");
-        let told = world.ask(1, &format!("DescribeTargetHealth&TargetGroupArn={}", world.group))?.1;
+        let told = world.api(1).ask(&format!("DescribeTargetHealth&TargetGroupArn={}", world.group))?.1;
         ensure!(!told.contains("here alone"), "{told}");
         // Longer than what was read of the others counts, and than the leases last.
         let before = world.digests()?;

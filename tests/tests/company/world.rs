@@ -1,10 +1,10 @@
 //! A lab of nodes that share the API's state in etcd, and write the VIPs that they announce into a kernel table.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lab::elbv2::Api;
 use lab::etcd::{Cluster, Cut};
 use lab::{Lab, VIP4, http, wait};
 use lb_userspace::status::report::{Report, TargetReport};
@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 
 /// How long a change may take until it is seen, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Where each node's API is.
-const API: &str = "127.0.0.1:8440";
 
 /// Nodes, targets and etcd; each node and each target is in a zone.
 pub(crate) struct World {
@@ -67,7 +64,7 @@ impl World {
         let check = "HealthCheckProtocol=HTTP&HealthCheckPath=/healthz&HealthCheckIntervalSeconds=5\
                      &HealthCheckTimeoutSeconds=2&HealthyThresholdCount=2&UnhealthyThresholdCount=2";
         let group = format!("Name=web&Protocol=TCP&Port={}&VpcId=vpc-lab&TargetType=ip&{check}", http::PORT);
-        self.group = self.made(&format!("CreateTargetGroup&{group}"), "TargetGroupArn")?;
+        self.group = self.api(0).made(&format!("CreateTargetGroup&{group}"), "TargetGroupArn")?;
         self.set_attribute("target_group_health.dns_failover.minimum_healthy_targets.count", "1")?;
         let mappings = self.plan.vips.iter().enumerate().map(|(at, (zone, vip))| {
             let member = format!("SubnetMappings.member.{}", at + 1);
@@ -75,16 +72,16 @@ impl World {
         });
         let mappings: String = mappings.collect();
         let balancer = format!("CreateLoadBalancer&Name=web&Type=network&Scheme=internal{mappings}");
-        let balancer = self.made(&balancer, "LoadBalancerArn")?;
+        let balancer = self.api(0).made(&balancer, "LoadBalancerArn")?;
         let targets = self.lab.targets.iter().enumerate();
         let targets: String =
             targets.map(|(at, target)| format!("&Targets.member.{}.Id={}", at + 1, target.v4)).collect();
-        self.done(&format!("RegisterTargets&TargetGroupArn={}{targets}", self.group))?;
+        self.api(0).done(&format!("RegisterTargets&TargetGroupArn={}{targets}", self.group))?;
         let forward = format!(
             "DefaultActions.member.1.Type=forward&DefaultActions.member.1.TargetGroupArn={}",
             self.group
         );
-        self.done(&format!(
+        self.api(0).done(&format!(
             "CreateListener&LoadBalancerArn={balancer}&Protocol=TCP&Port={}&{forward}",
             http::PORT
         ))?;
@@ -98,7 +95,9 @@ impl World {
     /// Sets an attribute of the target group.
     pub(crate) fn set_attribute(&self, key: &str, value: &str) -> Result<()> {
         let attribute = format!("Attributes.member.1.Key={key}&Attributes.member.1.Value={value}");
-        self.done(&format!("ModifyTargetGroupAttributes&TargetGroupArn={}&{attribute}", self.group)).map(drop)
+        self.api(0)
+            .done(&format!("ModifyTargetGroupAttributes&TargetGroupArn={}&{attribute}", self.group))
+            .map(drop)
     }
 
     /// Waits until every node sees all nodes.
@@ -195,33 +194,9 @@ impl World {
         }
     }
 
-    /// The body of the first node's answer to a call, which is done.
-    pub(crate) fn done(&self, call: &str) -> Result<String> {
-        let (status, body) = self.ask(0, call)?;
-        ensure!(status == 200, "{call}: {status}: {body}");
-        Ok(body)
-    }
-
-    fn made(&self, call: &str, element: &str) -> Result<String> {
-        let body = self.done(call)?;
-        let rest = body.split_once(&format!("<{element}>")).map(|(_, rest)| rest);
-        let value = rest.and_then(|rest| rest.split_once('<')).map(|(value, _)| value.to_owned());
-        value.with_context(|| format!("no {element} in {body}"))
-    }
-
-    /// A call of a node's API: status and body of the answer.
-    pub(crate) fn ask(&self, node: usize, call: &str) -> Result<(u16, String)> {
-        let body = format!("Version=2015-12-01&Action={call}");
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = self.lab.nodes[node].host.enter(|| exchange(&request))?;
-        let (head, body) =
-            answer.split_once("\r\n\r\n").context("the API's answer has no end of its head")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.context("the API's answer has no status")?, body.to_owned()))
+    /// A node's API.
+    pub(crate) fn api(&self, node: usize) -> Api<'_> {
+        Api(&self.lab.nodes[node].host)
     }
 }
 
@@ -229,15 +204,6 @@ impl World {
 pub(crate) fn target_of(report: &Report, address: IpAddr) -> Result<&TargetReport> {
     let mut targets = report.target_groups.values().flat_map(|group| &group.targets);
     targets.find(|target| target.id == address).with_context(|| format!("{} is not known", address))
-}
-
-fn exchange(request: &str) -> Result<String> {
-    let mut connection = TcpStream::connect(API).context("connecting to the API")?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).context("reading the API's answer")?;
-    Ok(answer)
 }
 
 fn configuration(lab: &Lab, plan: &Plan, node: usize, endpoints: &[String]) -> Value {
