@@ -1,14 +1,31 @@
 //! The key of the flow hash on disk, so that a restarted controller sends flows to the targets they are on.
 
 use std::fs::{self, OpenOptions};
+use std::hash::Hasher;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use lb_common::hash::HashKey;
+use siphasher::sip::SipHasher24;
 
 const FILE: &str = "hash.key";
+
+/// What is hashed for a fingerprint. Nothing else is ever hashed by SipHash-2-4 with the key.
+const FINGERPRINTED: &[u8] = b"sluice: the fingerprint of the hash key";
+
+/// What others may know of a key, so that nodes see whether they have the same one: 16 hex digits, the SipHash-2-4 of a
+/// constant under the key.
+///
+/// It does not help to find the key: SipHash is made as a pseudo-random function, so that nothing better is known than
+/// to try all 2^128 keys, of which 2^64 have this fingerprint; and it tells nothing of the flow hash, which is derived
+/// from other messages by SipHash-1-3. Two keys have one fingerprint with a probability of 2^-64.
+pub(super) fn fingerprint(key: HashKey) -> String {
+    let mut hasher = SipHasher24::new_with_keys(key.k0, key.k1);
+    hasher.write(FINGERPRINTED);
+    format!("{:016x}", hasher.finish())
+}
 
 /// Reads the key in `directory`, or makes one there that only the owner can read. Nodes that announce the same
 /// VIPs need the same key: copy the file. Where the data plane goes on from an earlier controller, the key is `held`.
@@ -95,6 +112,19 @@ mod tests {
         let refused = load_or_make(&directory, Some(HashKey { k0: 1, k1: 3 })).unwrap_err();
         assert!(refused.to_string().contains("works with another key"), "{refused}");
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn keys_are_told_apart_by_fingerprints_that_every_version_computes_alike() {
+        let key = HashKey { k0: 0x0011_2233_4455_6677, k1: 0x8899_aabb_ccdd_eeff };
+        assert_eq!(fingerprint(key), "24df6af84fdabf8a");
+        let mut seen = std::collections::BTreeSet::from([fingerprint(key)]);
+        for bit in 0..64 {
+            seen.insert(fingerprint(HashKey { k0: key.k0 ^ 1 << bit, ..key }));
+            seen.insert(fingerprint(HashKey { k1: key.k1 ^ 1 << bit, ..key }));
+        }
+        assert_eq!(seen.len(), 129, "each bit of the key counts");
+        assert!(seen.iter().all(|text| text.len() == 16));
     }
 
     #[test]

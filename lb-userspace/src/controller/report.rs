@@ -76,6 +76,7 @@ impl Node {
             zone: desired.node.zone.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
+            hash_key: self.key_fingerprint(),
             configuration: self.configuration.clone(),
             publications: self.publications.clone(),
             interfaces: self.interfaces(),

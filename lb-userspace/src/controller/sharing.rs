@@ -8,6 +8,7 @@ use std::time::Instant;
 use siphasher::sip::SipHasher24;
 use tokio::sync::oneshot;
 
+use super::hash_key;
 use super::node::Node;
 use super::report::Identities;
 use crate::api::calendar::Timestamp;
@@ -126,12 +127,18 @@ impl Node {
             written: Timestamp::now(),
             generation: shared.in_force,
             digests: shared.digested.as_ref().map(|(_, digests)| digests.clone()).unwrap_or_default(),
+            hash_key: Some(self.key_fingerprint()),
             room: self.room(),
             interfaces: self.attachments.keys().cloned().collect(),
             vips,
             unfit,
             health: self.own_view(),
         })
+    }
+
+    /// What may be known of the key by which the data plane places flows.
+    pub(super) fn key_fingerprint(&self) -> String {
+        hash_key::fingerprint(self.data_plane.maps.hash_key())
     }
 
     fn room(&self) -> Vec<Room> {

@@ -1,9 +1,10 @@
-//! Since when other nodes have other tables than this one. Pure.
+//! Since when other nodes have other tables than this one, or another key of the flow hash. Pure.
 //!
-//! For moments nodes differ: checks end when they end, and a record is a few seconds old. What lasts is a fault: another
-//! version, another inventory, a target that one of them alone can't reach.
+//! For moments tables differ: checks end when they end, and a record is a few seconds old. What lasts is a fault: another
+//! version, another inventory, a target that one of them alone can't reach. A key is another one from the start, and
+//! stays so until somebody copies it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::record::Record;
@@ -11,22 +12,41 @@ use super::record::Record;
 /// How long tables must differ until it is told.
 pub const LASTING: Duration = Duration::from_secs(20);
 
-/// Since when each of the others differs.
+/// What an operator does about another hash key.
+pub const HASH_KEY_REMEDY: &str = "copy /run/sluice/hash.key of the node whose key is to stay to /etc/sluice/hash.key of \
+     the other one; there `sluice node drain`, `systemctl stop sluice`, `sluice detach`, `rm /run/sluice/hash.key`, \
+     `systemd-tmpfiles --create sluice.conf`, `systemctl start sluice`, `sluice node undrain`";
+
+/// In what another node differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// It places flows by another key: whatever its tables are, a flow goes to another target there.
+    HashKey,
+    /// Its tables are others, though it follows the same generation, and have been for long.
+    Tables,
+}
+
+/// Since when each of the others has other tables.
 #[derive(Debug, Default)]
 pub(super) struct Agreement(BTreeMap<String, Instant>);
 
 impl Agreement {
-    /// The names of those that differ from `own`, and have for long; `others` are those that are present.
+    /// The names of those that differ from `own`; `others` are those that are present.
     pub(super) fn look<'r>(
         &mut self,
         own: &Record,
-        others: impl Iterator<Item = &'r Record>,
+        others: impl Iterator<Item = &'r Record> + Clone,
         now: Instant,
-    ) -> BTreeSet<String> {
-        let differing = others.filter(|other| own.differs_from(other)).map(|other| other.name.clone());
+    ) -> BTreeMap<String, Difference> {
+        let differing =
+            others.clone().filter(|other| own.differs_from(other)).map(|other| other.name.clone());
         self.0 = differing.map(|name| self.0.get_key_value(&name).map_or((name, now), known)).collect();
         let lasts = |since: Instant| now.saturating_duration_since(since) >= LASTING;
-        self.0.iter().filter(|(_, since)| lasts(**since)).map(|(name, _)| name.clone()).collect()
+        let lasting = self.0.iter().filter(|(_, since)| lasts(**since));
+        let tables = lasting.map(|(name, _)| (name.clone(), Difference::Tables));
+        let strangers = others.filter(|other| own.has_other_key(other));
+        // The key weighs more, so it is put over the tables.
+        tables.chain(strangers.map(|other| (other.name.clone(), Difference::HashKey))).collect()
     }
 }
 
@@ -68,6 +88,28 @@ mod tests {
             let own = record("lb1", "a", generation, "x");
             let now = begin + Duration::from_secs(seconds);
             assert!(agreement.look(&own, [&other].into_iter(), now).is_empty(), "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn another_key_is_told_at_once_and_outweighs_tables() {
+        let (mut agreement, begin) = (Agreement::default(), Instant::now());
+        let own = record("lb1", "a", 7, "x");
+        let with = |all, key: Option<&str>| Record {
+            hash_key: key.map(str::to_owned),
+            ..record("lb2", "a", 7, all)
+        };
+        for (seconds, other, expected) in [
+            (0, with("x", Some("f00d")), Some(Difference::HashKey)),
+            (1, with("y", Some("f00d")), Some(Difference::HashKey)),
+            (21, with("y", Some("f00d")), Some(Difference::HashKey)),
+            (22, with("y", Some("5eed")), Some(Difference::Tables)),
+            (23, with("x", Some("5eed")), None),
+            (24, with("x", None), None),
+        ] {
+            let now = begin + Duration::from_secs(seconds);
+            let found = agreement.look(&own, [&other].into_iter(), now);
+            assert_eq!(found.get("lb2").copied(), expected, "after {seconds} s");
         }
     }
 }

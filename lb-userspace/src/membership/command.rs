@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::agreement::HASH_KEY_REMEDY;
 use crate::inspect::columns::{Column, lines};
 use crate::output;
 use crate::status::client;
@@ -63,6 +64,7 @@ fn text_of(report: &Report) -> String {
         Column::number("up"),
         Column::number("generation"),
         Column::word("tables"),
+        Column::word("hash key"),
         Column::number("targets"),
         Column::number("unhealthy"),
         Column::word("fullest map"),
@@ -98,7 +100,8 @@ fn row(member: &MemberReport) -> Vec<String> {
         "gone" => format!("gone, last seen {} ago", duration(member.last_seen_seconds)),
         state => state.to_owned(),
     };
-    let tables = format!("{}{}", member.table_digest, if member.tables_differ { " DIFFER" } else { "" });
+    let differ = member.tables_differ && !member.hash_key_differs;
+    let tables = format!("{}{}", member.table_digest, if differ { " DIFFER" } else { "" });
     let targets = member.room.iter().find(|at| at.what == "targets").map(|at| count(at.held));
     vec![
         member.name.clone(),
@@ -108,12 +111,19 @@ fn row(member: &MemberReport) -> Vec<String> {
         if is_gone { "-".to_owned() } else { duration(member.up_seconds) },
         member.generation.to_string(),
         tables,
+        hash_key(member),
         targets.unwrap_or_else(|| "-".to_owned()),
         member.unhealthy.map_or("-".to_owned(), count),
         fullest(member),
         member.vips.len().to_string(),
         member.interfaces.join(" "),
     ]
+}
+
+/// The fingerprint of its key; a node of an older version tells none.
+fn hash_key(member: &MemberReport) -> String {
+    let fingerprint = member.hash_key.as_deref().unwrap_or("not told");
+    format!("{fingerprint}{}", if member.hash_key_differs { " ANOTHER" } else { "" })
 }
 
 /// The map with the least room, in percent.
@@ -138,6 +148,13 @@ fn notes(shared: &SharedStateReport) -> Vec<String> {
         }
         Some(_) => {}
     }
+    let strangers = shared.members.iter().filter(|member| member.hash_key_differs);
+    notes.extend(strangers.map(|member| {
+        format!(
+            "{} has another hash key: flows that routers move go to other targets there; {HASH_KEY_REMEDY}",
+            member.name
+        )
+    }));
     if shared.generation > shared.generation_in_force {
         let why = shared.refused.as_deref().unwrap_or("it is being taken over");
         notes.push(format!("generation {} is known here and not in force: {why}", shared.generation));
@@ -163,6 +180,21 @@ mod tests {
             lines[5].starts_with("generation 9 is known here and not in force: The data plane"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn another_hash_key_is_named_with_the_remedy_and_one_that_is_not_told_is_none() {
+        let mut report = sample::report();
+        let members = &mut report.shared_state.as_mut().unwrap().members;
+        members[1].hash_key = Some("0ddba110ddba1100".to_owned());
+        members[1].hash_key_differs = true;
+        let text = text_of(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].contains("hash key") && lines[1].contains("5eed5eed5eed5eed"), "{text}");
+        assert!(lines[2].contains("0ddba110ddba1100 ANOTHER") && !lines[2].contains("DIFFER"), "{text}");
+        assert!(lines[3].contains("not told") && !lines[3].contains("ANOTHER"), "{text}");
+        assert!(lines[5].starts_with("lb2 has another hash key: "), "{text}");
+        assert!(lines[5].contains("copy /run/sluice/hash.key"), "{text}");
     }
 
     #[test]

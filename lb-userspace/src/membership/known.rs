@@ -1,6 +1,6 @@
 //! What is known of all nodes: the records that were read last, and what is not in them any more. Pure but for the lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::agreement::Agreement;
+use super::agreement::{Agreement, Difference, HASH_KEY_REMEDY};
 use super::combination::{GRACE, OtherView};
 use super::company::{Companions, Grade};
 use super::record::Record;
@@ -38,10 +38,10 @@ pub enum Change {
     Came(String),
     /// A node's lease ended.
     Went(String),
-    /// A node of the same generation has other tables, for long.
-    Differs(String),
-    /// It has the same again, or another generation, or has gone.
-    Agrees(String),
+    /// A node differs from this one.
+    Differs(String, Difference),
+    /// It does so no more, or it can't be said of it any more: its generation is another one, or it has gone.
+    Agrees(String, Difference),
     /// Another node has this one's name.
     Namesake(String),
 }
@@ -61,7 +61,7 @@ struct Known {
     members: BTreeMap<String, Member>,
     companions: Companions,
     agreement: Agreement,
-    differing: BTreeSet<String>,
+    differing: BTreeMap<String, Difference>,
     has_namesake: bool,
     /// When all this was read.
     read: Option<Instant>,
@@ -171,9 +171,13 @@ impl Membership {
         let state = |member: &Member| if member.is_present { "present" } else { "gone" };
         let mut all: Vec<MemberReport> = others
             .map(|member| {
-                let tables_differ = known.differing.contains(&member.record.name);
-                let told = shown(&member.record, state(member), wall);
-                MemberReport { last_seen_seconds: since(member.last_seen, wall), tables_differ, ..told }
+                let difference = known.differing.get(&member.record.name);
+                MemberReport {
+                    last_seen_seconds: since(member.last_seen, wall),
+                    tables_differ: difference.is_some(),
+                    hash_key_differs: difference == Some(&Difference::HashKey),
+                    ..shown(&member.record, state(member), wall)
+                }
             })
             .collect();
         all.push(shown(own, "this", wall));
@@ -263,18 +267,25 @@ impl Known {
     fn compare(&mut self, own: &Record, now: Instant) -> Vec<Change> {
         let present = self.members.values().filter(|member| member.is_present);
         let differing = self.agreement.look(own, present.map(|member| &member.record), now);
-        let news = differing.difference(&self.differing).cloned().map(Change::Differs);
-        let over = self.differing.difference(&differing).cloned().map(Change::Agrees);
-        let changes = news.chain(over).collect();
-        self.differing = differing;
-        changes
+        let before = std::mem::replace(&mut self.differing, differing);
+        let news = missing(&before, &self.differing).map(|(name, how)| Change::Differs(name.clone(), *how));
+        let over = missing(&self.differing, &before).map(|(name, how)| Change::Agrees(name.clone(), *how));
+        news.chain(over).collect()
     }
+}
+
+/// What is in `there` and not, or otherwise, in `here`.
+fn missing<'m>(
+    here: &'m BTreeMap<String, Difference>,
+    there: &'m BTreeMap<String, Difference>,
+) -> impl Iterator<Item = (&'m String, &'m Difference)> {
+    there.iter().filter(|(name, how)| here.get(*name) != Some(*how))
 }
 
 impl Change {
     /// Whether something is wrong.
     pub fn is_bad(&self) -> bool {
-        !matches!(self, Change::Came(_) | Change::Agrees(_))
+        !matches!(self, Change::Came(_) | Change::Agrees(..))
     }
 }
 
@@ -283,12 +294,20 @@ impl fmt::Display for Change {
         match self {
             Change::Came(name) => write!(f, "node {name} is present"),
             Change::Went(name) => write!(f, "node {name} is gone: its lease ended"),
-            Change::Differs(name) => write!(
+            Change::Differs(name, Difference::HashKey) => write!(
+                f,
+                "node {name} has another hash key, so that flows that routers move between it and this node go to other \
+                 targets: {HASH_KEY_REMEDY}"
+            ),
+            Change::Differs(name, Difference::Tables) => write!(
                 f,
                 "node {name} has other tables though it follows the same generation: compare the targets' health in \
                  `sluice status` of both, their versions and their inventories"
             ),
-            Change::Agrees(name) => {
+            Change::Agrees(name, Difference::HashKey) => {
+                write!(f, "node {name} no longer has another hash key")
+            }
+            Change::Agrees(name, Difference::Tables) => {
                 write!(f, "node {name} no longer has other tables of the same generation")
             }
             Change::Namesake(name) => {
@@ -313,6 +332,8 @@ fn shown(record: &Record, state: &str, wall: Timestamp) -> MemberReport {
         generation: record.generation,
         table_digest: record.digests.all.clone(),
         tables_differ: false,
+        hash_key: record.hash_key.clone(),
+        hash_key_differs: false,
         room: room.map(|at| RoomReport { what: at.what.clone(), held: at.held, room: at.room }).collect(),
         interfaces: record.interfaces.clone(),
         vips: record.vips.clone(),
@@ -410,11 +431,32 @@ mod tests {
         let other = |all| vec![found(record("lb2", "a", 7, all))];
         let name = || "lb2".to_owned();
         assert_eq!(story.take(0, other("y")), []);
-        assert_eq!(story.take(20, other("y")), [Change::Differs(name())]);
+        assert_eq!(story.take(20, other("y")), [Change::Differs(name(), Difference::Tables)]);
         assert_eq!(story.take(22, other("y")), []);
         assert!(story.report(22)[1].tables_differ);
-        assert_eq!(story.take(24, other("x")), [Change::Agrees(name())]);
+        assert_eq!(story.take(24, other("x")), [Change::Agrees(name(), Difference::Tables)]);
         assert!(!story.report(24)[1].tables_differ);
+    }
+
+    #[test]
+    fn another_hash_key_counts_as_other_tables_and_is_told_with_what_to_do() {
+        let story = Story::begin();
+        let with =
+            |key: &str| vec![found(Record { hash_key: Some(key.to_owned()), ..record("lb2", "a", 7, "x") })];
+        let told = story.take(0, with("f00d"));
+        assert_eq!(told, [Change::Differs("lb2".to_owned(), Difference::HashKey)]);
+        let words = told[0].to_string();
+        assert!(told[0].is_bad() && words.starts_with("node lb2 has another hash key"), "{words}");
+        assert!(words.contains("copy /run/sluice/hash.key") && words.contains("`sluice detach`"), "{words}");
+        assert_eq!(story.take(2, with("f00d")), []);
+        let lb2 = &story.report(2)[1];
+        assert!(lb2.tables_differ && lb2.hash_key_differs && lb2.hash_key.as_deref() == Some("f00d"));
+        let told = story.take(4, with("5eed"));
+        assert_eq!(told, [Change::Agrees("lb2".to_owned(), Difference::HashKey)]);
+        assert!(!told[0].is_bad() && !story.report(4)[1].tables_differ);
+        // One of an older version does not tell: nothing is said of it.
+        assert_eq!(story.take(6, vec![found(Record { hash_key: None, ..record("lb2", "a", 7, "x") })]), []);
+        assert!(!story.report(6)[1].hash_key_differs && story.report(6)[1].hash_key.is_none());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The nodes that share a state: who there is, how far each has followed, and whether all have the same tables.
+//! The nodes that share a state: who there is, how far each has followed, and whether all have the same tables
+//! and place flows in them by the same key.
 //!
 //! ```text
 //!   controller ─ own record ─► attendance (beside the shared state, under a lease) ─ all records ─► Membership
@@ -20,7 +21,7 @@ mod view;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use agreement::LASTING;
+pub use agreement::{Difference, HASH_KEY_REMEDY, LASTING};
 pub use combination::{Combination, Combined, GRACE, Grounds, OtherView, Told, Votes};
 pub use company::{Grade, Stance};
 pub use known::{Change, FRESH, Found, Membership};

@@ -36,6 +36,10 @@ pub struct Record {
     pub generation: u64,
     /// What its tables are.
     pub digests: Digests,
+    /// Fingerprint of the key by which it places flows in its tables, 16 hex digits; none if it is of a version that does
+    /// not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<String>,
     /// How full its maps are.
     pub room: Vec<Room>,
     /// The interfaces with the balancer.
@@ -93,6 +97,12 @@ impl Record {
         ours.across_zones != theirs.across_zones || (is_same_zone && ours.all != theirs.all)
     }
 
+    /// Whether it places flows by another key: then a flow goes to another target there, though tables are equal. Of a
+    /// node that does not tell it is not known.
+    pub fn has_other_key(&self, other: &Record) -> bool {
+        self.hash_key.as_ref().zip(other.hash_key.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
     /// How it stands to each VIP that it announces.
     pub fn stances(&self) -> BTreeMap<IpAddr, Stance> {
         let mut stances: BTreeMap<IpAddr, Stance> = self.vips.iter().map(|vip| (*vip, Stance::FIT)).collect();
@@ -138,6 +148,7 @@ pub(crate) mod tests {
             written: Timestamp(2_000_000),
             generation,
             digests: Digests { all: all.to_owned(), across_zones: "c".to_owned() },
+            hash_key: Some("5eed".to_owned()),
             room: vec![Room { what: "targets".to_owned(), held: 3, room: 16383 }],
             interfaces: vec!["eth0".to_owned()],
             vips: vec![IpAddr::from([10, 200, 1, 1])],
@@ -156,6 +167,21 @@ pub(crate) mod tests {
         let mut other = record("lb2", "b", 7, "y");
         other.digests.across_zones = "d".to_owned();
         assert!(one.differs_from(&other));
+    }
+
+    #[test]
+    fn keys_are_compared_everywhere_and_who_does_not_tell_has_no_other() {
+        let with =
+            |key: Option<&str>| Record { hash_key: key.map(str::to_owned), ..record("lb2", "b", 8, "y") };
+        let one = record("lb1", "a", 7, "x");
+        assert!(!one.has_other_key(&with(Some("5eed"))));
+        assert!(one.has_other_key(&with(Some("f00d"))), "in another zone, of another generation");
+        assert!(!one.has_other_key(&with(None)) && !with(None).has_other_key(&one));
+        let told = serde_json::to_value(&one).unwrap();
+        let mut older = told.clone();
+        older.as_object_mut().unwrap().remove("hash_key");
+        assert_eq!(told["hash_key"], "5eed");
+        assert_eq!(serde_json::from_value::<Record>(older).unwrap(), Record { hash_key: None, ..one });
     }
 
     #[test]

@@ -18,6 +18,11 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "sluice_hash_key_info",
+        help: "Fingerprint of the key by which the node places flows; nodes with the same VIPs need the same key",
+        samples: |scrape, samples| samples.info(&[("fingerprint", &scrape.report.hash_key)]),
+    },
+    Metric {
         name: "sluice_uptime_seconds",
         help: "Seconds since the controller started",
         samples: |scrape, samples| samples.single(scrape.report.uptime_seconds),
@@ -72,7 +77,8 @@ pub(super) const METRICS: &[Metric] = &[
     },
     Metric {
         name: "sluice_member_tables_differ",
-        help: "1 while the node has other tables than this one for long, though both follow one generation, else 0",
+        help: "1 while the node has another hash key than this one, or other tables for long, though both follow one \
+               generation, else 0",
         samples: |scrape, samples| {
             members(scrape).try_for_each(|at| samples.labelled(&[("member", &at.name)], at.tables_differ))
         },

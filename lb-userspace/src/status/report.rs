@@ -22,6 +22,9 @@ pub struct Report {
     pub version: String,
     /// Seconds since the controller started.
     pub uptime_seconds: f64,
+    /// Fingerprint of the key by which flows are placed in tables, equal on nodes that have the same key: 16 hex digits.
+    #[serde(default)]
+    pub hash_key: String,
     /// Where the configuration came from, and whether the last change of it was taken.
     pub configuration: ConfigurationReport,
     /// The interfaces that the balancer is attached to.
@@ -129,8 +132,14 @@ pub struct MemberReport {
     /// Digest of all its tables, equal on nodes of one zone with equal state: 16 hex digits.
     pub table_digest: String,
     /// Whether its tables are others than this node's, though both follow the same generation, for longer than changes
-    /// of health explain.
+    /// of health explain; or it places flows in them by another key.
     pub tables_differ: bool,
+    /// Fingerprint of the key by which it places flows; none if its version does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<String>,
+    /// Whether that is another one than this node's.
+    #[serde(default)]
+    pub hash_key_differs: bool,
     /// How full its maps are.
     pub room: Vec<RoomReport>,
     /// The interfaces with the balancer.

@@ -14,6 +14,7 @@ pub(crate) fn report() -> Report {
         zone: "a".into(),
         version: "0.1.0".into(),
         uptime_seconds: 7503.5,
+        hash_key: "5eed5eed5eed5eed".into(),
         configuration: ConfigurationReport {
             file: "/etc/sluice/sluice.json".into(),
             generation: 3,
@@ -92,6 +93,8 @@ fn member(name: &str, state: &str, last_seen_seconds: f64) -> MemberReport {
         generation: 8,
         table_digest: "00c0ffee00c0ffee".into(),
         tables_differ: name == "lb2",
+        hash_key: (name != "lb3").then(|| "5eed5eed5eed5eed".into()),
+        hash_key_differs: false,
         room: vec![RoomReport { what: "targets".into(), held: 3, room: 16383 }],
         interfaces: vec!["eth0".into()],
         vips: vec!["10.200.1.1".parse().unwrap()],

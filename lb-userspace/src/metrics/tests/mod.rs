@@ -142,6 +142,7 @@ fn samples_carry_the_reports_numbers() {
     let listener = "load_balancer=web protocol=TCP port=80";
     for (key, value) in [
         ("sluice_build_info version=0.1.0".to_owned(), "1"),
+        ("sluice_hash_key_info fingerprint=5eed5eed5eed5eed".to_owned(), "1"),
         ("sluice_uptime_seconds".to_owned(), "7503.5"),
         ("sluice_configuration_generation".to_owned(), "3"),
         ("sluice_configuration_rejected".to_owned(), "0"),

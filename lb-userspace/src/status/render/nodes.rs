@@ -1,6 +1,7 @@
 //! How the state is shared: a line, and one more for whatever is wrong.
 
 use super::{Page, Tone};
+use crate::membership::HASH_KEY_REMEDY;
 use crate::status::quantity::duration;
 use crate::status::report::{MemberReport, Report, SharedStateReport};
 
@@ -43,6 +44,13 @@ fn trouble(member: &MemberReport) -> Option<String> {
             duration(member.last_seen_seconds)
         ));
     }
+    if member.hash_key_differs {
+        return Some(format!(
+            "TABLES DIFFER: node {} has another hash key: flows that routers move go to other targets there; \
+             {HASH_KEY_REMEDY}",
+            member.name
+        ));
+    }
     member.tables_differ.then(|| {
         format!("TABLES DIFFER: node {} follows the same generation and has other tables", member.name)
     })
@@ -65,6 +73,10 @@ mod tests {
                 "GONE: node lb3, last seen 3m 4s ago",
             ]
         );
+        shared.members[1].hash_key_differs = true;
+        let told = &troubles(&shared)[1];
+        assert!(told.starts_with("TABLES DIFFER: node lb2 has another hash key"), "{told}");
+        assert!(told.contains("copy /run/sluice/hash.key"), "{told}");
         shared.members.truncate(1);
         shared.generation = 8;
         assert_eq!(troubles(&shared), Vec::<String>::new());
