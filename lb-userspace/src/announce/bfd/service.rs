@@ -187,7 +187,8 @@ impl Runner {
                     }
                 }
             }
-            // What came is looked at before the time: after a stall the packets are there.
+            // What came is looked at before the time: after a stall the packets are there. Not all that comes, or who
+            // sends faster than it is read keeps this from sending.
             self.receive();
             self.tick();
         }
@@ -239,7 +240,7 @@ impl Runner {
 
     fn receive(&mut self) {
         for receiver in &self.receivers {
-            while let Some((from, packet)) = receiver.next() {
+            for (from, packet) in receiver.waiting() {
                 if let Some(session) = find(&mut self.sessions, from, receiver.address, &packet) {
                     let answer = session.machine.receive(Instant::now(), &packet);
                     if let Some(answer) = answer {

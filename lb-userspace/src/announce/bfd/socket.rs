@@ -20,6 +20,9 @@ const TTL: u8 = 255;
 const TRAFFIC_CLASS: u8 = 0xc0;
 /// How many ports are tried.
 const ATTEMPTS: u32 = 100;
+/// How many datagrams are read in a row at most. Anybody may send them, and faster than they are read; then the node's
+/// own packets must leave in between. After a stall it is several of each of some twenty routers.
+const BATCH: usize = 64;
 
 /// Takes the packets to one of the node's addresses.
 #[derive(Debug)]
@@ -42,23 +45,40 @@ impl Receiver {
         Ok(Receiver { socket, address })
     }
 
-    /// The next packet that came over one hop and can be read, with its sender; none if there is none yet.
-    pub(super) fn next(&self) -> Option<(IpAddr, Packet)> {
+    /// The packets that have come over one hop and can be read, with their senders; of what waits, at most [`BATCH`]
+    /// datagrams are looked at, and the rest stays for the next time.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (IpAddr, Packet)> + '_ {
+        batch(|| self.read())
+    }
+
+    fn read(&self) -> Read {
         let mut buffer = [0; 2 * LENGTH];
-        loop {
-            match socket_options::receive(self.socket.as_fd(), &mut buffer) {
-                Ok(datagram) if datagram.ttl == Some(TTL) => {
-                    let bytes = &buffer[..datagram.length.min(buffer.len())];
-                    if let Ok(packet) = Packet::read(bytes) {
-                        return Some((datagram.from, packet));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
+        match socket_options::receive(self.socket.as_fd(), &mut buffer) {
+            Ok(datagram) if datagram.ttl == Some(TTL) => {
+                let bytes = &buffer[..datagram.length.min(buffer.len())];
+                Packet::read(bytes).map_or(Read::Junk, |packet| Read::Packet(datagram.from, packet))
             }
+            Ok(_) => Read::Junk,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Read::Junk,
+            Err(_) => Read::Nothing,
         }
     }
+}
+
+/// What a look at a socket found.
+enum Read {
+    Packet(IpAddr, Packet),
+    /// Something that is no control packet of a neighbour.
+    Junk,
+    Nothing,
+}
+
+fn batch(read: impl FnMut() -> Read) -> impl Iterator<Item = (IpAddr, Packet)> {
+    let found = std::iter::repeat_with(read).take(BATCH);
+    found.take_while(|found| !matches!(found, Read::Nothing)).filter_map(|found| match found {
+        Read::Packet(from, packet) => Some((from, packet)),
+        Read::Junk | Read::Nothing => None,
+    })
 }
 
 impl AsFd for Receiver {
@@ -110,4 +130,63 @@ fn bind(source: IpAddr) -> io::Result<UdpSocket> {
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::announce::bfd::{Diagnostic, State};
+
+    const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+    fn packet() -> Packet {
+        Packet {
+            diagnostic: Diagnostic(0),
+            state: State::Up,
+            poll: false,
+            is_final: false,
+            demand: false,
+            multiplier: 3,
+            my_discriminator: 1,
+            your_discriminator: 2,
+            desired_transmit: Duration::from_millis(100),
+            required_receive: Duration::from_millis(100),
+            required_echo: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_flood_without_end_is_read_for_a_batch_and_no_more() {
+        for is_junk in [true, false] {
+            let mut reads = 0;
+            let flood = || {
+                reads += 1;
+                if is_junk { Read::Junk } else { Read::Packet(ROUTER, packet()) }
+            };
+            let packets = batch(flood).count();
+            assert_eq!((reads, packets), (BATCH, if is_junk { 0 } else { BATCH }));
+        }
+    }
+
+    #[test]
+    fn what_waits_behind_a_batch_is_found_the_next_time() {
+        let mut waiting =
+            (0..=BATCH).map(|at| if at < BATCH { Read::Junk } else { Read::Packet(ROUTER, packet()) });
+        let mut read = || waiting.next().unwrap_or(Read::Nothing);
+        let found = [0, 1, 2].map(|_| batch(&mut read).collect::<Vec<_>>());
+        assert_eq!(found, [vec![], vec![(ROUTER, packet())], vec![]]);
+    }
+
+    #[test]
+    fn reading_ends_where_nothing_waits() {
+        let mut reads = 0;
+        let read = || {
+            reads += 1;
+            if reads < 4 { Read::Packet(ROUTER, packet()) } else { Read::Nothing }
+        };
+        assert_eq!((batch(read).count(), reads), (3, 4));
+    }
 }
