@@ -19,7 +19,7 @@ fn members_and_nodes_show_certificates_to_each_other() -> Result<()> {
     }
     let lease = Lease::take()?;
     let directory = lease.directory().to_owned();
-    make_certificates(&directory)?;
+    make_certificates(&directory, "127.0.0.1")?;
     let file = |name: &str| directory.join(name).display().to_string();
     let options = ["--cert-file", &file("server.pem"), "--key-file", &file("server.key")];
     let trusts = ["--client-cert-auth", "--trusted-ca-file", &file("ca.pem")];
@@ -39,6 +39,40 @@ fn members_and_nodes_show_certificates_to_each_other() -> Result<()> {
     assert!(node.make_group("web"));
     let nameless = etcd(&cluster, &json!({ "tls": { "ca": file("ca.pem") } }));
     assert!(Node::start(&cluster.host, &directory.join("b"), nameless).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_member_must_have_the_right_authority_and_the_right_name() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lease = Lease::take()?;
+    let directory = lease.directory().to_owned();
+    let foreign = directory.join("foreign");
+    fs::create_dir(&foreign)?;
+    make_certificates(&directory, "etcd.test")?;
+    make_certificates(&foreign, "etcd.test")?;
+    let file = |name: &str| directory.join(name).display().to_string();
+    let options = ["--cert-file", &file("server.pem"), "--key-file", &file("server.key")];
+    let mut cluster = Cluster::of(&lease, 1, "https", options.map(str::to_owned).to_vec())?;
+    // Its client calls an address, for which the certificate is not.
+    cluster.start_all_with(&["--insecure-transport=false", "--insecure-skip-tls-verify"])?;
+    let start = |name: &str, tls: Value| {
+        Node::start(&cluster.host, &directory.join(name), etcd(&cluster, &json!({ "tls": tls })))
+    };
+    let (own, others) = (file("ca.pem"), file("foreign/ca.pem"));
+    let node = start("a", json!({ "ca": own, "server_name": "etcd.test" }))?;
+    assert!(node.make_group("web"), "the certificate is the right one");
+    // The foreign authority has the name of the right one, and another key.
+    for (name, tls, why) in [
+        ("b", json!({ "ca": others, "server_name": "etcd.test" }), "BadSignature"),
+        ("c", json!({ "ca": own, "server_name": "other.test" }), "other.test"),
+        ("d", json!({ "ca": own }), "127.0.0.1"),
+    ] {
+        let refused = start(name, tls.clone()).err().map(|error| format!("{error:#}"));
+        assert!(refused.as_ref().is_some_and(|words| words.contains(why)), "{tls}: {refused:?}");
+    }
     Ok(())
 }
 
@@ -79,15 +113,15 @@ fn etcd(cluster: &Cluster, more: &Value) -> Etcd {
     serde_json::from_value(section).expect("a section")
 }
 
-/// A certificate authority, a server and a client.
-fn make_certificates(directory: &Path) -> Result<()> {
+/// A certificate authority, a server and a client, both of this name.
+fn make_certificates(directory: &Path, subject: &str) -> Result<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate()?;
     fs::write(directory.join("ca.pem"), authority.self_signed(&key)?.pem())?;
     let issuer = Issuer::new(authority, key);
     for name in ["server", "client"] {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let mut params = CertificateParams::new(vec![subject.to_owned()])?;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
