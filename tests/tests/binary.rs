@@ -221,6 +221,19 @@ fn a_bad_configuration_is_told_before_what_the_process_lacks() {
 }
 
 #[test]
+fn what_some_routers_can_not_do_is_warned_of_and_no_error() {
+    let announce = r#""announce": { "bgp": { "local_as": 65001, "peers": [ { "address": "10.0.0.1",
+        "source": "10.0.0.11", "remote_as": 65000, "families": ["ipv4"], "bfd": {}, "ttl_security": true } ] } },"#;
+    let scratch = Scratch::new("warned");
+    let (both, one) = (GOOD.replacen('{', &format!("{{ {announce}"), 1), r#""ttl_security": true"#);
+    let (code, out, err) = check(&scratch.file("both.json", &both));
+    assert!(code == 0 && out.contains(": ok: "), "{code}: {out}{err}");
+    assert!(err.contains("warning: announce.bgp.peers[0] has both bfd and ttl_security"), "{err}");
+    let (code, _, err) = check(&scratch.file("one.json", &both.replace(&format!(", {one}"), "")));
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let scratch = Scratch::new("pipe");
     let file = scratch.file("good.json", GOOD);

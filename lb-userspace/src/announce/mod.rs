@@ -29,6 +29,7 @@ pub mod orders_file;
 pub mod report;
 pub mod routes;
 mod socket_options;
+mod warnings;
 
 pub use command::{NodeOptions, ZoneOptions, node, zone};
 
