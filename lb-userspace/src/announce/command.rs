@@ -26,11 +26,15 @@ enum NodeAction {
     /// Have routers send packets elsewhere, and wait until none come any more
     ///
     /// VIPs are announced as a way of last resort first, and withdrawn after a while. The order stays in force, also
-    /// over restarts, until `sluice node undrain`.
+    /// over restarts, until `sluice node undrain`. Where nodes share their state, a node that knows that no other
+    /// announces one of its VIPs refuses.
     Drain {
         /// When VIPs are withdrawn: 30s, 2m; the configuration's drain_seconds without this
         #[arg(long, value_name = "TIME", value_parser = time)]
         after: Option<Duration>,
+        /// Drain although no other node announces a VIP
+        #[arg(long)]
+        force: bool,
         /// Do not wait for packets to cease
         #[arg(long)]
         no_wait: bool,
@@ -71,6 +75,9 @@ enum ZoneAction {
         /// For how long, at most 72h: 30m, 2h
         #[arg(long = "for", value_name = "TIME", value_parser = time)]
         time: Duration,
+        /// Shift although no other node announces a VIP of the zone
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -115,9 +122,9 @@ const LOOKS: Duration = Duration::from_secs(1);
 pub async fn node(options: NodeOptions) -> anyhow::Result<()> {
     match options.action {
         NodeAction::Ls(options) => membership::command::list(options).await,
-        NodeAction::Drain { after, no_wait, wait, place } => {
+        NodeAction::Drain { after, force, no_wait, wait, place } => {
             let after_seconds = after.map(|after| after.as_secs());
-            place.order(&Order::Drain { after_seconds }).await?;
+            place.order(&Order::Drain { after_seconds, force }).await?;
             if no_wait { Ok(()) } else { until_drained(&place.socket(), wait).await }
         }
         NodeAction::Undrain { place } => place.order(&Order::Undrain).await,
@@ -134,8 +141,8 @@ pub async fn node(options: NodeOptions) -> anyhow::Result<()> {
 /// If no controller answers, or it refuses.
 pub async fn zone(options: ZoneOptions) -> anyhow::Result<()> {
     match options.action {
-        ZoneAction::Shift { zone, time, place } => {
-            place.order(&Order::Shift { zone, for_seconds: time.as_secs() }).await
+        ZoneAction::Shift { zone, time, force, place } => {
+            place.order(&Order::Shift { zone, for_seconds: time.as_secs(), force }).await
         }
         ZoneAction::Unshift { zone, place } => place.order(&Order::Unshift { zone }).await,
     }

@@ -3,6 +3,7 @@
 //! Pure. Orders have moments of the wall clock, for they outlive the controller and a reboot. A zone shift always ends
 //! by itself.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 
 /// The longest sleep until an order's moment: the clock may be set in between.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// How many VIPs a refusal names.
+const NAMED: usize = 5;
 
 /// The orders in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +107,56 @@ pub enum Refused {
         /// The order's.
         asked: String,
     },
+    /// Nobody would announce VIPs any more.
+    #[error(
+        "{0} (one that drains, or that started just now, does not count): clients would lose what is announced here \
+         alone. `sluice node ls` and, there, `sluice node status` show the others; with --force the order is obeyed"
+    )]
+    LastAnnouncer(String),
+}
+
+/// What is known of other announcers of the VIPs that an order withdraws.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remaining {
+    /// Nobody was asked: the order withdraws nothing more than one in force, or nodes that share no state can't know of each
+    /// other.
+    Unasked,
+    /// It can't be known now: why.
+    Unknown(String),
+    /// Others announce all VIPs but these.
+    AllBut(Vec<IpAddr>),
+}
+
+impl Remaining {
+    /// What an answer adds to what was done, if the order may be obeyed.
+    ///
+    /// # Errors
+    /// When it is known that nobody else announces a VIP.
+    pub fn allow(&self) -> Result<String, Refused> {
+        match self {
+            Remaining::AllBut(vips) if !vips.is_empty() => Err(Refused::LastAnnouncer(alone(vips))),
+            _ => Ok(self.told()),
+        }
+    }
+
+    /// What an answer adds to what was done, whatever that is.
+    pub fn told(&self) -> String {
+        match self {
+            Remaining::Unasked => String::new(),
+            Remaining::Unknown(why) => format!("; whether another node announces them is not known: {why}"),
+            Remaining::AllBut(vips) if vips.is_empty() => String::new(),
+            Remaining::AllBut(vips) => format!("; {}", alone(vips)),
+        }
+    }
+}
+
+fn alone(vips: &[IpAddr]) -> String {
+    let named: Vec<String> = vips.iter().take(NAMED).map(IpAddr::to_string).collect();
+    let more = match vips.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("no other node announces VIP {}{more}", named.join(", "))
 }
 
 impl Orders {
@@ -295,6 +349,27 @@ mod tests {
         );
         assert_eq!(orders.unshift("a", "a", later.wall), Ok(true));
         assert_eq!(orders.unshift("a", "a", later.wall), Ok(false));
+    }
+
+    #[test]
+    fn a_vip_that_nobody_else_announces_is_named_and_kept_unless_the_order_insists() {
+        let vips: Vec<IpAddr> = (1..=7).map(|at| IpAddr::from([10, 200, 1, at])).collect();
+        let refused = Remaining::AllBut(vips[..1].to_vec()).allow().unwrap_err().to_string();
+        assert!(refused.starts_with("no other node announces VIP 10.200.1.1 (one that drains"), "{refused}");
+        assert!(refused.contains("--force"), "{refused}");
+        let told = Remaining::AllBut(vips).told();
+        assert!(told.starts_with("; no other node announces VIP 10.200.1.1, "), "{told}");
+        assert!(told.ends_with("10.200.1.5 and 2 more"), "{told}");
+        for (remaining, words) in [
+            (Remaining::Unasked, ""),
+            (Remaining::AllBut(Vec::new()), ""),
+            (
+                Remaining::Unknown("no answer within 2 s".to_owned()),
+                "; whether another node announces them is not known: no answer within 2 s",
+            ),
+        ] {
+            assert_eq!((remaining.allow(), remaining.told()), (Ok(words.to_owned()), words.to_owned()));
+        }
     }
 
     #[test]

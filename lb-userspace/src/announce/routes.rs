@@ -18,6 +18,9 @@ pub enum Order {
     Drain {
         /// How long they are announced as draining before they are withdrawn; none is the configuration's time.
         after_seconds: Option<u64>,
+        /// Whether it is to be obeyed although no other node announces a VIP.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     /// The opposite.
     Undrain,
@@ -27,6 +30,9 @@ pub enum Order {
         zone: String,
         /// For how long.
         for_seconds: u64,
+        /// Whether it is to be obeyed although no other node announces a VIP.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     /// The opposite.
     Unshift {
@@ -78,4 +84,19 @@ async fn order(
     timeout(ANSWER, answer).await.unwrap_or_else(|_| {
         Err((StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {} seconds\n", ANSWER.as_secs())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_without_force_is_what_older_controllers_take() {
+        let order = Order::Drain { after_seconds: Some(3), force: false };
+        assert_eq!(serde_json::to_string(&order).unwrap(), r#"{"order":"drain","after_seconds":3}"#);
+        let told = r#"{"order":"shift","zone":"a","for_seconds":60,"force":true}"#;
+        let order = Order::Shift { zone: "a".to_owned(), for_seconds: 60, force: true };
+        assert_eq!(serde_json::from_str::<Order>(told).unwrap(), order);
+        assert_eq!(serde_json::to_string(&order).unwrap(), told);
+    }
 }

@@ -4,7 +4,7 @@
 //! All is looked at anew after every change, at most so often ([`PACE`]). The controller alone knows when the node is
 //! fit; what other nodes tell decides only whether an unfit VIP is left to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::announce::announcer::Announcer;
 use crate::announce::bgp::{SessionState, SessionStatus};
 use crate::announce::fitness::{Company, Fitness, Look, State};
 use crate::announce::kernel_table::{self, Ending, Survivor};
-use crate::announce::orders::{Moment, Orders};
+use crate::announce::orders::{Moment, Orders, Remaining};
 use crate::announce::orders_file::OrdersFile;
 use crate::announce::report::{
     BfdReport, DrainReport, RoutersReport, SessionReport, TableReport, ZoneShiftReport,
@@ -371,20 +371,31 @@ impl Node {
         let (drain, zone) = (configuration.drain, self.desired().node.zone.clone());
         let (mut orders, now) = (self.announcing.orders.clone(), Moment::now().wall);
         let done = match order {
-            Order::Drain { after_seconds } => {
+            Order::Drain { after_seconds, force } => {
                 let after = after_seconds.map_or(drain, Duration::from_secs);
+                let remaining = match orders.drain {
+                    None => self.remaining(|_| true),
+                    Some(_) => Remaining::Unasked,
+                };
                 orders.drain(after, now)?;
-                format!("the node drains: its VIPs are withdrawn in {} s", after.as_secs())
+                let told = if force { remaining.told() } else { remaining.allow()? };
+                format!("the node drains: its VIPs are withdrawn in {} s{told}", after.as_secs())
             }
             Order::Undrain if orders.undrain() => {
                 "the node drains no more: its VIPs are announced while they are fit".to_owned()
             }
             Order::Undrain => "the node did not drain".to_owned(),
-            Order::Shift { zone: asked, for_seconds } => {
+            Order::Shift { zone: asked, for_seconds, force } => {
+                let own = self.zonal_vips();
+                let remaining = match orders.active_shift(&zone, now) {
+                    None => self.remaining(|vip| own.contains(&vip)),
+                    Some(_) => Remaining::Unasked,
+                };
                 orders.shift(&asked, &zone, Duration::from_secs(for_seconds), drain, now)?;
+                let told = if force { remaining.told() } else { remaining.allow()? };
                 format!(
-                    "zone {zone} is shifted away for {for_seconds} s: its own VIPs ({} here) are withdrawn",
-                    self.zonal_vips()
+                    "zone {zone} is shifted away for {for_seconds} s: its own VIPs ({} here) are withdrawn{told}",
+                    own.len()
                 )
             }
             Order::Unshift { zone: asked } => match orders.unshift(&asked, &zone, now)? {
@@ -396,10 +407,22 @@ impl Node {
         Ok(Answer { done })
     }
 
-    fn zonal_vips(&self) -> usize {
+    fn zonal_vips(&self) -> BTreeSet<IpAddr> {
         let zone = &self.desired().node.zone;
-        let zones = self.desired().load_balancers.values().flat_map(|balancer| balancer.vip_zones.values());
-        zones.filter(|vip_zone| *vip_zone == zone).count()
+        let zones = self.desired().load_balancers.values().flat_map(|balancer| &balancer.vip_zones);
+        zones.filter(|(_, vip_zone)| *vip_zone == zone).map(|(vip, _)| *vip).collect()
+    }
+
+    /// Who announces the VIPs that an order withdraws here, beside this node.
+    fn remaining(&self, is_concerned: impl Fn(IpAddr) -> bool) -> Remaining {
+        let Some(shared) = &self.sharing else { return Remaining::Unasked };
+        let fitness = &self.announcing.fitness;
+        let vips = fitness.standings().map(|(vip, _)| vip);
+        let announced = vips.filter(|vip| is_concerned(*vip) && fitness.is_announced(*vip));
+        match shared.membership.announced_by_none(announced, Instant::now()) {
+            Ok(vips) => Remaining::AllBut(vips),
+            Err(why) => Remaining::Unknown(why),
+        }
     }
 
     /// Tells routers that the node goes, first as a way of last resort, so that none of them is without a way. Routes in

@@ -83,6 +83,11 @@ impl Companions {
         self.left = self.best.keys().filter(|vip| is_known && is_left(vip)).copied().collect();
     }
 
+    /// Whether another node announces a VIP, well or badly, and stays.
+    pub(super) fn has_announcer(&self, vip: IpAddr) -> bool {
+        self.best.contains_key(&vip)
+    }
+
     /// What a node that serves a VIP so, and announces it or not, has for company.
     pub(super) fn of(&self, vip: IpAddr, grade: Grade, is_announced: bool) -> Company {
         let Some(best) = self.best.get(&vip) else { return Company::Alone };

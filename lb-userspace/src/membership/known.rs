@@ -109,6 +109,26 @@ impl Membership {
         }
     }
 
+    /// Those of the VIPs that no other node announces, or none that stays.
+    ///
+    /// # Errors
+    /// Why that is not known, if it is not.
+    pub fn announced_by_none(
+        &self,
+        vips: impl Iterator<Item = IpAddr>,
+        now: Instant,
+    ) -> Result<Vec<IpAddr>, String> {
+        let known = self.lock();
+        if known.has_namesake {
+            return Err("another node has this one's name".to_owned());
+        }
+        if !known.is_fresh(now) {
+            let why = known.problem.clone();
+            return Err(why.unwrap_or_else(|| "the other nodes have not been read lately".to_owned()));
+        }
+        Ok(vips.filter(|vip| !known.companions.has_announcer(*vip)).collect())
+    }
+
     /// Whether what was read last still counts.
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.lock().is_fresh(now)
@@ -349,6 +369,7 @@ fn since(then: Timestamp, now: Timestamp) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::UnfitVip;
     use super::super::record::tests::record;
     use super::super::view::View;
     use super::*;
@@ -457,6 +478,33 @@ mod tests {
         // One of an older version does not tell: nothing is said of it.
         assert_eq!(story.take(6, vec![found(Record { hash_key: None, ..record("lb2", "a", 7, "x") })]), []);
         assert!(!story.report(6)[1].hash_key_differs && story.report(6)[1].hash_key.is_none());
+    }
+
+    #[test]
+    fn a_vip_has_another_announcer_while_one_is_present_and_stays() {
+        let vip = IpAddr::from([10, 200, 1, 1]);
+        let story = Story::begin();
+        let nobody = |seconds: u64| {
+            story.membership.announced_by_none([vip].into_iter(), story.begin + Duration::from_secs(seconds))
+        };
+        assert_eq!(nobody(0), Err("the other nodes have not been read lately".to_owned()));
+        let other = || record("lb2", "a", 7, "x");
+        let unfit = |grade, leaves| Record { unfit: vec![UnfitVip { vip, grade, leaves }], ..other() };
+        for (seconds, found, expected) in [
+            (0, vec![found(other())], vec![]),
+            (2, vec![found(unfit(Grade::Weak, false))], vec![]),
+            (4, vec![found(unfit(Grade::Fit, true))], vec![vip]),
+            (6, vec![found(Record { vips: Vec::new(), ..other() })], vec![vip]),
+            (8, vec![gone(other())], vec![vip]),
+            (10, vec![found(story.own.clone())], vec![vip]),
+        ] {
+            story.take(seconds, found);
+            assert_eq!(nobody(seconds), Ok(expected), "after {seconds} s");
+        }
+        story.membership.miss("no answer within 2 s".to_owned());
+        assert_eq!(nobody(17), Err("no answer within 2 s".to_owned()));
+        story.take(18, vec![Found { present: Some("another".to_owned()), record: story.own.clone() }]);
+        assert!(nobody(18).unwrap_err().contains("this one's name"));
     }
 
     #[test]

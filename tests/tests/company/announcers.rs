@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::VIP4;
 use lab::etcd::Cut;
 use lab::topology::Target;
@@ -66,6 +66,51 @@ fn when_all_targets_fail_at_once_and_the_store_goes_too_the_vip_is_never_without
         world.lab.start_servers()?;
         world.until_announced(vip, &[0, 1, 2])
     });
+}
+
+#[test]
+fn the_last_announcer_is_drained_or_shifted_away_by_force_alone() {
+    let Some(_alone) = alone() else { return };
+    World::start(&ONE_ZONE).unwrap().play(|world| {
+        world.create()?;
+        let vip = VIP4.into();
+        let drain = ["node", "drain", "--after", "0s", "--no-wait"];
+        let order = |world: &World, node: usize, arguments: &[&str]| world.lab.nodes[node].sluice(arguments);
+        for (node, left) in [(0, &[1, 2][..]), (1, &[2])] {
+            let said = order(world, node, &drain)?;
+            ensure!(!said.contains("no other node announces"), "{said}");
+            world.until_announced(vip, left)?;
+            until_read(world, 2, node)?;
+        }
+        let forced = [&drain[..], &["--force"]].concat();
+        let shift = ["zone", "shift", "a", "--for", "1h"];
+        for (arguments, back) in
+            [(&drain[..], ["node", "undrain"].as_slice()), (&shift, &["zone", "unshift", "a"])]
+        {
+            let refused = order(world, 2, arguments).expect_err("nobody else announces the VIP");
+            let words = format!("{refused:#}");
+            ensure!(words.contains(&format!("no other node announces VIP {VIP4}")), "{words}");
+            ensure!(words.contains("--force"), "{words}");
+            ensure!(order(world, 2, back)?.contains(" not "), "the order was in force");
+        }
+        for_a_while(world, |world| world.announcers(vip).map(|at| at == [2]))?;
+        let said = order(world, 2, &forced)?;
+        ensure!(said.contains(&format!("; no other node announces VIP {VIP4}")), "{said}");
+        world.until_announced(vip, &[])?;
+        (0..3).try_for_each(|node| order(world, node, &["node", "undrain"]).map(drop))?;
+        world.until_announced(vip, &[0, 1, 2])
+    });
+}
+
+/// Waits until a node has read that another one announces nothing.
+fn until_read(world: &World, node: usize, of: usize) -> Result<()> {
+    world.until("the withdrawal to be read", || {
+        let shared = world.lab.nodes[node].status()?.shared_state.context("no shared state")?;
+        let name = &world.lab.nodes[of].name;
+        let other = shared.members.iter().find(|member| member.name == *name).context("it is not there")?;
+        ensure!(other.vips.is_empty(), "{other:?}");
+        Ok(())
+    })
 }
 
 /// Waits until a node says that it announces a VIP though it is unfit, or does not as it is.
