@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 const EPOCH: &str = "1700000000";
 
 /// Makes the package of the binary that is being tested, with `cargo xtask package`.
-fn package(scratch: &Scratch, output: &str) -> PathBuf {
+pub(crate) fn package(scratch: &Scratch, output: &str) -> PathBuf {
     let mut command = Command::new(binary("xtask").unwrap());
     command.args(["package", "--quick", "--binary"]).arg(binary("sluice").unwrap());
     command.arg("--output").arg(scratch.path().join(output)).env("SOURCE_DATE_EPOCH", EPOCH);

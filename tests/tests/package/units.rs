@@ -74,7 +74,7 @@ fn a_restarted_agent_leaves_its_work_in_place_and_a_stopped_one_takes_it_away() 
     assert_eq!(agent.only("RestartKillSignal"), "SIGUSR2");
     assert_eq!(agent.only("KillSignal"), "SIGTERM");
     for unit in UNITS.map(Unit::of) {
-        assert_eq!(unit.only("Restart"), "always");
+        assert_eq!(unit.only("Restart"), "on-failure", "who ends it by SIGTERM would have it back");
         assert_eq!(unit.only("RuntimeDirectoryPreserve"), "yes");
         assert_eq!(unit.only("ExecReload"), "/bin/kill -HUP $MAINPID");
     }
