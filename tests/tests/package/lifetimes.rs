@@ -86,6 +86,30 @@ fn who_ends_a_unit_has_it_ended_and_what_ends_otherwise_comes_back() {
     tell("ended", ENDED);
 }
 
+/// Removes the package, then once more from under a configuration that can't be read.
+const REMOVED: &str = r#"
+dpkg --remove sluice
+fails is_announced
+fails has_program
+test ! -e /sys/fs/bpf/sluice
+fails systemctl is-active sluice.service
+
+dpkg --install /package.deb
+systemctl start sluice.service
+soon is_announced
+echo '{' > /etc/sluice/sluice.json
+dpkg --remove sluice
+fails is_announced
+fails has_program
+test ! -e /sys/fs/bpf/sluice
+echo the story has ended
+"#;
+
+#[test]
+fn a_removed_package_leaves_no_route_that_leads_to_nobody() {
+    tell("removed", REMOVED);
+}
+
 /// Tells a story of the world that has to come to its end.
 fn tell(name: &str, story: &str) {
     if !lab::require_root() {
