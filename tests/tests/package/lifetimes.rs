@@ -110,6 +110,44 @@ fn a_removed_package_leaves_no_route_that_leads_to_nobody() {
     tell("removed", REMOVED);
 }
 
+/// Sends datagrams through the node while the package is installed once more over it. Each is counted: by the same maps,
+/// whatever program and controller come.
+const UPGRADED: &str = r#"
+links() { stat -c '%n %i' /sys/fs/bpf/sluice/native-*; }
+counted() {
+    curl --silent http://127.0.0.1:9100/metrics | grep '^sluice_listener_packets_total{' | awk '{ print $2 }'
+}
+all_are_counted() { test "$(counted)" = $(wc -l < /sent); }
+before=$(process sluice)
+links > /links
+# Numbers of datagrams that were sent, and of looks that saw no program.
+touch /sent /without
+(
+    set +x
+    until test -e /end; do
+        nsenter --net=/run/netns/target bash -c 'echo > /dev/udp/10.200.1.1/53' && echo >> /sent
+        has_program || echo >> /without
+    done
+) &
+soon test -s /sent
+dpkg --install /package.deb
+soon is_replaced sluice $before
+soon is_announced
+soon answers
+touch /end
+wait
+test $(wc -l < /sent) -gt 20
+test ! -s /without
+links | cmp - /links
+soon all_are_counted
+echo the story has ended
+"#;
+
+#[test]
+fn an_upgrade_beneath_a_stream_leaves_the_programs_at_work_and_loses_no_packet() {
+    tell("upgraded", UPGRADED);
+}
+
 /// Tells a story of the world that has to come to its end.
 fn tell(name: &str, story: &str) {
     if !lab::require_root() {
