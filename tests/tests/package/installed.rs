@@ -55,12 +55,28 @@ test "$(stat -c '%U:%G %a' /usr/bin/sluice /etc/sluice/sluice.json /etc/sluice |
 sluice --version
 sluice check /etc/sluice/sluice.json
 systemd-analyze verify --man=no /lib/systemd/system/sluice.service /lib/systemd/system/sluice-agent.service
-for page in sluice sluice-run sluice-agent sluice-status sluice-doctor; do
-    gzip -dc /usr/share/man/man1/$page.1.gz > /page.1
+for page in /usr/share/man/man1/sluice*.1.gz; do
+    gzip -dc $page > /page.1
     test -z "$(man --warnings --encoding=utf8 --local-file /page.1 2>&1 > /page.txt)"
     grep -q NAME /page.txt
+    basename $page >> /pages
 done
+for command in $(sluice help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on && $1 != "help" { print $1 }'); do
+    grep -x "sluice-$command.1.gz" /pages > /dev/null
+done
+test $(wc -l < /pages) -gt 40
 bash -n /usr/share/bash-completion/completions/sluice
+grep -q '^#compdef sluice' /usr/share/zsh/vendor-completions/_sluice
+grep -q '^complete -c sluice ' /usr/share/fish/vendor_completions.d/sluice.fish
+if command -v zsh; then zsh -n /usr/share/zsh/vendor-completions/_sluice; fi
+if command -v fish; then fish --no-execute /usr/share/fish/vendor_completions.d/sluice.fish; fi
+cd /usr/share/doc/sluice/examples
+for file in agent.json bird.conf frr.conf grafana/sluice.json inventory.json \
+    prometheus/sluice.rules.yml prometheus/sluice.rules.test.yml; do
+    test -s $file
+done
+sluice check sluice.json
+cd /
 getent passwd sluice sluice-agent | cut -d: -f1,7
 test "$(stat -c '%U %a' /run/sluice)" = 'sluice 700'
 test ! -e /etc/systemd/system/multi-user.target.wants/sluice.service

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::invocation::{clean, output_of, succeed};
 
 /// Files of the workspace that are installed as they are.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 15] = [
     ("packaging/systemd/sluice.service", "lib/systemd/system/sluice.service"),
     ("packaging/systemd/sluice-agent.service", "lib/systemd/system/sluice-agent.service"),
     ("packaging/systemd/sluice-pins@.service", "lib/systemd/system/sluice-pins@.service"),
@@ -18,6 +18,15 @@ const FILES: [(&str, &str); 9] = [
     ("packaging/etc/sluice.json", "etc/sluice/sluice.json"),
     ("packaging/etc/agent.json", "usr/share/doc/sluice/examples/agent.json"),
     ("lb-userspace/examples/sluice.json", "usr/share/doc/sluice/examples/sluice.json"),
+    ("lb-userspace/src/api/inventory/sample.json", "usr/share/doc/sluice/examples/inventory.json"),
+    ("packaging/examples/bird.conf", "usr/share/doc/sluice/examples/bird.conf"),
+    ("packaging/examples/frr.conf", "usr/share/doc/sluice/examples/frr.conf"),
+    ("packaging/grafana/sluice.json", "usr/share/doc/sluice/examples/grafana/sluice.json"),
+    ("packaging/prometheus/sluice.rules.yml", "usr/share/doc/sluice/examples/prometheus/sluice.rules.yml"),
+    (
+        "packaging/prometheus/sluice.rules.test.yml",
+        "usr/share/doc/sluice/examples/prometheus/sluice.rules.test.yml",
+    ),
     ("packaging/debian/copyright", "usr/share/doc/sluice/copyright"),
 ];
 
