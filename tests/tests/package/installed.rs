@@ -30,13 +30,11 @@ fn the_same_sources_make_the_same_package_which_lintian_takes() {
     for line in contents.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words[1], "root/root", "{line}");
-        let is_program = line.ends_with("./usr/bin/sluice");
-        let expected = if line.ends_with('/') {
-            "drwxr-xr-x"
-        } else if is_program {
-            "-rwxr-xr-x"
-        } else {
-            "-rw-r--r--"
+        let expected = match words.last().unwrap() {
+            directory if directory.ends_with('/') => "drwxr-xr-x",
+            &"./usr/bin/sluice" => "-rwxr-xr-x",
+            &"./etc/sluice/sluice.json" => "-rw-r-----",
+            _ => "-rw-r--r--",
         };
         assert_eq!(words[0], expected, "{line}");
     }
@@ -51,7 +49,7 @@ set -e
 export DEBIAN_FRONTEND=noninteractive
 dpkg --path-include='/usr/share/*' --install /package.deb
 test "$(stat -c '%U:%G %a' /usr/bin/sluice /etc/sluice/sluice.json /etc/sluice | tr '\n' ' ')" = \
-    'root:root 755 root:root 644 root:root 755 '
+    'root:root 755 root:sluice 640 root:root 755 '
 sluice --version
 sluice check /etc/sluice/sluice.json
 systemd-analyze verify --man=no /lib/systemd/system/sluice.service /lib/systemd/system/sluice-agent.service
@@ -79,6 +77,8 @@ sluice check sluice.json
 cd /
 getent passwd sluice sluice-agent | cut -d: -f1,7
 test "$(stat -c '%U %a' /run/sluice)" = 'sluice 700'
+setpriv --reuid=sluice --regid=sluice --clear-groups sluice check /etc/sluice/sluice.json
+if setpriv --reuid=sluice-agent --regid=sluice-agent --clear-groups cat /etc/sluice/sluice.json; then exit 1; fi
 test ! -e /etc/systemd/system/multi-user.target.wants/sluice.service
 test -z "$(dpkg --verify sluice)"
 mkdir -p /var/lib/sluice && echo state > /var/lib/sluice/state

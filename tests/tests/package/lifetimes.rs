@@ -29,6 +29,7 @@ cat > /etc/sluice/sluice.json <<END
   "target_groups": [ { "name": "dns", "protocol": "UDP", "port": 53, "targets": [ { "id": "10.0.0.2" } ],
     "health_check": { "protocol": "TCP", "interval_seconds": 1, "timeout_seconds": 1 } } ] }
 END
+test "$(stat -c '%U:%G %a' /etc/sluice/sluice.json)" = 'root:sluice 640'
 systemctl start sluice.service || { systemctl status --no-pager --full sluice.service; exit 1; }
 soon is_announced
 has_program
@@ -130,7 +131,10 @@ touch /sent /without
     done
 ) &
 soon test -s /sent
+chmod 600 /etc/sluice/sluice.json
+chown sluice /etc/sluice/sluice.json
 dpkg --install /package.deb
+test "$(stat -c '%U:%G %a' /etc/sluice/sluice.json)" = 'sluice:sluice 600'
 soon is_replaced sluice $before
 soon is_announced
 soon answers
