@@ -83,11 +83,18 @@ test ! -e /etc/systemd/system/multi-user.target.wants/sluice.service
 test -z "$(dpkg --verify sluice)"
 mkdir -p /var/lib/sluice && echo state > /var/lib/sluice/state
 echo '{ "changed": "by the administrator" }' > /etc/sluice/sluice.json
+touch /etc/sluice/agent.json /etc/sluice/hash.key /etc/sluice/credentials.json
 dpkg --remove sluice
 test ! -e /usr/bin/sluice && test ! -e /lib/systemd/system/sluice.service
-test -e /etc/sluice/sluice.json && test -e /var/lib/sluice/state
+test -e /etc/sluice/sluice.json && test -e /etc/sluice/hash.key && test -e /var/lib/sluice/state
 dpkg --purge sluice
-test ! -e /etc/sluice && test ! -e /var/lib/sluice && test ! -e /run/sluice
+test "$(ls -A /etc/sluice)" = credentials.json
+test ! -e /var/lib/sluice && test ! -e /run/sluice
+rm /etc/sluice/credentials.json
+dpkg --install /package.deb
+touch /etc/sluice/agent.json
+dpkg --purge sluice
+test ! -e /etc/sluice
 echo the story has ended
 "#;
 
