@@ -32,6 +32,7 @@ pub mod presence;
 pub mod privileges;
 pub mod programs;
 pub mod reconcile;
+mod secret_file;
 mod service_manager;
 pub mod status;
 pub mod table;

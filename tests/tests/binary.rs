@@ -212,6 +212,28 @@ fn an_unprivileged_agent_names_the_capabilities_that_it_lacks() {
 }
 
 #[test]
+fn a_password_that_others_can_read_is_warned_of_and_not_told() {
+    let scratch = Scratch::new("password");
+    let announce = r#"{ "announce": { "bgp": { "local_as": 65001, "peers": [ { "address": "10.0.0.1",
+        "source": "10.0.0.11", "remote_as": 65000, "families": ["ipv4"], "md5_password": "correct horse" } ] } },"#;
+    let file = scratch.file("secret.json", &GOOD.replacen('{', announce, 1));
+    let warning = format!("{} holds the md5_password of a router and can be read by others", file.display());
+    let with_mode = |mode| {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        check(&file)
+    };
+    for mode in [0o600, 0o640] {
+        assert_eq!(with_mode(mode).2, "", "{mode:o}");
+    }
+    let (code, out, err) = with_mode(0o644);
+    assert!(code == 0 && out.contains(": ok: "), "{out}");
+    assert!(err.starts_with(&format!("warning: {warning} (mode 0644); remedy: chmod 640 ")), "{err}");
+    assert!(!err.contains("horse"), "{err}");
+    let (_, _, err) = run(unprivileged(&scratch).args(["run", "--config"]).arg(&file));
+    assert!(err.matches(&warning).count() == 1 && !err.contains("horse"), "{err}");
+}
+
+#[test]
 fn a_bad_configuration_is_told_before_what_the_process_lacks() {
     let scratch = Scratch::new("order");
     let file = scratch.file("bad.json", "{}");

@@ -28,6 +28,7 @@ mod new_flows;
 mod node;
 mod owner;
 mod quic_server_id;
+mod secrets;
 mod summary;
 mod target_group;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use error::{ConfigError, Problem};
 pub use json::SyntaxError;
 pub(crate) use nearest::nearest;
 pub use owner::{Content, Owner};
+pub use secrets::exposed_secrets;
 pub use summary::summary;
 
 use crate::model::Desired;

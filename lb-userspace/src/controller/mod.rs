@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::config;
 use crate::data_plane::Capacity;
@@ -99,6 +99,9 @@ pub struct Prepared {
 /// If the configuration is bad, or the process lacks privileges or the kernel something.
 pub fn prepare(options: Options, api: &crate::api::Options) -> anyhow::Result<Prepared> {
     let content = options.load()?;
+    if let Some(words) = config::exposed_secrets(&options.config, &content) {
+        warn!("{words}");
+    }
     preflight::check()?;
     let pins = (!options.unpinned).then(|| options.pins.clone());
     let orders = privileges::helper::Options {

@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 const EPOCH: &str = "1700000000";
 
 /// Makes the package of the binary that is being tested, with `cargo xtask package`.
-fn package(scratch: &Scratch, output: &str) -> PathBuf {
+pub(crate) fn package(scratch: &Scratch, output: &str) -> PathBuf {
     let mut command = Command::new(binary("xtask").unwrap());
     command.args(["package", "--quick", "--binary"]).arg(binary("sluice").unwrap());
     command.arg("--output").arg(scratch.path().join(output)).env("SOURCE_DATE_EPOCH", EPOCH);
@@ -30,13 +30,11 @@ fn the_same_sources_make_the_same_package_which_lintian_takes() {
     for line in contents.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words[1], "root/root", "{line}");
-        let is_program = line.ends_with("./usr/bin/sluice");
-        let expected = if line.ends_with('/') {
-            "drwxr-xr-x"
-        } else if is_program {
-            "-rwxr-xr-x"
-        } else {
-            "-rw-r--r--"
+        let expected = match words.last().unwrap() {
+            directory if directory.ends_with('/') => "drwxr-xr-x",
+            &"./usr/bin/sluice" => "-rwxr-xr-x",
+            &"./etc/sluice/sluice.json" => "-rw-r-----",
+            _ => "-rw-r--r--",
         };
         assert_eq!(words[0], expected, "{line}");
     }
@@ -51,27 +49,52 @@ set -e
 export DEBIAN_FRONTEND=noninteractive
 dpkg --path-include='/usr/share/*' --install /package.deb
 test "$(stat -c '%U:%G %a' /usr/bin/sluice /etc/sluice/sluice.json /etc/sluice | tr '\n' ' ')" = \
-    'root:root 755 root:root 644 root:root 755 '
+    'root:root 755 root:sluice 640 root:root 755 '
 sluice --version
 sluice check /etc/sluice/sluice.json
 systemd-analyze verify --man=no /lib/systemd/system/sluice.service /lib/systemd/system/sluice-agent.service
-for page in sluice sluice-run sluice-agent sluice-status sluice-doctor; do
-    gzip -dc /usr/share/man/man1/$page.1.gz > /page.1
+for page in /usr/share/man/man1/sluice*.1.gz; do
+    gzip -dc $page > /page.1
     test -z "$(man --warnings --encoding=utf8 --local-file /page.1 2>&1 > /page.txt)"
     grep -q NAME /page.txt
+    basename $page >> /pages
 done
+for command in $(sluice help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on && $1 != "help" { print $1 }'); do
+    grep -x "sluice-$command.1.gz" /pages > /dev/null
+done
+test $(wc -l < /pages) -gt 40
 bash -n /usr/share/bash-completion/completions/sluice
+grep -q '^#compdef sluice' /usr/share/zsh/vendor-completions/_sluice
+grep -q '^complete -c sluice ' /usr/share/fish/vendor_completions.d/sluice.fish
+if command -v zsh; then zsh -n /usr/share/zsh/vendor-completions/_sluice; fi
+if command -v fish; then fish --no-execute /usr/share/fish/vendor_completions.d/sluice.fish; fi
+cd /usr/share/doc/sluice/examples
+for file in agent.json bird.conf frr.conf grafana/sluice.json inventory.json \
+    prometheus/sluice.rules.yml prometheus/sluice.rules.test.yml; do
+    test -s $file
+done
+sluice check sluice.json
+cd /
 getent passwd sluice sluice-agent | cut -d: -f1,7
 test "$(stat -c '%U %a' /run/sluice)" = 'sluice 700'
+setpriv --reuid=sluice --regid=sluice --clear-groups sluice check /etc/sluice/sluice.json
+if setpriv --reuid=sluice-agent --regid=sluice-agent --clear-groups cat /etc/sluice/sluice.json; then exit 1; fi
 test ! -e /etc/systemd/system/multi-user.target.wants/sluice.service
 test -z "$(dpkg --verify sluice)"
 mkdir -p /var/lib/sluice && echo state > /var/lib/sluice/state
 echo '{ "changed": "by the administrator" }' > /etc/sluice/sluice.json
+touch /etc/sluice/agent.json /etc/sluice/hash.key /etc/sluice/credentials.json
 dpkg --remove sluice
 test ! -e /usr/bin/sluice && test ! -e /lib/systemd/system/sluice.service
-test -e /etc/sluice/sluice.json && test -e /var/lib/sluice/state
+test -e /etc/sluice/sluice.json && test -e /etc/sluice/hash.key && test -e /var/lib/sluice/state
 dpkg --purge sluice
-test ! -e /etc/sluice && test ! -e /var/lib/sluice && test ! -e /run/sluice
+test "$(ls -A /etc/sluice)" = credentials.json
+test ! -e /var/lib/sluice && test ! -e /run/sluice
+rm /etc/sluice/credentials.json
+dpkg --install /package.deb
+touch /etc/sluice/agent.json
+dpkg --purge sluice
+test ! -e /etc/sluice
 echo the story has ended
 "#;
 

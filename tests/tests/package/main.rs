@@ -5,6 +5,7 @@ mod confined;
 mod copy;
 mod installed;
 mod lab_of_units;
+mod lifetimes;
 mod manager;
 mod scratch;
 mod unit;

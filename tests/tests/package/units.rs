@@ -74,7 +74,7 @@ fn a_restarted_agent_leaves_its_work_in_place_and_a_stopped_one_takes_it_away() 
     assert_eq!(agent.only("RestartKillSignal"), "SIGUSR2");
     assert_eq!(agent.only("KillSignal"), "SIGTERM");
     for unit in UNITS.map(Unit::of) {
-        assert_eq!(unit.only("Restart"), "always");
+        assert_eq!(unit.only("Restart"), "on-failure", "who ends it by SIGTERM would have it back");
         assert_eq!(unit.only("RuntimeDirectoryPreserve"), "yes");
         assert_eq!(unit.only("ExecReload"), "/bin/kill -HUP $MAINPID");
     }
@@ -101,10 +101,14 @@ fn the_key_that_nodes_share_reaches_the_controller_at_boot() {
     let key = scratch.path().join("run/sluice/hash.key");
     assert_eq!(boot(), "");
     assert!(!key.exists(), "without the administrator's key the controller makes its own");
-    fs::write(scratch.path().join("etc/sluice/hash.key"), "00112233445566778899aabbccddeeff\n").unwrap();
+    let own = scratch.path().join("etc/sluice/hash.key");
+    fs::write(&own, "00112233445566778899aabbccddeeff\n").unwrap();
+    fs::set_permissions(&own, Permissions::from_mode(0o644)).unwrap();
     assert_eq!(boot(), "");
     let about = fs::metadata(&key).unwrap();
     assert_eq!((about.uid(), about.mode() & 0o777), (64117, 0o600));
+    let about = fs::metadata(&own).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o777), (0, 0o600), "the administrator's is root's alone");
     assert_eq!(fs::read(&key).unwrap(), b"00112233445566778899aabbccddeeff\n");
 }
 

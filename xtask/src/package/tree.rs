@@ -9,15 +9,24 @@ use anyhow::{Context, Result};
 use crate::invocation::{clean, output_of, succeed};
 
 /// Files of the workspace that are installed as they are.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 15] = [
     ("packaging/systemd/sluice.service", "lib/systemd/system/sluice.service"),
     ("packaging/systemd/sluice-agent.service", "lib/systemd/system/sluice-agent.service"),
     ("packaging/systemd/sluice-pins@.service", "lib/systemd/system/sluice-pins@.service"),
     ("packaging/sysusers.d/sluice.conf", "usr/lib/sysusers.d/sluice.conf"),
     ("packaging/tmpfiles.d/sluice.conf", "usr/lib/tmpfiles.d/sluice.conf"),
-    ("packaging/etc/sluice.json", "etc/sluice/sluice.json"),
+    ("packaging/etc/sluice.json", CONFIGURATION),
     ("packaging/etc/agent.json", "usr/share/doc/sluice/examples/agent.json"),
     ("lb-userspace/examples/sluice.json", "usr/share/doc/sluice/examples/sluice.json"),
+    ("lb-userspace/src/api/inventory/sample.json", "usr/share/doc/sluice/examples/inventory.json"),
+    ("packaging/examples/bird.conf", "usr/share/doc/sluice/examples/bird.conf"),
+    ("packaging/examples/frr.conf", "usr/share/doc/sluice/examples/frr.conf"),
+    ("packaging/grafana/sluice.json", "usr/share/doc/sluice/examples/grafana/sluice.json"),
+    ("packaging/prometheus/sluice.rules.yml", "usr/share/doc/sluice/examples/prometheus/sluice.rules.yml"),
+    (
+        "packaging/prometheus/sluice.rules.test.yml",
+        "usr/share/doc/sluice/examples/prometheus/sluice.rules.test.yml",
+    ),
     ("packaging/debian/copyright", "usr/share/doc/sluice/copyright"),
 ];
 
@@ -34,6 +43,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("zsh", "usr/share/zsh/vendor-completions/_sluice"),
     ("fish", "usr/share/fish/vendor_completions.d/sluice.fish"),
 ];
+
+/// It may hold routers' passwords: nobody but root and the group that root gives it to may read it.
+const CONFIGURATION: &str = "etc/sluice/sluice.json";
 
 const MANUAL: &str = "usr/share/man/man1";
 
@@ -80,7 +92,8 @@ impl Tree<'_> {
 
     /// Units, users, configuration, examples.
     pub(super) fn files(&self, workspace: &Path) -> Result<()> {
-        FILES.iter().try_for_each(|(from, to)| self.copy(&workspace.join(from), to))
+        FILES.iter().try_for_each(|(from, to)| self.copy(&workspace.join(from), to))?;
+        set_mode(&self.root.join(CONFIGURATION), 0o640)
     }
 
     /// What people read.
@@ -103,7 +116,7 @@ impl Tree<'_> {
         let sums = self.sums()?;
         self.write("DEBIAN/control", control.as_bytes(), 0o644)?;
         self.write("DEBIAN/md5sums", sums.as_bytes(), 0o644)?;
-        self.write("DEBIAN/conffiles", b"/etc/sluice/sluice.json\n", 0o644)?;
+        self.write("DEBIAN/conffiles", format!("/{CONFIGURATION}\n").as_bytes(), 0o644)?;
         for script in SCRIPTS {
             let path = workspace.join("packaging/debian").join(script);
             let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

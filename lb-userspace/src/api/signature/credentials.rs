@@ -10,6 +10,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use crate::secret_file::{Exposed, Readers};
+
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,9 +122,8 @@ pub(in crate::api) fn read_private(path: &Path) -> anyhow::Result<String> {
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         bail!("the credentials {shown} belong to another user (id {owner}); they must be this process's own");
     }
-    if metadata.mode() & 0o077 != 0 {
-        let mode = metadata.mode() & 0o777;
-        bail!("the credentials {shown} can be read by others (mode {mode:04o}); remedy: chmod 600 {shown}");
+    if let Some(exposed) = Exposed::find(&metadata, Readers::Owner) {
+        bail!("the credentials {shown} {exposed}; remedy: chmod 600 {shown}");
     }
     let mut text = String::new();
     file.read_to_string(&mut text).with_context(|| format!("reading the credentials {shown}"))?;

@@ -7,6 +7,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::*;
+use crate::announce::report::TableReport;
 use crate::status::sample;
 
 fn packaging(directory: &str) -> PathBuf {
@@ -26,11 +27,20 @@ fn queries(dashboard: &Value) -> Vec<String> {
     queries.map(|query| query.replace("$__rate_interval", "1m")).collect()
 }
 
-/// The names of all samples that a node and an agent serve.
+/// The names of all samples that a node and an agent serve; a node tells routers by BGP or by a kernel table.
 fn served() -> BTreeSet<String> {
-    let read = Read::of(&render(scrape(sample::report())));
-    let names = read.samples.keys().map(|key| key.split(' ').next().unwrap().to_owned());
+    let reads = [sample::report(), by_kernel_table()].map(|report| Read::of(&render(scrape(report))));
+    let keys = reads.iter().flat_map(|read| read.samples.keys());
+    let names = keys.map(|key| key.split(' ').next().unwrap().to_owned());
     names.chain(crate::agent::METRICS.iter().map(|name| (*name).to_owned())).collect()
+}
+
+fn by_kernel_table() -> Report {
+    let mut report = sample::report();
+    let routers = report.routers.as_mut().unwrap();
+    (routers.by, routers.table) = ("kernel_table".into(), Some(TableReport::default()));
+    routers.sessions.clear();
+    report
 }
 
 /// The metrics that a text names.
