@@ -52,7 +52,8 @@ fn both_nodes_are_heard(world: &World, [first, second]: [Peer; 2], evidence: &dy
     world.has_next_hops(STRANGER, &[]).unwrap();
     for (node, (router, has_bfd)) in nodes.iter().zip(routers) {
         let is_up = |status: &bfd::Status| status.state == State::Up;
-        let is_watched = node.wait(router, "BFD", |status| !has_bfd || status.bfd.as_ref().is_some_and(is_up));
+        let is_watched =
+            node.wait(router, "BFD", |status| !has_bfd || status.bfd.as_ref().is_some_and(is_up));
         is_watched.unwrap_or_else(|error| panic!("{error:#}\n{}", evidence()));
     }
     nodes[0].want(draining(&[VIP4, VIP6]));
