@@ -11,6 +11,9 @@ use crate::world::*;
 const BIRD: &str = include_str!("../../../packaging/examples/bird.conf");
 const FRR: &str = include_str!("../../../packaging/examples/frr.conf");
 
+/// In the table, and in no network of the examples' VIPs.
+const STRANGER: &str = "192.0.2.7";
+
 fn until(what: &str, evidence: impl Fn() -> String, look: impl FnMut() -> Result<()>) {
     if let Err(error) = wait::until(what, SOON, look) {
         panic!("{error:#}\n{}", evidence());
@@ -36,7 +39,7 @@ fn bird_needs_no_metric_to_tell_draining_and_withdraws_nothing_meanwhile() {
 fn bird_follows(configuration: Configuration) {
     let world = World::new(2).unwrap();
     let router = Bird::start(&world.router, &world.routing()).unwrap();
-    let vips = announced(&[VIP4, VIP6]);
+    let vips = announced(&[VIP4, VIP6, STRANGER]);
     let tables: Vec<Keeping> =
         world.nodes.iter().map(|node| Keeping::start(node, configuration, vips.clone()).unwrap()).collect();
     let daemons: Vec<Bird> = (0..2)
@@ -51,6 +54,7 @@ fn bird_follows(configuration: Configuration) {
     let both: [&[&str]; 2] = [&["10.0.1.11", "10.0.1.12"], &["fd00:1::11", "fd00:1::12"]];
     let second: [&[&str]; 2] = [&["10.0.1.12"], &["fd00:1::12"]];
     by(both);
+    world.has_next_hops(STRANGER, &[]).unwrap();
     let imported = || {
         let answer = router.ask("show protocols all node0").unwrap();
         let lines = answer
@@ -84,7 +88,7 @@ fn bird_follows(configuration: Configuration) {
     tables.pop().unwrap().stop(Ending::Keep).unwrap();
     by(both);
     let again = Keeping::start(&world.nodes[0], configuration, vips).unwrap();
-    again.wait("the table", |status| status.vips.len() == 2).unwrap();
+    again.wait("the table", |status| status.vips.len() == 3).unwrap();
     by(both);
     assert_eq!(imported(), before, "the router was told nothing");
 
@@ -101,7 +105,7 @@ fn frr_announces_drains_and_withdraws_what_is_in_the_table() {
     }
     let world = World::new(2).unwrap();
     let router = Frr::start(&world.router, &world.routing()).unwrap();
-    let vips = announced(&[VIP4]);
+    let vips = announced(&[VIP4, STRANGER]);
     let tables: Vec<Keeping> = world
         .nodes
         .iter()
@@ -130,6 +134,9 @@ fn frr_announces_drains_and_withdraws_what_is_in_the_table() {
     // Packets to a VIP that are no listener's must not be sent back to where they came from.
     let main = world.nodes[0].ip(&format!("route show {VIP4}")).unwrap();
     assert!(main.starts_with("blackhole"), "{main}");
+    // Nor may the table take another address from the node, or announce it.
+    assert_eq!(world.nodes[0].ip(&format!("route show {STRANGER}")).unwrap(), "");
+    world.has_next_hops(STRANGER, &[]).unwrap();
 
     let mut tables = tables;
     let second_table = tables.pop().unwrap();
@@ -140,7 +147,7 @@ fn frr_announces_drains_and_withdraws_what_is_in_the_table() {
     let before = version().unwrap();
     tables.pop().unwrap().stop(Ending::Keep).unwrap();
     let again = Keeping::start(&world.nodes[0], Configuration::default(), vips).unwrap();
-    again.wait("the table", |status| status.vips.len() == 1).unwrap();
+    again.wait("the table", |status| status.vips.len() == 2).unwrap();
     by(&both);
     assert_eq!(version().unwrap(), before, "the router was told nothing");
     again.stop(Ending::Withdraw).unwrap();
