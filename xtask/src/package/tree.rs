@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::invocation::{clean, output_of, succeed};
 
 /// Files of the workspace that are installed as they are.
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 17] = [
     ("packaging/systemd/sluice.service", "lib/systemd/system/sluice.service"),
     ("packaging/systemd/sluice-agent.service", "lib/systemd/system/sluice-agent.service"),
     ("packaging/systemd/sluice-pins@.service", "lib/systemd/system/sluice-pins@.service"),
@@ -21,6 +21,8 @@ const FILES: [(&str, &str); 15] = [
     ("lb-userspace/src/api/inventory/sample.json", "usr/share/doc/sluice/examples/inventory.json"),
     ("packaging/examples/bird.conf", "usr/share/doc/sluice/examples/bird.conf"),
     ("packaging/examples/frr.conf", "usr/share/doc/sluice/examples/frr.conf"),
+    ("packaging/examples/router-bird.conf", "usr/share/doc/sluice/examples/router-bird.conf"),
+    ("packaging/examples/router-frr.conf", "usr/share/doc/sluice/examples/router-frr.conf"),
     ("packaging/grafana/sluice.json", "usr/share/doc/sluice/examples/grafana/sluice.json"),
     ("packaging/prometheus/sluice.rules.yml", "usr/share/doc/sluice/examples/prometheus/sluice.rules.yml"),
     (
