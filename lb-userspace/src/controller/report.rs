@@ -1,6 +1,5 @@
 //! The node's state as a report: read from the reconciler, the health checks and the counters.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -16,7 +15,7 @@ use crate::status::report::{
     AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
     NextHopReport, OperatorReport, ReasonReport, Report, TargetGroupReport, TargetReport,
 };
-use crate::table::{SlotTable, member};
+use crate::table::{OncePerTarget, SlotTable, member};
 
 /// What is summed up once for all targets.
 struct Sums {
@@ -31,27 +30,21 @@ struct Sums {
     durations: BTreeMap<String, Durations>,
 }
 
-/// What targets are called in digests, by their ids. Tables have thousands of slots for each target, so that looking
-/// each of them up would be most of a report's time.
+/// What targets are called in digests, by their ids.
 pub(super) struct Identities<'r> {
     registry: &'r Registry,
-    known: RefCell<Vec<Option<u64>>>,
+    known: OncePerTarget<u64>,
 }
 
 impl<'r> Identities<'r> {
     /// Nothing is looked up yet.
     pub(super) fn in_registry(registry: &'r Registry) -> Identities<'r> {
-        Identities { registry, known: RefCell::default() }
+        Identities { registry, known: OncePerTarget::default() }
     }
 
     /// What the target is called.
     pub(super) fn of(&self, id: TargetId) -> u64 {
-        let mut known = self.known.borrow_mut();
-        let place = usize::from(id.0);
-        if known.len() <= place {
-            known.resize(place + 1, None);
-        }
-        *known[place].get_or_insert_with(|| {
+        self.known.of(id, || {
             let target = self.registry.by_id(id);
             target.map_or(0, |(key, _)| member::identity(&key.target_group, key.address))
         })

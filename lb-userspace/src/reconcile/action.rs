@@ -1,7 +1,6 @@
 //! One forward action: its members, their owners, and the life of its slots.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,8 @@ use super::second_chance::{self, Agents, Keeper};
 use crate::model::{Desired, ForwardAction, TargetGroup, Threshold};
 use crate::presence::slots::UsedSlots;
 use crate::table::{
-    Fate, GroupShare, Member, MemberIndex, Regime, SlotTable, TableSize, maglev, member, overlay,
+    Fate, GroupShare, Member, MemberIndex, OncePerTarget, Regime, SlotTable, TableSize, maglev, member,
+    overlay,
 };
 
 /// A forward action with its table.
@@ -394,8 +394,8 @@ impl Usable {
 
 /// What becomes of the flows of targets that lose slots; each is looked up once, for thousands of slots ask of few.
 fn fates(registry: &Registry, idle: Duration, now: Instant) -> impl Fn(TargetId) -> Fate {
-    let known: RefCell<BTreeMap<TargetId, Fate>> = RefCell::default();
-    move |id| *known.borrow_mut().entry(id).or_insert_with(|| fate(registry, id, idle, now))
+    let known = OncePerTarget::default();
+    move |id| known.of(id, || fate(registry, id, idle, now))
 }
 
 /// What becomes of the flows of a target that loses a slot.

@@ -9,9 +9,9 @@
 //!   shapes   changing until …   lives without the targets
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use lb_common::{ChainWord, Slot, TargetId};
 
 use super::marks::Marks;
@@ -61,6 +61,9 @@ impl Lives {
 
     /// Sets who that is; each slot follows when no flow notices it.
     pub(super) fn enter(&mut self, regime: Regime) {
+        if regime == self.regime {
+            return;
+        }
         let mut packer = Packer::of(self.words.len());
         for (slot, shape) in self.marks.iter() {
             let mut life = self.life(slot, shape);

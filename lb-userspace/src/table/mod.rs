@@ -18,6 +18,7 @@ mod lives;
 pub mod maglev;
 mod marks;
 pub mod member;
+mod once;
 pub mod overlay;
 mod regime;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub mod size;
 pub mod slots;
 
 pub use member::{GroupShare, Member, MemberIndex};
+pub use once::OncePerTarget;
 pub use regime::Regime;
 pub use size::TableSize;
 pub use slots::{Fate, SlotTable};

@@ -9,6 +9,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::{HashMap, HashMapExt};
 use lb_common::{ChainWord, Slot, SlotState, TargetId};
 use siphasher::sip::SipHasher24;
 
@@ -123,8 +124,12 @@ impl SlotTable {
     /// Forgets `target` as the place of unknown flows; the number of slots that are told something else than
     /// before. The slots that it owns stay its own until they are reassigned.
     pub fn died(&mut self, target: TargetId, now: Instant) -> usize {
-        let now = Moment::not_before(self.epoch, now);
-        self.lives.change(|_, _| false, |_, life| life.died(target, now))
+        let (now, regime) = (Moment::not_before(self.epoch, now), self.regime());
+        let died = |_, life: &mut SlotLife| {
+            life.died(target, now);
+            life.enter(regime);
+        };
+        self.lives.change(|_, _| false, died)
     }
 
     /// Ends what time has ended; the number of slots that are told something else than before.
@@ -222,7 +227,13 @@ impl SlotTable {
     }
 
     fn chains(&self) -> impl Iterator<Item = Chain> {
-        self.lives.awake().filter_map(|life| life.chain().copied())
+        self.chained().filter_map(|life| life.chain().copied())
+    }
+
+    /// The lives that are not at rest, if any slot has a chain.
+    fn chained(&self) -> impl Iterator<Item = SlotLife> {
+        let has_chains = !self.lives.chains().is_empty();
+        has_chains.then(|| self.lives.awake()).into_iter().flatten()
     }
 
     /// Makes the table one of `size`; false, and nothing is changed, where flows would notice.
@@ -273,17 +284,17 @@ impl SlotTable {
     /// How many slots are in `state`; those with a chain are in none but [`SlotTable::waiting`].
     pub fn count(&self, state: SlotState) -> usize {
         let chained = |(slot, chain): (Slot, ChainWord)| chain.is_chain_of(slot) && slot.state() == state;
-        let with_chain = self.lives.awake().filter(|life| chained(life.encoded())).count();
+        let with_chain = self.chained().filter(|life| chained(life.encoded())).count();
         self.encoded().filter(|slot| slot.state() == state).count() - with_chain
     }
 
     /// How many slots send new flows to each target; one that has none is not in it.
     pub fn slots_by_target(&self) -> BTreeMap<TargetId, usize> {
-        let mut counts = BTreeMap::new();
+        let mut counts: HashMap<TargetId, usize> = HashMap::new();
         for target in self.encoded().map(Slot::current).filter(|target| !target.is_none()) {
             *counts.entry(target).or_default() += 1;
         }
-        counts
+        counts.into_iter().collect()
     }
 
     /// Whether a slot still names `target`. Entries of the flow table may name it for an idle time longer.
