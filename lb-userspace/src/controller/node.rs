@@ -434,20 +434,29 @@ impl Node {
         if written.tables + written.targets + written.listeners > 0 {
             self.publications.last_write_seconds = begun.elapsed().as_secs_f64();
         }
-        for decided_at in std::mem::take(&mut self.decisions) {
-            self.record_decision(written.published_at.unwrap_or(begun).duration_since(decided_at));
-        }
+        self.record_decisions(written.published_at.unwrap_or(begun));
         Ok(written)
     }
 
-    fn record_decision(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        info!("tables in force {:.2} ms after the deciding check ended", seconds * 1000.0);
+    /// Takes note that all decisions are in force since `published_at`.
+    fn record_decisions(&mut self, published_at: Instant) {
+        let decisions = std::mem::take(&mut self.decisions);
+        let times = decisions.iter().map(|decided_at| published_at.duration_since(*decided_at));
         let publications = &mut self.publications;
-        publications.decisions += 1;
-        publications.last_decision_seconds = Some(seconds);
-        let longest = publications.max_decision_seconds.unwrap_or_default();
-        publications.max_decision_seconds = Some(longest.max(seconds));
+        times.clone().for_each(|took| publications.decisions.add(took));
+        let (Some(last), Some(longest)) = (times.clone().last(), times.max()) else { return };
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+        match decisions.len() {
+            1 => info!("tables in force {:.2} ms after the deciding check ended", milliseconds(last)),
+            checks => info!(
+                "tables in force {:.2} to {:.2} ms after the {checks} deciding checks ended",
+                milliseconds(last),
+                milliseconds(longest)
+            ),
+        }
+        publications.last_decision_seconds = Some(last.as_secs_f64());
+        let before = publications.max_decision_seconds.unwrap_or_default();
+        publications.max_decision_seconds = Some(before.max(longest.as_secs_f64()));
     }
 
     /// Ends: what is pinned goes on forwarding, what is not is taken off all interfaces. Routers are told before.

@@ -30,9 +30,7 @@ pub struct Durations {
 impl Histogram {
     /// Counts one.
     pub fn observe(&self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
-        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.buckets[bucket_of(took)].fetch_add(1, Relaxed);
         self.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
@@ -46,10 +44,21 @@ impl Histogram {
 }
 
 impl Durations {
+    /// Counts one.
+    pub fn add(&mut self, took: Duration) {
+        self.buckets[bucket_of(took)] += 1;
+        self.sum += took.as_secs_f64();
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+}
+
+fn bucket_of(took: Duration) -> usize {
+    let seconds = took.as_secs_f64();
+    BOUNDS.partition_point(|bound| *bound < seconds)
 }
 
 #[cfg(test)]

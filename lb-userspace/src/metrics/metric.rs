@@ -64,13 +64,21 @@ impl<'a, 'e> Samples<'a, 'e> {
         self.encoder.encode_info(&labels)
     }
 
-    /// One of a histogram.
-    pub(super) fn durations(&mut self, labels: Labels, durations: &Durations) -> fmt::Result {
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
-        let mut encoder = self.encoder.encode_family(&labels)?;
-        encoder.encode_histogram::<NoLabelSet>(durations.sum, durations.count(), &buckets, None)
+    /// The only one of a histogram, without labels.
+    pub(super) fn single_durations(&mut self, durations: &Durations) -> fmt::Result {
+        encode_durations(self.encoder, durations)
     }
+
+    /// One of a histogram with labels.
+    pub(super) fn durations(&mut self, labels: Labels, durations: &Durations) -> fmt::Result {
+        encode_durations(&mut self.encoder.encode_family(&labels)?, durations)
+    }
+}
+
+fn encode_durations(encoder: &mut MetricEncoder, durations: &Durations) -> fmt::Result {
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
+    encoder.encode_histogram::<NoLabelSet>(durations.sum, durations.count(), &buckets, None)
 }
 
 fn encode(encoder: &mut MetricEncoder, kind: MetricType, value: Value) -> fmt::Result {

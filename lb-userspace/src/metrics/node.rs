@@ -179,9 +179,9 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |scrape, samples| samples.single(scrape.report.publications.last_write_seconds),
     },
     Metric {
-        name: "sluice_health_decisions_total",
-        help: "Changes of health that were decided and published",
-        samples: |scrape, samples| samples.single(scrape.report.publications.decisions),
+        name: "sluice_health_decision_duration_seconds",
+        help: "From the end of each health check that decided to the swapped table",
+        samples: |scrape, samples| samples.single_durations(&scrape.report.publications.decisions),
     },
     Metric {
         name: "sluice_last_health_decision_seconds",

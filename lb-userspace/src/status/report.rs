@@ -229,8 +229,8 @@ pub struct PublicationReport {
     /// The longest such time since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_decision_seconds: Option<f64>,
-    /// How many changes of health were decided and published since the start.
-    pub decisions: u64,
+    /// How long all changes of health took that were decided and published since the start.
+    pub decisions: Durations,
 }
 
 /// One interface with the balancer on it.

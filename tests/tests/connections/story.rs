@@ -150,7 +150,7 @@ fn open_fresh(crowd: &mut Crowd, count: usize) -> Result<BTreeMap<String, usize>
 
 /// What tells a table from those before and after it: equal ones may have had another one between them.
 fn edition(report: &Report) -> Result<(&str, u64)> {
-    Ok((digest(report)?, report.publications.decisions))
+    Ok((digest(report)?, report.publications.decisions.count()))
 }
 
 struct Stage {
@@ -185,7 +185,7 @@ impl Stage {
             }
             self.tell(&format!(
                 "the table changed meanwhile, {} times by health: once more",
-                after.publications.decisions - before.publications.decisions
+                after.publications.decisions.count() - before.publications.decisions.count()
             ));
         }
         bail!("the table changes all the time")

@@ -159,6 +159,8 @@ fn samples_carry_the_reports_numbers() {
         ("sluice_target_group_fail_open target_group=web".to_owned(), "0"),
         ("sluice_unforwarded_packets_total reason=no_next_hop verdict=dropped".to_owned(), "7"),
         ("sluice_max_health_decision_seconds".to_owned(), "0.0031"),
+        ("sluice_health_decision_duration_seconds_bucket le=0.0025".to_owned(), "2"),
+        ("sluice_health_decision_duration_seconds_count".to_owned(), "4"),
         ("sluice_vip_announced vip=fc00:1::1".to_owned(), "0"),
         ("sluice_vip_info load_balancer=web vip=10.200.1.1".to_owned(), "1"),
         ("sluice_state_generation_in_force".to_owned(), "8"),
