@@ -11,6 +11,7 @@ use lb_userspace::status::report::Report;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::bpf_file_system::BpfFileSystem;
 use crate::process::{binary, output_of};
 use crate::{Lab, wait};
 
@@ -20,19 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The lab; the file system goes first, and with it what is still pinned.
 #[derive(Debug)]
 pub struct Pinned {
-    mount: Mount,
+    mounted: BpfFileSystem,
     /// Its hosts.
     pub lab: Lab,
-}
-
-#[derive(Debug)]
-struct Mount(PathBuf);
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // A controller that still runs has a directory in it open.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 impl Pinned {
@@ -41,16 +32,14 @@ impl Pinned {
     /// # Errors
     /// If it can't be mounted.
     pub fn new(mut lab: Lab) -> Result<Pinned> {
-        let point = lab.lease.directory().join("bpf");
-        std::fs::create_dir(&point).context("making the mount point")?;
-        output_of(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&point))?;
-        lab.nodes[0].pins = Some(point.join("sluice"));
-        Ok(Pinned { mount: Mount(point), lab })
+        let mounted = BpfFileSystem::mount(&lab.lease)?;
+        lab.nodes[0].pins = Some(mounted.path().join("sluice"));
+        Ok(Pinned { mounted, lab })
     }
 
     /// The directory of its pins.
     pub fn pins(&self) -> PathBuf {
-        self.mount.0.join("sluice")
+        self.mounted.path().join("sluice")
     }
 
     /// Runs a story; of a lab in which it fails all is told.
