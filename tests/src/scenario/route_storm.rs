@@ -1,4 +1,5 @@
-//! A storm of route changes while neighbours change their MAC addresses, and the next hops that are followed live.
+//! A storm of route changes while neighbours change their MAC addresses, and the next hops that packets find meanwhile:
+//! a controller follows them, and its pinned map of targets is read.
 //!
 //! ```text
 //!   node ── to-a ── a      10.120.0.1, fd12::1  ──  10.120.0.2, fd12::2 (a router)
@@ -12,21 +13,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lb_userspace::next_hop::{NextHop, NextHops, Resolution, Resolutions};
+use aya::maps::MapData;
+use lb_common::encapsulation::Way;
+use lb_common::maps as names;
+use lb_userspace::data_plane::mapped::{MappedArray, TargetWords};
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::RouteProtocol;
-use tokio::sync::watch;
+use serde_json::json;
 
 use super::stall::Stall;
 use super::{Options, Scenario, Telling};
+use crate::bpf_file_system::BpfFileSystem;
+use crate::configuration::{self, target_group};
 use crate::host::Host;
 use crate::lease::Lease;
 use crate::link::{self, End};
+use crate::process::{Process, binary};
 use crate::wait;
 
 /// The story.
@@ -41,6 +51,9 @@ const CHANGES: u32 = 20_000;
 /// How many neighbours there are, and as many targets are behind routers: nearly as many of each family as a kernel keeps
 /// as it comes without throwing some out (`gc_thresh2`: 512, for all of its namespaces together), if it may.
 const NEIGHBOURS: u32 = 1_000;
+/// So many targets the controller's map has room for: those of the story, and not so many more that looking at them
+/// takes long.
+const MOST_TARGETS: u32 = 2 * NEIGHBOURS + 47;
 /// How many neighbours are on one link, of a cable each. They announce a MAC address all at once, and of more than some
 /// 250 announcements of IPv6 the kernel's queue (`netdev_max_backlog`) loses the last ones, each time the same.
 const ON_LINK: u32 = 200;
@@ -70,7 +83,9 @@ fn run(options: &Options, telling: &mut Telling) -> Result<()> {
     let world = World::new(targets)?;
     let truth = Arc::new(Truth::new(targets));
     let storm = Storm { changes: changes / rounds, rounds, seed };
-    let (told, memory) = world.node.enter(|| storm.play(&world, &truth, &*telling))?;
+    let controller = Controller::start(&world)?;
+    let played = world.node.enter(|| storm.play(&world, &controller, &truth, &*telling));
+    let (told, memory) = played.with_context(|| controller.process.log())?;
     tell(&told, &memory, changes, telling);
     Ok(())
 }
@@ -79,14 +94,14 @@ fn tell(told: &Observed, memory: &[u64], changes: u32, telling: &mut Telling) {
     let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     telling.number("route changes", changes);
     telling.number("changes of all MAC addresses", told.flaps);
-    telling.number("publications", told.publications);
+    telling.number("looks at another state of the map", told.states);
     telling.number("oldest next hop", milliseconds(told.stalest));
     telling.number("longest time that this machine did not run a waiting thread", milliseconds(told.stall));
     let mebibytes: Vec<String> =
         memory.iter().map(|bytes| format!("{:.1}", *bytes as f64 / f64::from(1 << 20))).collect();
-    telling.number("memory after each round", format!("{} MiB", mebibytes.join(", ")));
+    telling.number("the controller's memory after each round", format!("{} MiB", mebibytes.join(", ")));
     let fresh = || {
-        ensure!(told.flaps > 0 && told.publications > 0, "nothing flapped, or nothing was published");
+        ensure!(told.flaps > 0 && told.states > 0, "nothing flapped, or nothing was published");
         let limit = told.stall + if cfg!(debug_assertions) { STALE_IN_DEBUG } else { STALE };
         ensure!(
             told.stalest <= limit,
@@ -146,25 +161,18 @@ impl Truth {
     }
 
     /// For how long the oldest of `published` has not been true.
-    fn stalest(&self, published: &Resolutions, now: Instant) -> Duration {
+    fn stalest(&self, published: &Published, now: Instant) -> Duration {
         let facts = self.facts();
         let age = |(target, fact): (&IpAddr, &Fact)| {
-            let is_true = published.get(target).and_then(second) == Some(fact.second);
+            let is_true = published.get(target) == Some(&fact.second);
             fact.since.filter(|_| !is_true).map(|since| now.saturating_duration_since(since))
         };
         facts.iter().filter_map(age).max().unwrap_or_default()
     }
 }
 
-/// Which of its two next hops a target has.
-fn second(resolution: &Resolution) -> Option<bool> {
-    let hop: &NextHop = resolution.as_ref().ok()?;
-    match hop.interface_name.as_str() {
-        "to-a" => Some(false),
-        "to-b" => Some(true),
-        _ => Some(hop.destination_mac == MACS[1]),
-    }
-}
+/// Which of its two next hops each target has; those that have none are not in it.
+type Published = BTreeMap<IpAddr, bool>;
 
 /// The neighbours' MAC addresses, in turn.
 const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0x77, 1], [2, 0, 0, 0, 0x77, 2]];
@@ -316,6 +324,79 @@ fn gateway(target: IpAddr, second: bool) -> IpAddr {
     }
 }
 
+/// A controller on the node, and what packets find in its map of targets.
+struct Controller {
+    process: Process,
+    targets: MappedArray<TargetWords>,
+    /// The indices of the interfaces to both routers.
+    routers: [u32; 2],
+    _pins: BpfFileSystem,
+}
+
+impl Controller {
+    /// Starts it with all targets in one group, which no listener forwards to: nobody checks their health.
+    fn start(world: &World) -> Result<Controller> {
+        let pins = BpfFileSystem::mount(world.node.lease())?;
+        let directory = world.node.lease().directory();
+        let (file, pinned) = (directory.join("node.json"), pins.path().join("sluice"));
+        let targets: Vec<IpAddr> = all(world.targets).into_iter().collect();
+        let configuration = json!({
+            "node": { "name": "node", "zone": "a", "interfaces": ["to-a"] },
+            "load_balancers": [],
+            "target_groups": [ target_group("web", "TCP", 80, &targets) ]
+        });
+        configuration::write(&file, &configuration)?;
+        let mut command = Command::new(binary("sluice")?);
+        command.args(["run", "--config"]).arg(&file).arg("--runtime-directory").arg(directory.join("node"));
+        command.arg("--pins").arg(&pinned).arg(format!("--max=targets={MOST_TARGETS}"));
+        let mut process = world.node.spawn(&mut command, "node.log")?;
+        let targets = wait::until("the pinned map of targets", PATIENCE, || {
+            process.check_running()?;
+            ensure!(process.log().contains("ready:"), "the controller is not ready");
+            mapped_targets(&pinned)
+        })?;
+        let routers = [index(&world.node, "to-a")?, index(&world.node, "to-b")?];
+        Ok(Controller { process, targets, routers, _pins: pins })
+    }
+
+    fn published(&self) -> Published {
+        self.targets.values().iter().filter_map(|words| self.next_hop(words)).collect()
+    }
+
+    /// A target and which of its two next hops it has.
+    fn next_hop(&self, TargetWords(words): &TargetWords) -> Option<(IpAddr, bool)> {
+        let [low, high] = [11, 12].map(|at| words[at].load().to_ne_bytes());
+        let address = Ipv6Addr::from(u128::from_be_bytes([low, high].concat().try_into().ok()?));
+        let second = match Way(words[0].load()).interface() {
+            0 => return None,
+            interface if interface == self.routers[0] => false,
+            interface if interface == self.routers[1] => true,
+            _ => words[2].load().to_ne_bytes().starts_with(&MACS[1]),
+        };
+        Some((address.to_canonical(), second))
+    }
+
+    /// Bytes of the controller that are in memory.
+    fn resident(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has no VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
+        Ok(kibibytes << 10)
+    }
+}
+
+fn mapped_targets(pinned: &Path) -> Result<MappedArray<TargetWords>> {
+    let map = MapData::from_pin(pinned.join("maps").join(names::TARGETS)).context("the pinned targets")?;
+    MappedArray::new(map.fd().as_fd(), map.info()?.max_entries())
+}
+
+/// The index of an interface of the host.
+fn index(host: &Host, interface: &str) -> Result<u32> {
+    let path = format!("/sys/class/net/{interface}/ifindex");
+    host.run("cat", &[&path])?.trim().parse().with_context(|| path)
+}
+
 struct Storm {
     /// In each round.
     changes: u32,
@@ -326,7 +407,7 @@ struct Storm {
 /// What was seen of the publications.
 #[derive(Debug, Default, Clone, Copy)]
 struct Observed {
-    publications: u64,
+    states: u64,
     flaps: u32,
     stalest: Duration,
     stall: Duration,
@@ -334,50 +415,22 @@ struct Observed {
 
 impl Storm {
     /// Must be called inside the node.
-    fn play(&self, world: &World, truth: &Arc<Truth>, telling: &Telling) -> Result<(Observed, Vec<u64>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (started, start) = std::sync::mpsc::channel();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let targets = all(world.targets);
-        // The follower has a thread of its own, as in a controller.
-        std::thread::scope(|scope| -> Result<(Observed, Vec<u64>)> {
-            let following = scope.spawn(|| {
-                world.node.enter(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                    runtime.block_on(async {
-                        let hops = NextHops::start().await?;
-                        hops.set_targets(targets);
-                        started.send(hops.watch()).context("nobody waits")?;
-                        // Ended by its sender's end, too.
-                        let _ = stopped.await;
-                        anyhow::Ok(())
-                    })
-                })
-            });
-            let published = start.recv().context("the next hops are not followed")?;
-            let played = self.rounds(world, truth, published, &runtime, telling);
-            drop(stop);
-            following.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            played
-        })
-    }
-
-    fn rounds(
+    fn play(
         &self,
         world: &World,
+        controller: &Controller,
         truth: &Arc<Truth>,
-        published: watch::Receiver<Arc<Resolutions>>,
-        runtime: &tokio::runtime::Runtime,
         telling: &Telling,
     ) -> Result<(Observed, Vec<u64>)> {
-        let settled = || until_true(truth, &published);
+        let settled = || until_true(truth, controller);
         settled()?;
-        telling.step("all next hops are known");
+        telling.step("all next hops are in the map");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let observer = Observer { truth: Arc::clone(truth), end: AtomicBool::new(false) };
         let mut memory = Vec::new();
         let mut chance = fastrand::Rng::with_seed(self.seed);
         let played = std::thread::scope(|scope| -> Result<Observed> {
-            let observing = scope.spawn(|| observer.observe(published.clone()));
+            let observing = scope.spawn(|| observer.observe(controller));
             let stall = Stall::watch();
             let flapping = scope.spawn(|| observer.flap(world));
             for round in 1..=self.rounds {
@@ -393,7 +446,7 @@ impl Storm {
                     begun.elapsed()
                 ));
                 std::thread::sleep(BREATH);
-                memory.push(resident()?);
+                memory.push(controller.resident()?);
             }
             observer.end.store(true, Ordering::Relaxed);
             let flaps = flapping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -428,14 +481,12 @@ impl Storm {
     }
 }
 
-fn until_true(truth: &Truth, published: &watch::Receiver<Arc<Resolutions>>) -> Result<()> {
+fn until_true(truth: &Truth, controller: &Controller) -> Result<()> {
     wait::until("all next hops as they are", PATIENCE, || {
-        let published = published.borrow().clone();
-        let is_stale =
-            |(target, fact): &(&IpAddr, &Fact)| published.get(*target).and_then(second) != Some(fact.second);
+        let published = controller.published();
+        let is_stale = |(target, fact): &(&IpAddr, &Fact)| published.get(*target) != Some(&fact.second);
         let stale: Vec<IpAddr> = truth.facts().iter().filter(is_stale).map(|(target, _)| *target).collect();
-        let first = stale.first().map(|target| (target, published.get(target)));
-        ensure!(stale.is_empty(), "{} are not, the first one is {first:?}", stale.len());
+        ensure!(stale.is_empty(), "{} are not, the first one is that of {:?}", stale.len(), stale.first());
         Ok(())
     })
 }
@@ -450,16 +501,16 @@ impl Observer {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// Looks again and again how old what is published is.
-    fn observe(&self, published: watch::Receiver<Arc<Resolutions>>) -> Observed {
-        let mut seen = Observed::default();
-        let mut current = published.borrow().clone();
+    /// Looks again and again how old what packets find is.
+    fn observe(&self, controller: &Controller) -> Observed {
+        let (mut seen, mut latest) = (Observed::default(), controller.published());
         while !self.has_ended() {
+            // What comes true after this moment is not in the map's state yet.
             let now = Instant::now();
-            let next = published.borrow().clone();
-            seen.publications += u64::from(!Arc::ptr_eq(&next, &current));
-            seen.stalest = seen.stalest.max(self.truth.stalest(&next, now));
-            current = next;
+            let published = controller.published();
+            seen.states += u64::from(published != latest);
+            seen.stalest = seen.stalest.max(self.truth.stalest(&published, now));
+            latest = published;
             std::thread::sleep(LOOK);
         }
         seen
@@ -480,43 +531,22 @@ impl Observer {
     }
 }
 
-/// Bytes of this process that are in memory.
-fn resident() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has no VmRSS")?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
-    Ok(kibibytes << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hop(interface: &str, mac: [u8; 6]) -> Resolution {
-        Ok(NextHop {
-            interface: 1,
-            interface_name: interface.to_owned(),
-            source_mac: [0; 6],
-            destination_mac: mac,
-            source: Ipv4Addr::LOCALHOST.into(),
-            mtu: 1500,
-            neighbour_silent: false,
-        })
-    }
 
     #[test]
     fn a_next_hop_is_stale_from_the_moment_that_the_kernel_confirmed_another_one() {
         let truth = Truth::new(1);
         let (neighbour, far) = (neighbours(1)[0], routed(1)[0]);
-        let mut published: Resolutions =
-            [(neighbour, hop("to-n0", MACS[0])), (far, hop("to-a", MACS[0]))].into();
+        let mut published = Published::from([(neighbour, false), (far, false)]);
         let later = Duration::from_millis(50);
         assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO);
         truth.begin(&[far]);
         assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO, "not confirmed yet");
         truth.end(&[far]);
         assert!(truth.stalest(&published, Instant::now() + later) >= later);
-        published.insert(far, hop("to-b", MACS[0]));
+        published.insert(far, true);
         assert_eq!(truth.stalest(&published, Instant::now() + later), Duration::ZERO);
         truth.begin(&[neighbour]);
         truth.end(&[neighbour]);
