@@ -28,6 +28,7 @@ fn main() {
     building();
     unavailable_members();
     slot_tables();
+    flapping();
 }
 
 fn members(weights: &[u64]) -> Vec<Member> {
@@ -136,6 +137,33 @@ fn slot_tables() {
     };
     println!("copy and tick: {:?}", median(tick));
     println!("digest: {:?}", median(|| table.digest(|target| target.0.into())));
+}
+
+/// Members that flap: a fiftieth of them between two tables, so that in the end nearly all slots are changing.
+fn flapping() {
+    const MEMBERS: usize = 500;
+    let members = members(&[1; MEMBERS]);
+    let base = maglev::build(&members, 65536);
+    let mut available: Vec<bool> = (0..MEMBERS).map(|at| at % 2 == 0).collect();
+    let owners = |available: &[bool]| -> Vec<TargetId> {
+        let id = |owner: MemberIndex| TargetId(owner.at() as u16 + 1);
+        let owners = overlay::assign(&base, &members, available).into_iter();
+        owners.map(|owner| owner.map_or(TargetId::NONE, id)).collect()
+    };
+    let (start, fate) = (Instant::now(), |_: TargetId| Fate::Stays { window: IDLE });
+    let mut table = SlotTable::new(&owners(&available), start);
+    let mut times: Vec<Duration> = (0..200_u32)
+        .map(|round| {
+            for at in (round as usize % 50..MEMBERS).step_by(50) {
+                available[at] = !available[at];
+            }
+            let begun = Instant::now();
+            table.reassign(&owners(&available), start + round * Duration::from_millis(100), &fate);
+            begun.elapsed()
+        })
+        .collect();
+    times[100..].sort_unstable();
+    println!("a fiftieth of 500 members flaps, 65536 slots: {:?}", times[150]);
 }
 
 fn median<T>(make: impl Fn() -> T) -> Duration {

@@ -16,7 +16,7 @@ use super::chronicle::{self, Chronicle};
 use super::health_board::News;
 use super::health_views::HealthViews;
 use super::observers::{Observers, Sources};
-use super::pace::Pace;
+use super::pace::{Pace, processor_time};
 use super::sharing::Shared;
 use crate::api::calendar::Timestamp;
 use crate::api::health_board::HealthBoard;
@@ -406,7 +406,7 @@ impl Node {
 
     /// Makes the maps as they must be now.
     fn reconcile(&mut self) -> anyhow::Result<Written> {
-        let now = Instant::now();
+        let (now, time_before) = (Instant::now(), processor_time());
         self.reconciler.settle(now);
         let (maps, clock) = (&self.data_plane.maps, tick_now());
         self.reconciler.tick(now, &|forward, slot| {
@@ -417,7 +417,7 @@ impl Node {
         self.ask_agents(now);
         let written = self.write();
         let done = Instant::now();
-        self.pace.worked(now, done);
+        self.pace.worked(processor_time().saturating_sub(time_before), done);
         self.retry = written.is_err().then(|| done + RETRY);
         written
     }

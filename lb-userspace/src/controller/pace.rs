@@ -4,10 +4,18 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// The controller rests so many times as long as it worked: it takes at most a twenty-first of a processor.
 const REST: u32 = 20;
 /// But never longer than this.
 const LONGEST: Duration = Duration::from_millis(150);
+
+/// How long this thread has had a processor.
+pub(super) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
 
 /// When the controller worked last, and what waits for it.
 #[derive(Debug, Default)]
@@ -18,9 +26,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Takes note of work that began at `begun` and is done at `now`.
-    pub(super) fn worked(&mut self, begun: Instant, now: Instant) {
-        let rest = now.saturating_duration_since(begun).saturating_mul(REST).min(LONGEST);
+    /// Takes note of work that is done at `now` and took so much of a processor's time: of a machine that is busy with other
+    /// things it takes no more than of an idle one, so that decisions need not wait longer there.
+    pub(super) fn worked(&mut self, took: Duration, now: Instant) {
+        let rest = took.saturating_mul(REST).min(LONGEST);
         (self.rests_until, self.is_waited_for) = (Some(now + rest), false);
     }
 
@@ -50,7 +59,7 @@ mod tests {
     fn the_first_change_after_a_rest_is_followed_at_once() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         assert!(!pace.puts_off(now));
-        pace.worked(now, now + MILLISECOND);
+        pace.worked(MILLISECOND, now + MILLISECOND);
         assert!(!pace.puts_off(now + 21 * MILLISECOND));
         assert_eq!(pace.next_deadline(None), None);
     }
@@ -58,19 +67,19 @@ mod tests {
     #[test]
     fn changes_of_a_rest_wait_for_its_end() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.worked(now, now + 2 * MILLISECOND);
+        pace.worked(2 * MILLISECOND, now + 2 * MILLISECOND);
         let end = now + 42 * MILLISECOND;
         assert!(pace.puts_off(now + 3 * MILLISECOND) && pace.puts_off(end - MILLISECOND));
         assert_eq!(pace.next_deadline(Some(now + 50 * MILLISECOND)), Some(end));
         assert!(!pace.puts_off(end));
-        pace.worked(end, end + MILLISECOND);
+        pace.worked(MILLISECOND, end + MILLISECOND);
         assert_eq!(pace.next_deadline(None), None, "nothing waits");
     }
 
     #[test]
     fn what_is_due_in_a_rest_is_due_at_its_end() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.worked(now, now + MILLISECOND);
+        pace.worked(MILLISECOND, now + MILLISECOND);
         let end = now + 21 * MILLISECOND;
         for (due, expected) in [(now, end), (end, end), (end + MILLISECOND, end + MILLISECOND)] {
             assert_eq!(pace.next_deadline(Some(due)), Some(expected));
@@ -80,7 +89,7 @@ mod tests {
     #[test]
     fn a_rest_is_bounded_however_long_the_work_was() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.worked(now, now + Duration::from_secs(1));
+        pace.worked(Duration::from_secs(1), now + Duration::from_secs(1));
         assert!(pace.puts_off(now + Duration::from_millis(1149)));
         assert!(!pace.puts_off(now + Duration::from_millis(1150)));
     }

@@ -45,10 +45,10 @@ impl Lives {
         lives: impl Iterator<Item = SlotLife>,
     ) -> Lives {
         let mut all = Lives { regime, words, chains, marks: Marks::default(), shapes: Vec::new() };
-        let mut packer = Packer::of(all.words.len());
+        let mut packer = Packer::of(all.words.len(), regime);
         for (slot, life) in lives.enumerate() {
             all.write(slot, life.encoded());
-            packer.keep(slot, life, regime);
+            packer.keep(slot, life);
         }
         all.take(packer);
         all
@@ -64,11 +64,11 @@ impl Lives {
         if regime == self.regime {
             return;
         }
-        let mut packer = Packer::of(self.words.len());
+        let mut packer = Packer::of(self.words.len(), regime);
         for (slot, shape) in self.marks.iter() {
             let mut life = self.life(slot, shape);
             life.enter(regime);
-            packer.keep(slot, life, regime);
+            packer.keep(slot, life);
         }
         self.regime = regime;
         self.take(packer);
@@ -117,31 +117,31 @@ impl Lives {
         SlotLife::stable(self.words[slot].current(), self.regime)
     }
 
-    /// Changes the lives of the slots that are not at rest, and of those that `wakes` says of a slot and its target;
-    /// the number of slots that the data plane is told something else of than before.
+    /// Changes the lives of the slots that `concerns` says: of a slot, its word, and its shape if it is not at rest. The
+    /// number of slots that the data plane is told something else of than before.
     pub(super) fn change(
         &mut self,
-        wakes: impl Fn(usize, TargetId) -> bool,
+        concerns: impl Fn(usize, Slot, Option<&SlotLife>) -> bool,
         mut change: impl FnMut(usize, &mut SlotLife),
     ) -> usize {
         let mut changed = 0;
-        let mut packer = Packer::of(self.words.len());
+        let mut packer = Packer::of(self.words.len(), self.regime);
         for slot in 0..self.words.len() {
             let place = self.marks.get(slot);
-            let before = match place {
-                Some(shape) => self.life(slot, shape),
-                None if wakes(slot, self.words[slot].current()) => self.at_rest(slot),
-                None => continue,
-            };
-            let mut life = before;
-            change(slot, &mut life);
-            if let Some(place) = place.filter(|_| life == before) {
-                packer.keep_as_before(slot, place, life, self.regime);
-                continue;
+            if concerns(slot, self.words[slot], place.map(|place| &self.shapes[place])) {
+                let before = self.of_slot(slot);
+                let mut life = before;
+                change(slot, &mut life);
+                if life != before {
+                    changed += usize::from(life.encoded() != before.encoded());
+                    self.write(slot, life.encoded());
+                    packer.keep(slot, life);
+                    continue;
+                }
             }
-            changed += usize::from(life.encoded() != before.encoded());
-            self.write(slot, life.encoded());
-            packer.keep(slot, life, self.regime);
+            if let Some(place) = place {
+                packer.keep_shape(slot, place, self.shapes[place]);
+            }
         }
         self.take(packer);
         changed
@@ -181,6 +181,8 @@ struct Packer {
     marks: Marks,
     shapes: Vec<SlotLife>,
     places: HashMap<SlotLife, usize>,
+    /// The shape of slots at rest.
+    rest: SlotLife,
     /// The place of the latest slot's shape: neighbours mostly live alike.
     latest: usize,
     /// What has become of the shapes that there were before, by their places.
@@ -199,13 +201,14 @@ enum Before {
 }
 
 impl Packer {
-    /// For a table of so many slots, all of which are at rest so far.
-    fn of(slots: usize) -> Packer {
+    /// For a table of so many slots in `regime`, all of which are at rest so far.
+    fn of(slots: usize, regime: Regime) -> Packer {
         Packer {
             slots,
             marks: Marks::default(),
             shapes: Vec::new(),
             places: HashMap::new(),
+            rest: SlotLife::stable(TargetId::NONE, regime),
             latest: 0,
             before: Vec::new(),
         }
@@ -213,26 +216,25 @@ impl Packer {
 
     /// Takes in the life of a slot that lives on as it did, with the shape that was at `place`: most do while others
     /// change, and a shape is looked for once, not for each of them.
-    fn keep_as_before(&mut self, slot: usize, place: usize, life: SlotLife, regime: Regime) {
+    fn keep_shape(&mut self, slot: usize, place: usize, shape: SlotLife) {
         if self.before.len() <= place {
             self.before.resize(place + 1, Before::Unseen);
         }
-        match self.before[place] {
-            Before::AtRest => {}
-            Before::At(now) => self.marks.set(slot, now, self.slots),
-            Before::Unseen => {
-                self.keep(slot, life, regime);
-                self.before[place] = self.marks.get(slot).map_or(Before::AtRest, Before::At);
-            }
+        if matches!(self.before[place], Before::Unseen) {
+            let is_at_rest = shape == self.rest;
+            self.before[place] = if is_at_rest { Before::AtRest } else { Before::At(self.place(shape)) };
+        }
+        if let Before::At(now) = self.before[place] {
+            self.marks.set(slot, now, self.slots);
         }
     }
 
     /// Takes in the life of a slot.
-    fn keep(&mut self, slot: usize, life: SlotLife, regime: Regime) {
-        if life == SlotLife::stable(life.current(), regime) {
+    fn keep(&mut self, slot: usize, life: SlotLife) {
+        let shape = life.shape();
+        if shape == self.rest {
             return;
         }
-        let shape = life.shape();
         if self.shapes.get(self.latest) != Some(&shape) {
             self.latest = self.place(shape);
         }
@@ -262,7 +264,7 @@ mod tests {
     fn give_to_b(lives: &mut Lives, slot: usize, now: Moment) -> usize {
         let fate = |_| Fate::Stays { window: std::time::Duration::from_secs(60) };
         let (regime, now) = (lives.regime(), Now { reached: now, not_before: now });
-        lives.change(|at, _| at == slot, |_, life| life.reassign(B, regime, now, &fate))
+        lives.change(|at, _, _| at == slot, |_, life| life.reassign(B, regime, now, &fate))
     }
 
     fn awake(lives: &Lives) -> Vec<usize> {
@@ -293,7 +295,7 @@ mod tests {
         for regime in [Regime::FlowTable, Regime::SecondChance] {
             let mut lives = Lives::stable(&[A; 256], regime);
             let told = Arc::clone(lives.words());
-            assert_eq!(lives.change(|_, _| true, |_, _| ()), 0);
+            assert_eq!(lives.change(|_, _, _| true, |_, _| ()), 0);
             assert!(Arc::ptr_eq(&told, lives.words()));
             assert_eq!(give_to_b(&mut lives, 7, NOON), 1);
             assert_eq!(awake(&lives), [7]);

@@ -132,6 +132,26 @@ impl SlotLife {
         }
     }
 
+    /// Whether a slot of this shape that keeps its owner may live otherwise because a target died; `word` is what the data
+    /// plane is told.
+    pub(super) fn may_notice_death(&self, word: Slot, fate: &dyn Fn(TargetId) -> Fate) -> bool {
+        match self {
+            SlotLife::Remembered(Life { phase: Phase::Changing { .. }, .. }) => {
+                fate(word.previous()) == Fate::Dead
+            }
+            SlotLife::Remembered(_) => false,
+            SlotLife::Chained(_) => true,
+        }
+    }
+
+    /// Whether a tick may change a slot of this shape.
+    pub(super) fn may_change_by(&self, regime: Regime, now: Now, idle: Duration) -> bool {
+        match self {
+            SlotLife::Remembered(_) => self.deadline(regime, idle).is_some_and(|due| due <= now.reached),
+            SlotLife::Chained(_) => true,
+        }
+    }
+
     /// Follows the table into `regime` if no flow would notice.
     pub(super) fn enter(&mut self, regime: Regime) {
         if self.is_stable() {

@@ -116,7 +116,9 @@ impl SlotTable {
         let (now, regime) = (Now::of(self.epoch, now), self.regime());
         let owner = |slot: usize| owners[slot >> narrower];
         self.lives.change(
-            |slot, current| owner(slot) != current,
+            |slot, word, shape| {
+                owner(slot) != word.current() || shape.is_some_and(|shape| shape.may_notice_death(word, fate))
+            },
             |slot, life| life.reassign(owner(slot), regime, now, fate),
         )
     }
@@ -129,7 +131,7 @@ impl SlotTable {
             life.died(target, now);
             life.enter(regime);
         };
-        self.lives.change(|_, _| false, died)
+        self.lives.change(|_, _, shape| shape.is_some(), died)
     }
 
     /// Ends what time has ended; the number of slots that are told something else than before.
@@ -150,7 +152,8 @@ impl SlotTable {
             let seen = || last_exception(slot).map(|at| Moment::not_before(epoch, at));
             life.tick(regime, now, idle, seen, fate);
         };
-        self.lives.change(|_, _| false, tick)
+        let is_due = |shape: &SlotLife| shape.may_change_by(regime, now, idle);
+        self.lives.change(|_, _, shape| shape.is_some_and(is_due), tick)
     }
 
     /// Takes over what `target` told of its connections when it was asked at `asked`: whether a slot has any. The
@@ -177,7 +180,7 @@ impl SlotTable {
                 life.enter(regime);
             }
         };
-        self.lives.change(|_, _| false, told)
+        self.lives.change(|_, _, shape| shape.is_some(), told)
     }
 
     /// Takes over in which slots `target` had connections when it was asked at `asked`, on a node that has just started
@@ -197,7 +200,7 @@ impl SlotTable {
                 chain.learn(target, asked, fate);
             }
         };
-        self.lives.change(|slot, _| has_connections(slot), learn)
+        self.lives.change(|slot, _, _| has_connections(slot), learn)
     }
 
     /// The former owners who should be asked for their connections now: their window is about to end, or the place
