@@ -48,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CORE: f64 = 0.1;
 /// How much later than alone a decision may come in the mean: what one table's publication may take.
 const LATER: f64 = 0.050;
+/// The same of a debug build, on whatever machine: it waits for others, but not without end.
+const LATER_IN_DEBUG: f64 = 1.0;
 
 fn run(options: &Options, telling: &mut Telling) -> Result<()> {
     let targets = options.flapping.unwrap_or(TARGETS);
@@ -98,16 +100,19 @@ fn tell(alone: &Watched, all: &Watched, targets: u32, seconds: u32, telling: &mu
         ensure!(all.core <= CORE, "it took {:.1} % of one", all.core * 100.0);
         Ok(())
     };
+    let later = if cfg!(debug_assertions) { LATER_IN_DEBUG } else { LATER };
     let timely = || {
         let (alone, all) = alone.mean().zip(all.mean()).context("no decision was seen")?;
-        ensure!(all <= alone + LATER, "{:.1} ms later", (all - alone) * 1e3);
+        ensure!(all <= alone + later, "{:.1} ms later", (all - alone) * 1e3);
         Ok(())
     };
+    let later =
+        format!("in the mean, tables follow at most {} later than when one flaps", milliseconds(Some(later)));
+    telling.claim(&later, timely());
     if cfg!(debug_assertions) {
-        return telling.number("cost and latency", "not claimed of a debug build: play it with --release");
+        return telling.number("cost", "not claimed of a debug build: play it with --release");
     }
     telling.claim("the controller took at most a tenth of a core", cheap());
-    telling.claim("tables follow decisions as soon as when one target flaps", timely());
 }
 
 fn milliseconds(seconds: Option<f64>) -> String {
