@@ -33,6 +33,7 @@ use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::bpf_file_system::BpfFileSystem;
 use crate::configuration::{self, target_group};
+use crate::flood::interface_of;
 use crate::host::Host;
 use crate::lease::Lease;
 use crate::link::{self, End};
@@ -355,7 +356,8 @@ impl Controller {
             ensure!(process.log().contains("ready:"), "the controller is not ready");
             mapped_targets(&pinned)
         })?;
-        let routers = [index(&world.node, "to-a")?, index(&world.node, "to-b")?];
+        let index = |name| interface_of(&world.node, name).map(|interface| interface.index);
+        let routers = [index("to-a")?, index("to-b")?];
         Ok(Controller { process, targets, routers, _pins: pins })
     }
 
@@ -389,12 +391,6 @@ impl Controller {
 fn mapped_targets(pinned: &Path) -> Result<MappedArray<TargetWords>> {
     let map = MapData::from_pin(pinned.join("maps").join(names::TARGETS)).context("the pinned targets")?;
     MappedArray::new(map.fd().as_fd(), map.info()?.max_entries())
-}
-
-/// The index of an interface of the host.
-fn index(host: &Host, interface: &str) -> Result<u32> {
-    let path = format!("/sys/class/net/{interface}/ifindex");
-    host.run("cat", &[&path])?.trim().parse().with_context(|| path)
 }
 
 struct Storm {
