@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The controller rests so many times as long as it worked: it takes at most a twenty-first of a processor.
-const REST: u32 = 20;
+/// The controller rests so many times as long as it worked: it takes at most an eighteenth of a processor.
+const REST: u32 = 17;
 /// But never longer than this.
 const LONGEST: Duration = Duration::from_millis(150);
 
@@ -60,7 +60,7 @@ mod tests {
         let (mut pace, now) = (Pace::default(), Instant::now());
         assert!(!pace.puts_off(now));
         pace.worked(MILLISECOND, now + MILLISECOND);
-        assert!(!pace.puts_off(now + 21 * MILLISECOND));
+        assert!(!pace.puts_off(now + (REST + 1) * MILLISECOND));
         assert_eq!(pace.next_deadline(None), None);
     }
 
@@ -68,7 +68,7 @@ mod tests {
     fn changes_of_a_rest_wait_for_its_end() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.worked(2 * MILLISECOND, now + 2 * MILLISECOND);
-        let end = now + 42 * MILLISECOND;
+        let end = now + 2 * (REST + 1) * MILLISECOND;
         assert!(pace.puts_off(now + 3 * MILLISECOND) && pace.puts_off(end - MILLISECOND));
         assert_eq!(pace.next_deadline(Some(now + 50 * MILLISECOND)), Some(end));
         assert!(!pace.puts_off(end));
@@ -80,7 +80,7 @@ mod tests {
     fn what_is_due_in_a_rest_is_due_at_its_end() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.worked(MILLISECOND, now + MILLISECOND);
-        let end = now + 21 * MILLISECOND;
+        let end = now + (REST + 1) * MILLISECOND;
         for (due, expected) in [(now, end), (end, end), (end + MILLISECOND, end + MILLISECOND)] {
             assert_eq!(pace.next_deadline(Some(due)), Some(expected));
         }

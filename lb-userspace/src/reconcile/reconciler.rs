@@ -308,9 +308,8 @@ impl Reconciler {
     /// Whether too few targets of the group are healthy, so that all are used.
     pub fn fails_open(&self, target_group: &str) -> bool {
         let Some(group) = self.desired.target_groups.get(target_group) else { return false };
-        let mut used = self.used_targets(target_group).peekable();
-        used.peek().is_some()
-            && usable(self.used_targets(target_group), group.minimum_healthy.routing) == Usable::All
+        let used = self.used_targets(target_group);
+        used.clone().next().is_some() && usable(used, group.minimum_healthy.routing) == Usable::All
     }
 
     /// The targets of the group that this node uses.
@@ -319,11 +318,9 @@ impl Reconciler {
         target_group: &'a str,
     ) -> impl Iterator<Item = &'a Record> + Clone {
         let group = self.desired.target_groups.get(target_group);
-        let is_used =
-            |record: &&Record| group.is_none_or(|group| is_in_scope(group, record, &self.desired.node.zone));
-        let records: Vec<&Record> =
-            self.registry.group(target_group).map(|(_, record)| record).filter(is_used).collect();
-        records.into_iter()
+        let zone = self.desired.node.zone.as_str();
+        let is_used = move |record: &&Record| group.is_none_or(|group| is_in_scope(group, record, zone));
+        self.registry.group(target_group).map(|(_, record)| record).filter(is_used)
     }
 
     /// The targets to check, each with its check: those of groups that a listener forwards to.
