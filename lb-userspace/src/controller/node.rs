@@ -444,7 +444,7 @@ impl Node {
         let times = decisions.iter().map(|decided_at| published_at.duration_since(*decided_at));
         let publications = &mut self.publications;
         times.clone().for_each(|took| publications.decisions.add(took));
-        let (Some(last), Some(longest)) = (times.clone().last(), times.max()) else { return };
+        let (Some(last), Some(longest)) = (times.clone().next_back(), times.max()) else { return };
         let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
         match decisions.len() {
             1 => info!("tables in force {:.2} ms after the deciding check ended", milliseconds(last)),
