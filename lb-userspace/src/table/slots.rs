@@ -233,9 +233,10 @@ impl SlotTable {
         self.chained().filter_map(|life| life.chain().copied())
     }
 
-    /// The lives that are not at rest, if any slot has a chain.
+    /// The lives that are not at rest, if any slot has former owners. Not all of these have a word for the data plane: one
+    /// without a current owner has none.
     fn chained(&self) -> impl Iterator<Item = SlotLife> {
-        let has_chains = !self.lives.chains().is_empty();
+        let has_chains = self.lives.shapes().any(|shape| shape.chain().is_some());
         has_chains.then(|| self.lives.awake()).into_iter().flatten()
     }
 
@@ -358,6 +359,17 @@ mod tests {
     /// 256 slots of which every fourth is B's.
     fn quarter_to_b() -> Vec<TargetId> {
         (0..256).map(|slot| if slot % 4 == 0 { B } else { A }).collect()
+    }
+
+    #[test]
+    fn former_owners_are_asked_though_no_slot_has_a_current_one() {
+        let start = Instant::now();
+        let mut table = SlotTable::new(&[A; 256], start);
+        table.enter(Regime::SecondChance);
+        table.reassign(&[TargetId::NONE; 256], start, &stays);
+        assert_eq!(table.chain_words().len(), 0);
+        assert_eq!(table.waiting(), Waiting { chained: 256, deferred: 0 });
+        assert_eq!(table.questions(start + IDLE), BTreeSet::from([A]));
     }
 
     #[test]
