@@ -15,6 +15,7 @@ use crate::status::report::{
     AgentReport, ChecksReport, ForwardReport, InterfaceReport, ListenerReport, LoadBalancerReport,
     NextHopReport, OperatorReport, ReasonReport, Report, TargetGroupReport, TargetReport,
 };
+use crate::table::slots::Waiting;
 use crate::table::{OncePerTarget, SlotTable, member};
 
 /// What is summed up once for all targets.
@@ -119,6 +120,7 @@ impl Node {
         let slots: Vec<&SlotTable> = actions.into_iter().filter_map(Action::slots).collect();
         let counter = self.reconciler.counter(name, listener).unwrap_or_default();
         let traffic = self.data_plane.maps.listener_traffic(counter)?;
+        let waiting: Vec<Waiting> = slots.iter().map(|slots| slots.waiting()).collect();
         let sum = |count: &dyn Fn(&SlotTable) -> usize| slots.iter().map(|slots| count(slots) as u32).sum();
         let forward = listener
             .forward
@@ -132,8 +134,8 @@ impl Node {
             slots: sum(&|slots| slots.size().slots()),
             changing_slots: sum(&|slots| slots.count(SlotState::Changing)),
             exception_slots: sum(&|slots| slots.count(SlotState::Exceptions)),
-            chained_slots: sum(&|slots| slots.waiting().chained),
-            deferred_slots: sum(&|slots| slots.waiting().deferred),
+            chained_slots: waiting.iter().map(|at| at.chained as u32).sum(),
+            deferred_slots: waiting.iter().map(|at| at.deferred as u32).sum(),
             table_digest: slots.first().map(|slots| slots.digest(|id| identities.of(id))).unwrap_or_default(),
             packets: traffic.packets,
             bytes: traffic.bytes,
