@@ -200,12 +200,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(options) => agent::run(options).await,
         Command::Check { file } => {
             let content = config::load_content(&file)?;
-            for warning in content.announce.iter().flat_map(announce::Configuration::warnings) {
-                eprintln!("{}: warning: {warning}", file.display());
-            }
-            if let Some(words) = config::exposed_secrets(&file, &content) {
-                eprintln!("warning: {words}");
-            }
+            config::warnings(&file, &content).iter().for_each(|words| eprintln!("warning: {words}"));
             let held = match &content.owner {
                 config::Owner::File => config::summary(&content.desired),
                 config::Owner::Api(text) => api::check(text).with_context(|| file.display().to_string())?,

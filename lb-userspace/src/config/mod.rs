@@ -28,11 +28,11 @@ mod new_flows;
 mod node;
 mod owner;
 mod quic_server_id;
-mod secrets;
 mod summary;
 mod target_group;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::fs::File;
 use std::io::Read;
@@ -42,8 +42,8 @@ pub use error::{ConfigError, Problem};
 pub use json::SyntaxError;
 pub(crate) use nearest::nearest;
 pub use owner::{Content, Owner};
-pub use secrets::exposed_secrets;
 pub use summary::summary;
+pub use warnings::warnings;
 
 use crate::model::Desired;
 use cursor::Report;

@@ -1,13 +1,19 @@
-//! Secrets in the file itself: a warning where others can read it.
+//! What an operator should know of a valid configuration before it is in force.
 
 use std::path::Path;
 
 use super::Content;
-use crate::announce::By;
+use crate::announce::{By, Configuration};
 use crate::secret_file::{Exposed, Readers};
 
+/// All that is to be said of the file and of what it holds.
+pub fn warnings(path: &Path, content: &Content) -> Vec<String> {
+    let of_routers = content.announce.iter().flat_map(Configuration::warnings);
+    of_routers.chain(exposed_secrets(path, content)).collect()
+}
+
 /// What to say of a file that holds a secret and that others than its owner and its group can read.
-pub fn exposed_secrets(path: &Path, content: &Content) -> Option<String> {
+fn exposed_secrets(path: &Path, content: &Content) -> Option<String> {
     if !content.holds_secrets() {
         return None;
     }

@@ -99,9 +99,7 @@ pub struct Prepared {
 /// If the configuration is bad, or the process lacks privileges or the kernel something.
 pub fn prepare(options: Options, api: &crate::api::Options) -> anyhow::Result<Prepared> {
     let content = options.load()?;
-    if let Some(words) = config::exposed_secrets(&options.config, &content) {
-        warn!("{words}");
-    }
+    config::warnings(&options.config, &content).iter().for_each(|words| warn!("{words}"));
     preflight::check()?;
     let pins = (!options.unpinned).then(|| options.pins.clone());
     let orders = privileges::helper::Options {
