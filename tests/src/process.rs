@@ -50,6 +50,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Bytes that a field of its `/proc/PID/status` tells in kB: `VmRSS`, what of it is in memory.
+    ///
+    /// # Errors
+    /// If it has ended, or has no such field.
+    pub fn memory(&self, field: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kibibytes = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.map(|kibibytes| kibibytes << 10).with_context(|| format!("{path} has no {field}"))
+    }
+
     /// What was started.
     pub fn command(&self) -> &str {
         &self.command

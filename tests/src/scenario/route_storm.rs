@@ -377,15 +377,6 @@ impl Controller {
         };
         Some((address.to_canonical(), second))
     }
-
-    /// Bytes of the controller that are in memory.
-    fn resident(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.process.id());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has no VmRSS")?;
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
-        Ok(kibibytes << 10)
-    }
 }
 
 fn mapped_targets(pinned: &Path) -> Result<MappedArray<TargetWords>> {
@@ -442,7 +433,7 @@ impl Storm {
                     begun.elapsed()
                 ));
                 std::thread::sleep(BREATH);
-                memory.push(controller.resident()?);
+                memory.push(controller.process.memory("VmRSS")?);
             }
             observer.end.store(true, Ordering::Relaxed);
             let flaps = flapping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

@@ -92,14 +92,7 @@ impl World {
     /// If it does not run.
     pub(crate) fn resident(&self) -> Result<(u64, u64)> {
         let controller = self.lab.nodes[0].controller.as_ref().context("the controller was not started")?;
-        let path = format!("/proc/{}/status", controller.id());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let kibibytes = |name: &str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let number = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
-            number.with_context(|| format!("{path} has no {name}"))
-        };
-        Ok((kibibytes("VmRSS")? * 1024, kibibytes("RssAnon")? * 1024))
+        Ok((controller.memory("VmRSS")?, controller.memory("RssAnon")?))
     }
 }
 

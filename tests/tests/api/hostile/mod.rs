@@ -160,9 +160,7 @@ fn element(answer: &str, name: &str) -> String {
 fn taken(served: &Served) -> (usize, u64) {
     let process = format!("/proc/{}", served.process.id());
     let descriptors = fs::read_dir(format!("{process}/fd")).unwrap().count();
-    let status = fs::read_to_string(format!("{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    (descriptors, line.trim().trim_end_matches(" kB").parse().unwrap())
+    (descriptors, served.process.memory("VmRSS").unwrap() >> 10)
 }
 
 /// Sends bad requests, and compares what the server has and what it takes before and after.
