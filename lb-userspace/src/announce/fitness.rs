@@ -37,6 +37,8 @@ pub struct Look {
     pub unready: Option<String>,
     /// Why others serve its clients better: too few targets are healthy, or none can be reached.
     pub unfit: Option<String>,
+    /// Whether targets that were not checked yet may make it fit: until that is known it stays as it is.
+    pub undecided: bool,
     /// Whether an operator wants it gone.
     pub leaving: Option<Leaving>,
     /// Whether other nodes announce it.
@@ -243,7 +245,8 @@ impl Vip {
                 self.enter(State::Held, Some(why), now)
             }
             None => {
-                self.is_kept = look.unfit.is_some() && (self.is_kept || look.company != Company::Untold);
+                let is_best = !look.undecided && look.company != Company::Untold;
+                self.is_kept = look.unfit.is_some() && (self.is_kept || is_best);
                 self.enter(State::Announced, look.why_kept(), now)
             }
         }
@@ -252,6 +255,9 @@ impl Vip {
     /// Whether it stays announced although it is unfit. Where that was known and is not any more, it does: that nobody
     /// knows is no reason to go.
     fn stays(&self, look: &Look, when_unfit: WhenUnfit) -> bool {
+        if look.undecided && self.is_announced() {
+            return true;
+        }
         match look.company {
             Company::Alone => true,
             Company::Others => false,
@@ -301,6 +307,7 @@ impl Look {
     fn why_kept(&self) -> Option<String> {
         let unfit = self.unfit.as_ref()?;
         let why = match self.company {
+            _ if self.undecided => "kept until they are checked",
             Company::Alone => "kept, as no other node announces it and serves it better",
             Company::Untold => "kept until the other nodes, which serve it better, know that this one goes",
             Company::Unknown | Company::Others => "kept, as no other node is known to announce it",

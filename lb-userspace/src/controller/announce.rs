@@ -222,9 +222,11 @@ impl Node {
         let zone = &self.desired().node.zone;
         let look = |(vip, fitness): (IpAddr, reconcile::Fitness)| {
             let is_zonal = load_balancer.vip_zones.get(&vip) == Some(zone);
+            let undecided = unreachable.is_none() && matches!(fitness, reconcile::Fitness::Undecided(_));
             let (other_zone, unfit) = match fitness {
                 reconcile::Fitness::Fit => (None, unreachable.clone()),
                 reconcile::Fitness::OtherZone(zone) => (Some(zone), None),
+                reconcile::Fitness::Undecided(why) => (None, unreachable.clone().or(Some(why.join("; ")))),
                 reconcile::Fitness::Unfit(why) => (None, Some(why.join("; "))),
             };
             let grade = match &unfit {
@@ -238,10 +240,11 @@ impl Node {
                 broken: broken.clone(),
                 unready: unready.clone(),
                 unfit,
+                undecided,
                 leaving: self.announcing.orders.leaving(zone, is_zonal, now),
                 company,
             };
-            (vip, Sight { look, grade, is_assumed })
+            (vip, Sight { look, grade, is_assumed: is_assumed || undecided })
         };
         self.reconciler.fitness(name).into_iter().map(look).collect()
     }

@@ -352,26 +352,28 @@ pub(super) enum Usable {
     All,
 }
 
-/// How many targets of a group count, and how many of them are healthy.
+/// How many targets of a group count, how many of them are healthy, and how many will count when they were checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Census {
     pub(super) healthy: usize,
     pub(super) all: usize,
+    pub(super) unknown: usize,
 }
 
 /// A target of weight 0 gets nothing, and one that is leaving is not registered, so they do not count; nor does one
 /// that came and was not checked yet, or adding targets would look like others failing.
 pub(super) fn census<'a>(records: impl Iterator<Item = &'a Record>) -> Census {
-    let counts = |record: &&Record| record.weight > 0 && !record.is_draining() && !record.is_unknown();
-    records.filter(counts).fold(Census { healthy: 0, all: 0 }, |sum, record| Census {
+    let registered = records.filter(|record| record.weight > 0 && !record.is_draining());
+    registered.fold(Census { healthy: 0, all: 0, unknown: 0 }, |sum, record| Census {
         healthy: sum.healthy + usize::from(record.is_healthy()),
-        all: sum.all + 1,
+        all: sum.all + usize::from(!record.is_unknown()),
+        unknown: sum.unknown + usize::from(record.is_unknown()),
     })
 }
 
 /// What of a group with these targets is usable.
 pub(super) fn usable<'a>(records: impl Iterator<Item = &'a Record> + Clone, minimum: Threshold) -> Usable {
-    let Census { healthy, all } = census(records.clone());
+    let Census { healthy, all, .. } = census(records.clone());
     let mut draining = records.filter(|record| record.weight > 0 && record.is_draining());
     if !minimum.is_breached(healthy, all) {
         Usable::Healthy

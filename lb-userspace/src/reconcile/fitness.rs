@@ -20,8 +20,18 @@ pub enum Fitness {
     Fit,
     /// The VIP is another zone's, which is named.
     OtherZone(String),
+    /// Too few targets are known to be healthy, but others were not checked yet that may be: no reason to change
+    /// anything. One sentence for each target group of which that is so.
+    Undecided(Vec<String>),
     /// Too few targets are healthy: one sentence for each target group of which that is so.
     Unfit(Vec<String>),
+}
+
+/// A target group's threshold that is not met.
+struct Breach {
+    why: String,
+    /// Whether it is met as soon as those that were not checked yet are healthy.
+    is_undecided: bool,
 }
 
 impl std::fmt::Display for Fitness {
@@ -29,7 +39,7 @@ impl std::fmt::Display for Fitness {
         match self {
             Fitness::Fit => f.write_str("fit"),
             Fitness::OtherZone(zone) => write!(f, "the VIP is zone {zone}'s"),
-            Fitness::Unfit(why) => f.write_str(&why.join("; ")),
+            Fitness::Undecided(why) | Fitness::Unfit(why) => f.write_str(&why.join("; ")),
         }
     }
 }
@@ -38,15 +48,13 @@ impl Reconciler {
     /// Whether this node is to announce each VIP of a load balancer; nothing if there is no such load balancer.
     ///
     /// One target group whose failover threshold is breached is enough, as clients of its listener are not served
-    /// here; groups of weight 0 have no say.
+    /// here; groups of weight 0 have no say, nor have groups without a target that is to get flows: no node serves their clients,
+    /// and those of the other listeners would be lost.
     pub fn fitness(&self, load_balancer: &str) -> BTreeMap<IpAddr, Fitness> {
         let Some(load_balancer) = self.desired().load_balancers.get(load_balancer) else {
             return BTreeMap::new();
         };
-        let health = match self.breaches(load_balancer) {
-            breaches if breaches.is_empty() => Fitness::Fit,
-            breaches => Fitness::Unfit(breaches),
-        };
+        let health = self.health(load_balancer);
         let of = |vip: &IpAddr| match load_balancer.vip_zones.get(vip) {
             Some(zone) if *zone != self.desired().node.zone => Fitness::OtherZone(zone.clone()),
             _ => health.clone(),
@@ -57,7 +65,9 @@ impl Reconciler {
     /// Whether of some target group that a load balancer uses, no target is healthy.
     pub fn has_nobody(&self, load_balancer: &str) -> bool {
         let groups = self.used_groups(load_balancer);
-        groups.into_iter().any(|group| census(self.used_targets(group)).healthy == 0)
+        groups
+            .into_iter()
+            .any(|group| self.has_targets(group) && census(self.used_targets(group)).healthy == 0)
     }
 
     /// Whether some target that a load balancer uses is only assumed to be healthy, as it was there at the start.
@@ -94,21 +104,43 @@ impl Reconciler {
         members.map(|(at, _)| at).filter(|at| self.untold.has(*at) && is_unknown(at)).collect()
     }
 
-    fn breaches(&self, load_balancer: &LoadBalancer) -> Vec<String> {
+    fn health(&self, load_balancer: &LoadBalancer) -> Fitness {
         let forwards = load_balancer.listeners.iter().map(|listener| &listener.forward);
         let groups: BTreeSet<&str> = forwards.flat_map(ForwardAction::used_groups).collect();
-        groups.into_iter().filter_map(|name| self.breach(name)).collect()
+        let breaches = groups.into_iter().filter_map(|name| self.breach(name));
+        let (undecided, unfit): (Vec<Breach>, Vec<Breach>) = breaches.partition(|breach| breach.is_undecided);
+        let words = |breaches: Vec<Breach>| breaches.into_iter().map(|breach| breach.why).collect();
+        match (undecided.is_empty(), unfit.is_empty()) {
+            (_, false) => Fitness::Unfit(words(unfit)),
+            (false, true) => Fitness::Undecided(words(undecided)),
+            (true, true) => Fitness::Fit,
+        }
     }
 
-    fn breach(&self, name: &str) -> Option<String> {
+    fn breach(&self, name: &str) -> Option<Breach> {
         let group = self.desired().target_groups.get(name)?;
         let wanted = group.minimum_healthy.failover?;
-        let Census { healthy, all } = census(self.used_targets(name));
+        let Census { healthy, all, unknown } = census(self.used_targets(name));
+        if !wanted.is_breached(healthy, all) || !self.has_targets(name) {
+            return None;
+        }
         let scope =
             if group.cross_zone { String::new() } else { format!(" in zone {}", self.desired().node.zone) };
-        wanted.is_breached(healthy, all).then(|| {
-            format!("target group {name}: {healthy} of {all} targets{scope} are healthy, {}", words(wanted))
+        let unchecked =
+            if unknown > 0 { format!(" ({unknown} more not checked yet)") } else { String::new() };
+        let words = words(wanted);
+        Some(Breach {
+            why: format!(
+                "target group {name}: {healthy} of {all} targets{scope} are healthy{unchecked}, {words}"
+            ),
+            is_undecided: !wanted.is_breached(healthy + unknown, all + unknown),
         })
+    }
+
+    /// Whether any target is registered that is to get flows, in whatever zone.
+    fn has_targets(&self, group: &str) -> bool {
+        let group = self.desired().target_groups.get(group);
+        group.is_some_and(|group| group.targets.values().any(|target| target.weight > 0))
     }
 }
 

@@ -43,6 +43,43 @@ fn a_vip_is_withdrawn_while_too_few_targets_are_healthy_and_comes_back_after_the
     });
 }
 
+/// A listener joins with a target group without targets, and then these come: clients of the other listener notice
+/// nothing.
+#[test]
+fn a_listener_that_joins_with_targets_that_nobody_checked_yet_withdraws_nothing() {
+    let Some(_alone) = alone() else { return };
+    World::new(1, 2).unwrap().play(|world| {
+        world.start(needs_a_healthy_target)?;
+        world.until_routed(VIP4.into(), &[0])?;
+        let mut configuration = world.configuration(0, needs_a_healthy_target);
+        let mut group = configuration["target_groups"][0].clone();
+        let targets = group["targets"].take();
+        group["name"] = json!("more");
+        group["targets"] = json!([]);
+        let mut listener = configuration["load_balancers"][0]["listeners"][0].clone();
+        listener["port"] = json!(8081);
+        listener["forward"] = json!([{ "target_group": "more" }]);
+        configuration["target_groups"].as_array_mut().context("a list")?.push(group);
+        configuration["load_balancers"][0]["listeners"].as_array_mut().context("a list")?.push(listener);
+        for (generation, targets) in [(2, json!([])), (3, targets)] {
+            configuration["target_groups"][1]["targets"] = targets;
+            world.lab.nodes[0].write_configuration(&configuration)?;
+            world.lab.wait_for(0, "the configuration", PATIENCE, |report| {
+                ensure!(report.configuration.generation == generation, "{:?}", report.configuration);
+                let more = &report.target_groups["more"].targets;
+                ensure!(more.iter().all(|target| target.state == "healthy"), "{more:?}");
+                Ok(())
+            })?;
+        }
+        let events = world.order(0, &["events"])?;
+        let vip = VIP4.to_string();
+        let told: Vec<&str> =
+            events.lines().filter(|line| line.contains(&vip) && line.contains('→')).collect();
+        ensure!(told.len() == 1 && told[0].contains("→ announced"), "{told:#?}");
+        Ok(())
+    });
+}
+
 /// The status and its text have the session.
 fn sessions_are_told(world: &World) -> Result<()> {
     let report = world.lab.nodes[0].status()?;

@@ -103,6 +103,26 @@ fn the_last_announcer_stays_and_says_so() {
 }
 
 #[test]
+fn what_is_not_decided_yet_changes_nothing() {
+    let undecided = Look { undecided: true, ..unfit() };
+    let mut story = Story::new(Rules::default());
+    assert_eq!(story.after(SECOND, &undecided), State::Withdrawn, "it is no reason to come");
+    assert_eq!(story.after(SECOND, &Look::default()), State::Announced);
+    for company in [Company::Unknown, Company::Others, Company::Untold, Company::Alone] {
+        assert_eq!(story.after(SECOND, &Look { company, ..undecided.clone() }), State::Announced);
+        assert!(story.standing().why.unwrap().ends_with("kept until they are checked"), "{company:?}");
+    }
+    assert_eq!(story.after(SECOND, &story.leaving(30 * SECOND)), State::Draining);
+    assert_eq!(story.after(SECOND, &undecided), State::Announced, "the order was taken back");
+    assert_eq!(
+        story.after(SECOND, &unfit()),
+        State::Withdrawn,
+        "by the rules: it was not kept as the last one"
+    );
+    assert_eq!(story.after(SECOND, &undecided), State::Withdrawn);
+}
+
+#[test]
 fn what_is_kept_stays_when_nobody_knows_of_the_others_any_more() {
     let mut story = Story::new(Rules::default());
     story.after(SECOND, &Look::default());
@@ -174,11 +194,12 @@ fn looks() -> impl Strategy<Value = Look> {
         Just(Company::Others),
         Just(Company::Untold)
     ];
-    (some(0.1), some(0.1), some(0.2), some(0.4), company).prop_map(
-        |(other_zone, broken, unready, unfit, company)| Look {
+    (some(0.1), some(0.1), some(0.2), some(0.4), proptest::bool::weighted(0.2), company).prop_map(
+        |(other_zone, broken, unready, unfit, undecided, company)| Look {
             other_zone,
             broken,
             unready,
+            undecided: undecided && unfit.is_some(),
             unfit,
             leaving: None,
             company,
@@ -202,6 +223,7 @@ proptest! {
             was_ready |= look.other_zone.is_none() && look.broken.is_none() && look.unready.is_none();
             story.after(Duration::from_millis(milliseconds), &look);
             let stays = match look.company {
+                _ if look.undecided && was_announced => true,
                 Company::Alone => true,
                 Company::Others => false,
                 Company::Untold | Company::Unknown => was_announced || keeps,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::super::fitness::Fitness;
 use super::*;
-use crate::model::{FlowLogging, LogPlace, Sample, TargetGroup};
+use crate::model::{FlowLogging, LogPlace, Sample, Target, TargetGroup};
 
 /// Four targets in two zones behind one TCP listener, all healthy; `fields` are the group's.
 fn bench(fields: Value) -> Bench {
@@ -43,6 +44,14 @@ impl Bench {
     fn fitness(&self) -> String {
         let fitness = self.reconciler.fitness("web");
         fitness[&"10.200.1.1".parse::<IpAddr>().expect("an address")].to_string()
+    }
+
+    /// Why its fitness is not known yet.
+    fn undecided(&self) -> Option<String> {
+        match &self.reconciler.fitness("web")[&"10.200.1.1".parse::<IpAddr>().expect("an address")] {
+            Fitness::Undecided(why) => Some(why.join("; ")),
+            _ => None,
+        }
     }
 
     fn keeps_flows(&self, id: TargetId) -> bool {
@@ -120,6 +129,39 @@ fn thresholds_are_of_the_nodes_own_zone_without_cross_zone() {
     global.fail("10.0.0.3");
     assert!(global.fitness().contains("2 of 4 targets are healthy"), "{}", global.fitness());
     assert_eq!(global.serving(), [2, 4], "routing asks for less");
+}
+
+#[test]
+fn a_group_has_no_say_without_targets_and_none_yet_while_these_are_unchecked() {
+    let mut bench = bench(json!({ "minimum_healthy": { "failover": { "count": 2 } } }));
+    let registered = bench.reconciler.desired().target_groups["web"].targets.clone();
+    bench.change(|group| group.targets.clear());
+    assert_eq!(bench.fitness(), "fit", "no node serves them");
+    bench.change(|group| {
+        group.targets =
+            registered.iter().map(|(at, target)| (*at, Target { weight: 0, ..target.clone() })).collect();
+    });
+    assert_eq!(bench.fitness(), "fit");
+    let one = registered.values().next().expect("there").clone();
+    bench.change(|group| {
+        group.targets = (5..=7).map(|id| (address(id).parse().expect("an address"), one.clone())).collect();
+    });
+    assert_eq!(
+        bench.undecided().expect("nobody knows them"),
+        "target group web: 0 of 0 targets are healthy (3 more not checked yet), fewer than 2"
+    );
+    bench.observe(&address(5), HealthStatus::healthy());
+    bench.fail(&address(6));
+    assert!(
+        bench.undecided().expect("it is up to the last").contains("1 of 2 targets are healthy (1 more not")
+    );
+    bench.fail(&address(7));
+    assert_eq!(
+        (bench.undecided(), bench.fitness().contains("1 of 3 targets are healthy, fewer")),
+        (None, true)
+    );
+    bench.observe(&address(7), HealthStatus::healthy());
+    assert_eq!(bench.fitness(), "fit");
 }
 
 #[test]
