@@ -23,6 +23,8 @@ pub mod evidence;
 pub mod fault;
 pub mod flood;
 pub mod flow_log;
+#[allow(unsafe_code)]
+pub mod freeze;
 pub mod host;
 pub mod http;
 pub mod lease;

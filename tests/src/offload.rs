@@ -1,6 +1,6 @@
 //! What of a veth matters to XDP (two features, and how many queues it has), set by the `SIOCETHTOOL` ioctl (so that no `ethtool` is needed).
 //!
-//! The only unsafe code of the lab: an ioctl that takes a pointer.
+//! Unsafe, as the ioctl takes a pointer.
 
 use std::ffi::c_void;
 

@@ -216,17 +216,22 @@ impl Node {
         now: Moment,
     ) -> Vec<(IpAddr, Sight)> {
         let is_ready = |vip: &IpAddr| self.announcing.fitness.is_ready(*vip);
-        let unready = if load_balancer.vips.iter().all(is_ready) { None } else { self.unready(name) };
+        let unready = match load_balancer.vips.iter().all(is_ready) {
+            true => None,
+            false => self.stale().or_else(|| self.unready(name)),
+        };
         let unreachable = self.unreachable(name);
+        // However healthy its targets are.
+        let fault = unreachable.clone().or_else(|| self.stale());
         let is_assumed = self.reconciler.assumes(name);
         let zone = &self.desired().node.zone;
         let look = |(vip, fitness): (IpAddr, reconcile::Fitness)| {
             let is_zonal = load_balancer.vip_zones.get(&vip) == Some(zone);
-            let undecided = unreachable.is_none() && matches!(fitness, reconcile::Fitness::Undecided(_));
+            let undecided = fault.is_none() && matches!(fitness, reconcile::Fitness::Undecided(_));
             let (other_zone, unfit) = match fitness {
-                reconcile::Fitness::Fit => (None, unreachable.clone()),
+                reconcile::Fitness::Fit => (None, fault.clone()),
                 reconcile::Fitness::OtherZone(zone) => (Some(zone), None),
-                reconcile::Fitness::Undecided(why) => (None, unreachable.clone().or(Some(why.join("; ")))),
+                reconcile::Fitness::Undecided(why) => (None, fault.clone().or_else(|| Some(why.join("; ")))),
                 reconcile::Fitness::Unfit(why) => (None, Some(why.join("; "))),
             };
             let grade = match &unfit {
@@ -282,13 +287,17 @@ impl Node {
         if let Some(missing) = wanted.iter().find(|name| !self.attachments.contains_key(*name)) {
             return Some(format!("the balancer is not on {missing}"));
         }
-        if self.retry.is_some() {
-            return Some("the maps are not as they should be; the controller's log says why".to_owned());
-        }
         let interfaces = self.announcing.interfaces.as_ref()?;
         let is_up = |index: u32| interfaces.get(&index).is_some_and(|interface| interface.up);
         let is_any_up = self.attachments.values().any(|attachment| is_up(attachment.interface));
         (!is_any_up).then(|| format!("no interface with the balancer is up: {}", wanted.join(", ")))
+    }
+
+    /// Why the node forwards by what was right before, if it does. What brought it there may do so on every node, so it is
+    /// no reason to go where nobody does better.
+    fn stale(&self) -> Option<String> {
+        let why = self.publications.failure.as_ref()?;
+        Some(format!("the maps are not as they should be: {why}"))
     }
 
     /// What the node has yet to learn before packets of a load balancer come: who had the slots before it, how the

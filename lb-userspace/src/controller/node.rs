@@ -398,8 +398,9 @@ impl Node {
         if can_wait && self.pace.puts_off(Instant::now()) {
             return;
         }
-        if let Err(error) = self.reconcile() {
-            error!("the maps are not as they should be, and will be tried again: {error:#}");
+        self.publications.failure = self.reconcile().err().map(|error| format!("{error:#}"));
+        if let Some(why) = &self.publications.failure {
+            error!("the maps are not as they should be, and will be tried again: {why}");
         }
         self.post_health();
     }

@@ -75,6 +75,7 @@ causes! {
     Sound "sound" Both Ok "Nothing is wrong with this object."
     ControllerSilent "controller-silent" Node Fail "No controller answers: nothing is balanced, or nothing follows changes."
     ConfigurationRejected "configuration-rejected" Node Warn "The configuration file has errors, an earlier content of it is in force."
+    MapsStale "maps-stale" Node Fail "The last change could not be written to the maps: packets go by what was before."
     InterfaceDown "interface-down" Both Fail "An interface that packets arrive or leave by is down or gone."
     XdpMissing "xdp-missing" Both Fail "The balancer (the agent) is not, or no more, attached to its interface."
     XdpGeneric "xdp-generic" Both Warn "XDP runs behind the driver, several times slower."

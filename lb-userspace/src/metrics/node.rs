@@ -174,6 +174,11 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |scrape, samples| samples.single(scrape.report.publications.tables),
     },
     Metric {
+        name: "sluice_maps_stale",
+        help: "1 while the last change could not be written to the maps and packets go by what was before, else 0",
+        samples: |scrape, samples| samples.single(scrape.report.publications.failure.is_some()),
+    },
+    Metric {
         name: "sluice_last_write_seconds",
         help: "How long the last write of a difference into the maps took",
         samples: |scrape, samples| samples.single(scrape.report.publications.last_write_seconds),

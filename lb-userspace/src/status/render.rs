@@ -101,6 +101,12 @@ fn header(page: &mut Page, report: &Report) {
     }
     nodes::shared_state(page, report);
     page.line(Tone::Plain, &publications(report));
+    if let Some(why) = &report.publications.failure {
+        page.line(
+            Tone::Bad,
+            &format!("STALE: the maps are not as they should be, packets go by what was before: {why}"),
+        );
+    }
     if let Some(why) = &configuration.rejected {
         page.line(Tone::Bad, "REJECTED: the file's present content is not in force; an earlier one is:");
         for line in why.lines() {

@@ -231,6 +231,9 @@ pub struct PublicationReport {
     pub max_decision_seconds: Option<f64>,
     /// How long all changes of health took that were decided and published since the start.
     pub decisions: Durations,
+    /// Why the maps are not as they should be, if the last write failed: the node forwards by what was right before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// One interface with the balancer on it.

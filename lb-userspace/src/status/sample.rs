@@ -30,6 +30,7 @@ pub(crate) fn report() -> Report {
             last_decision_seconds: Some(0.0012),
             max_decision_seconds: Some(0.0031),
             decisions: Durations { buckets: [0, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], sum: 0.0087 },
+            failure: None,
         },
         reasons: vec![
             reason("not_ours", "passed", "No listener has this address, protocol and port.", 1204),

@@ -111,6 +111,9 @@ fn head(pair: &Pair, problem: Option<&str>) -> Vec<Toned> {
     if report.configuration.rejected.is_some() {
         head.push((Tone::Bad, "the configuration file was REJECTED: see `sluice status`".to_owned()));
     }
+    if report.publications.failure.is_some() {
+        head.push((Tone::Bad, "the maps are STALE: see `sluice status`".to_owned()));
+    }
     if let Some(problem) = problem {
         head.push((Tone::Bad, format!("no newer report: {}", printable(problem))));
     }

@@ -1,7 +1,5 @@
 //! A VIP is left to nodes that serve it better, and to nobody otherwise.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, ensure};
 use lab::VIP4;
 use lab::etcd::Cut;
@@ -22,14 +20,14 @@ fn the_last_announcer_goes_on_until_another_node_is_fit_again() {
         world.until_announced(vip, &[2])?;
         world.cut_all(2, Cut::Begin)?;
         until_unfit(world, 2)?;
-        for_a_while(world, |world| world.announcers(vip).map(|at| at == [2]))?;
+        world.for_a_while(|world| world.announcers(vip).map(|at| at == [2]))?;
         // One that starts anew is as unfit as it was, and knows who announces.
         world.lab.nodes[0].stop_controller()?;
         let configuration = world.configuration(0);
         world.lab.start_controller(0, &configuration)?;
         // For its first targets' sake it may announce; nobody relies on it before it has checked them.
         let is_there = |world: &World| world.announcers(vip).map(|at| at.contains(&2));
-        for_a_while(world, is_there)?;
+        world.for_a_while(is_there)?;
         until_unfit(world, 0)?;
         ensure!(is_there(world)?, "{}", world.reasons(vip)?);
         world.cut_all(1, Cut::End)?;
@@ -58,10 +56,10 @@ fn when_all_targets_fail_at_once_and_the_store_goes_too_the_vip_is_never_without
             ensure!(unfit == [true; 3], "{unfit:?}");
             Ok(())
         })?;
-        for_a_while(world, is_somewhere)?;
+        world.for_a_while(is_somewhere)?;
         let before = world.announcers(vip)?;
         world.etcd.kill_all();
-        for_a_while(world, |world| world.announcers(vip).map(|at| at == before))?;
+        world.for_a_while(|world| world.announcers(vip).map(|at| at == before))?;
         world.etcd.start_all()?;
         world.lab.start_servers()?;
         world.until_announced(vip, &[0, 1, 2])
@@ -94,7 +92,7 @@ fn the_last_announcer_is_drained_or_shifted_away_by_force_alone() {
             ensure!(words.contains("--force"), "{words}");
             ensure!(order(world, 2, back)?.contains(" not "), "the order was in force");
         }
-        for_a_while(world, |world| world.announcers(vip).map(|at| at == [2]))?;
+        world.for_a_while(|world| world.announcers(vip).map(|at| at == [2]))?;
         let said = order(world, 2, &forced)?;
         ensure!(said.contains(&format!("; no other node announces VIP {VIP4}")), "{said}");
         world.until_announced(vip, &[])?;
@@ -122,14 +120,4 @@ fn until_unfit(world: &World, node: usize) -> Result<()> {
         ensure!(reason.as_ref().is_some_and(|why| why.contains("are healthy, fewer than")), "{reason:?}");
         Ok(())
     })
-}
-
-/// Looks for longer than what was read of other nodes counts whether something is so all the time.
-fn for_a_while(world: &World, holds: impl Fn(&World) -> Result<bool>) -> Result<()> {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(15) {
-        ensure!(holds(world)?, "after {:?}: {}", begun.elapsed(), world.reasons(VIP4.into())?);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }

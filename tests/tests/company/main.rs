@@ -6,6 +6,7 @@
 mod announcers;
 mod fallback;
 mod keys;
+mod stale;
 mod views;
 mod world;
 mod zones;

@@ -1,7 +1,7 @@
 //! A lab of nodes that share the API's state in etcd, and write the VIPs that they announce into a kernel table.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::elbv2::Api;
@@ -185,6 +185,16 @@ impl World {
 
     pub(crate) fn until<T>(&self, what: &str, look: impl FnMut() -> Result<T>) -> Result<T> {
         wait::until(what, PATIENCE, look)
+    }
+
+    /// Looks for longer than what was read of other nodes counts whether something is so all the time.
+    pub(crate) fn for_a_while(&self, holds: impl Fn(&World) -> Result<bool>) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(15) {
+            ensure!(holds(self)?, "after {:?}: {}", begun.elapsed(), self.reasons(VIP4.into())?);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Plays a story, and shows the lab when it fails.

@@ -21,15 +21,27 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
 
 fn controller(facts: &Facts) -> Vec<Finding> {
     let configuration = &facts.report.configuration;
-    let object = format!("controller of {}", facts.report.node);
-    match &configuration.rejected {
-        None => vec![Finding::sound(object, format!("answers, {} is in force", configuration.file))],
-        Some(why) => vec![Finding::new(
+    let object = || format!("controller of {}", facts.report.node);
+    let rejected = configuration.rejected.as_ref().map(|why| {
+        Finding::new(
             Cause::ConfigurationRejected,
-            object,
+            object(),
             format!("{} is not in force: {}", configuration.file, why.lines().next().unwrap_or_default()),
             format!("sluice check {}", configuration.file),
-        )],
+        )
+    });
+    let stale = facts.report.publications.failure.as_ref().map(|why| {
+        Finding::new(
+            Cause::MapsStale,
+            object(),
+            format!("it tries each second to write what changed: {why}"),
+            format!("undo the last change, or restart `sluice run --config {}`", configuration.file),
+        )
+    });
+    let wrong: Vec<Finding> = rejected.into_iter().chain(stale).collect();
+    match wrong.is_empty() {
+        true => vec![Finding::sound(object(), format!("answers, {} is in force", configuration.file))],
+        false => wrong,
     }
 }
 

@@ -146,6 +146,7 @@ fn samples_carry_the_reports_numbers() {
         ("sluice_uptime_seconds".to_owned(), "7503.5"),
         ("sluice_configuration_generation".to_owned(), "3"),
         ("sluice_configuration_rejected".to_owned(), "0"),
+        ("sluice_maps_stale".to_owned(), "0"),
         (format!("sluice_listener_packets_total {listener}"), "1234567"),
         (format!("sluice_listener_slots {listener} state=stable"), "4087"),
         (format!("sluice_listener_slots {listener} state=changing"), "12"),

@@ -101,6 +101,17 @@ fn a_rejected_file_is_loud() {
 }
 
 #[test]
+fn stale_maps_are_loud() {
+    let mut report = sample::report();
+    report.publications.failure = Some("adding a VIP: Operation not permitted".into());
+    let page = plain(&report);
+    let told =
+        "\nSTALE: the maps are not as they should be, packets go by what was before: adding a VIP: Operation";
+    assert!(page.contains(told), "{page}");
+    assert!(coloured(&report).contains("\x1b[1;31mSTALE"));
+}
+
+#[test]
 fn fail_open_is_loud() {
     let mut report = sample::report();
     report.target_groups.get_mut("web").unwrap().fail_open = true;

@@ -314,6 +314,10 @@ fn what_concerns_the_whole_node_is_told_once() {
         |facts| facts.report.configuration.rejected = Some("line 1".into()),
         &["configuration-rejected controller of lb1"],
     );
+    expect(
+        |facts| facts.report.publications.failure = Some("adding a VIP".into()),
+        &["maps-stale controller of lb1"],
+    );
     let empty = |facts: &mut Facts| {
         facts.report.target_groups.get_mut("web").unwrap().targets.clear();
     };
