@@ -10,8 +10,8 @@
 //!
 //! The store has one order for all writes and reads. If each of two nodes went because of the other, each would have
 //! read the other's record before the other wrote that it leaves, and after it had written so itself: that can't be.
-//! Nodes that serve a VIP equally badly all stay: nobody's clients are served better by fewer of them, and routers need
-//! not spread flows anew.
+//! Nodes that serve a VIP equally badly all announce it: nobody's clients are served better by fewer of them. One that
+//! went because it fell before the others comes back when they are no better any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -92,7 +92,7 @@ impl Companions {
     pub(super) fn of(&self, vip: IpAddr, grade: Grade, is_announced: bool) -> Company {
         let Some(best) = self.best.get(&vip) else { return Company::Alone };
         match is_announced {
-            false if *best >= grade => Company::Others,
+            false if *best > grade => Company::Others,
             true if *best > grade && self.left.contains(&vip) => Company::Others,
             true if *best > grade => Company::Untold,
             _ => Company::Alone,
