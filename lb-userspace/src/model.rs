@@ -255,6 +255,8 @@ pub struct TargetGroup {
     pub cross_zone: bool,
     /// The targets by address; no address twice, none of them a VIP.
     pub targets: BTreeMap<IpAddr, Target>,
+    /// How many more are registered of which this node's inventory knows no address: other nodes' may.
+    pub absent: usize,
 }
 
 /// An address that serves.

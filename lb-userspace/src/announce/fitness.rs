@@ -37,12 +37,25 @@ pub struct Look {
     pub unready: Option<String>,
     /// Why others serve its clients better: too few targets are healthy, or none can be reached.
     pub unfit: Option<String>,
-    /// Whether targets that were not checked yet may make it fit: until that is known it stays as it is.
-    pub undecided: bool,
+    /// What being unfit is a reason for, while it is announced.
+    pub goes: Goes,
     /// Whether an operator wants it gone.
     pub leaving: Option<Leaving>,
     /// Whether other nodes announce it.
     pub company: Company,
+}
+
+/// What it is a reason for that an announced VIP is unfit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Goes {
+    /// It goes, unless it is known or configured that this is not best.
+    #[default]
+    AsConfigured,
+    /// It goes only where other nodes are known to do better: what is wrong here may be wrong everywhere, or turn out not to
+    /// be.
+    ForBetter,
+    /// Nobody knows yet whether it is unfit at all: it stays.
+    NotYet,
 }
 
 /// An operator's order that the VIP is to go.
@@ -245,7 +258,7 @@ impl Vip {
                 self.enter(State::Held, Some(why), now)
             }
             None => {
-                let is_best = !look.undecided && look.company != Company::Untold;
+                let is_best = look.goes == Goes::AsConfigured && look.company != Company::Untold;
                 self.is_kept = look.unfit.is_some() && (self.is_kept || is_best);
                 self.enter(State::Announced, look.why_kept(), now)
             }
@@ -255,14 +268,14 @@ impl Vip {
     /// Whether it stays announced although it is unfit. Where that was known and is not any more, it does: that nobody
     /// knows is no reason to go.
     fn stays(&self, look: &Look, when_unfit: WhenUnfit) -> bool {
-        if look.undecided && self.is_announced() {
-            return true;
-        }
-        match look.company {
-            Company::Alone => true,
-            Company::Others => false,
-            Company::Untold => self.is_announced(),
-            Company::Unknown => when_unfit == WhenUnfit::Keep || self.is_kept,
+        let is_announced = self.is_announced();
+        match (look.goes, look.company) {
+            (Goes::NotYet, _) if is_announced => true,
+            (_, Company::Alone) => true,
+            (_, Company::Others) => false,
+            (_, Company::Untold) => is_announced,
+            (Goes::ForBetter, Company::Unknown) if is_announced => true,
+            (_, Company::Unknown) => when_unfit == WhenUnfit::Keep || self.is_kept,
         }
     }
 
@@ -307,7 +320,7 @@ impl Look {
     fn why_kept(&self) -> Option<String> {
         let unfit = self.unfit.as_ref()?;
         let why = match self.company {
-            _ if self.undecided => "kept until they are checked",
+            _ if self.goes == Goes::NotYet => "kept until they are checked",
             Company::Alone => "kept, as no other node announces it and serves it better",
             Company::Untold => "kept until the other nodes, which serve it better, know that this one goes",
             Company::Unknown | Company::Others => "kept, as no other node is known to announce it",

@@ -201,6 +201,7 @@ fn attributes(
         stickiness: stickiness?,
         cross_zone: cross_zone?,
         targets: targets?,
+        absent: 0,
     })
 }
 

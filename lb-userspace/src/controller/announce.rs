@@ -17,7 +17,7 @@ use super::chronicle;
 use super::node::Node;
 use crate::announce::announcer::Announcer;
 use crate::announce::bgp::{SessionState, SessionStatus};
-use crate::announce::fitness::{Company, Fitness, Look, State};
+use crate::announce::fitness::{Company, Fitness, Goes, Look, State};
 use crate::announce::kernel_table::{self, Ending, Survivor};
 use crate::announce::orders::{Moment, Orders, Remaining};
 use crate::announce::orders_file::OrdersFile;
@@ -216,40 +216,53 @@ impl Node {
         now: Moment,
     ) -> Vec<(IpAddr, Sight)> {
         let is_ready = |vip: &IpAddr| self.announcing.fitness.is_ready(*vip);
-        let unready = match load_balancer.vips.iter().all(is_ready) {
+        let is_ready = load_balancer.vips.iter().all(is_ready);
+        let is_carried = load_balancer.vips.iter().all(|vip| self.carried.contains(vip));
+        let unready = match is_ready {
             true => None,
-            false => self.stale().or_else(|| self.unready(name)),
+            false => self.stale().filter(|_| !is_carried).or_else(|| self.unready(name)),
         };
         let unreachable = self.unreachable(name);
-        // However healthy its targets are.
-        let fault = unreachable.clone().or_else(|| self.stale());
+        let stale = self.stale().filter(|_| is_ready);
         let is_assumed = self.reconciler.assumes(name);
         let zone = &self.desired().node.zone;
         let look = |(vip, fitness): (IpAddr, reconcile::Fitness)| {
             let is_zonal = load_balancer.vip_zones.get(&vip) == Some(zone);
-            let undecided = fault.is_none() && matches!(fitness, reconcile::Fitness::Undecided(_));
-            let (other_zone, unfit) = match fitness {
-                reconcile::Fitness::Fit => (None, fault.clone()),
-                reconcile::Fitness::OtherZone(zone) => (Some(zone), None),
-                reconcile::Fitness::Undecided(why) => (None, fault.clone().or_else(|| Some(why.join("; ")))),
-                reconcile::Fitness::Unfit(why) => (None, Some(why.join("; "))),
+            let other_zone = match &fitness {
+                reconcile::Fitness::OtherZone(zone) => Some(zone.clone()),
+                _ => None,
             };
-            let grade = match &unfit {
-                None => Grade::Fit,
-                Some(_) if unreachable.is_some() || self.reconciler.has_nobody(name) => Grade::Useless,
-                Some(_) => Grade::Weak,
+            let (unfit, goes) = match (fitness, &unreachable, &stale) {
+                (reconcile::Fitness::OtherZone(_), ..) => (None, Goes::AsConfigured),
+                (reconcile::Fitness::Unfit(why), ..) => (Some(why.join("; ")), Goes::AsConfigured),
+                (_, Some(why), _) => (Some(why.clone()), Goes::AsConfigured),
+                (_, _, Some(why)) => (Some(why.clone()), Goes::ForBetter),
+                (reconcile::Fitness::Undecided { why, some_failed: true }, ..) => {
+                    (Some(why.join("; ")), Goes::ForBetter)
+                }
+                (reconcile::Fitness::Undecided { why, .. }, ..) => (Some(why.join("; ")), Goes::NotYet),
+                (reconcile::Fitness::Fit, ..) => (None, Goes::AsConfigured),
             };
-            let company = if unfit.is_some() { self.company(vip, grade, now) } else { Company::Unknown };
+            let is_useless = || unreachable.is_some() || self.reconciler.has_nobody(name);
+            let grade = match (&unfit, goes) {
+                (None, _) => Grade::Fit,
+                (Some(_), Goes::AsConfigured) if is_useless() => Grade::Useless,
+                (Some(_), _) => Grade::Weak,
+            };
+            let company = match (&unfit, goes) {
+                (None, _) | (_, Goes::NotYet) => Company::Unknown,
+                _ => self.company(vip, grade, now),
+            };
             let look = Look {
                 other_zone,
                 broken: broken.clone(),
                 unready: unready.clone(),
                 unfit,
-                undecided,
+                goes,
                 leaving: self.announcing.orders.leaving(zone, is_zonal, now),
                 company,
             };
-            (vip, Sight { look, grade, is_assumed: is_assumed || undecided })
+            (vip, Sight { look, grade, is_assumed })
         };
         self.reconciler.fitness(name).into_iter().map(look).collect()
     }
@@ -340,21 +353,21 @@ impl Node {
         (count > 0).then(|| format!("target group {group}: the ways to {count} targets are being looked up"))
     }
 
-    /// Target groups of which no target has a next hop.
+    /// Target groups of which no target has a next hop. Where it is not known how other nodes do, that is a reason only if
+    /// it is so of all groups: one whose last target is switched off would else take the others' clients, and on every
+    /// node.
     fn unreachable(&self, load_balancer: &str) -> Option<String> {
         let is_cut_off = |group: &&str| {
-            let mut ways = self
-                .reconciler
-                .used_addresses(group)
-                .map(|address| self.reconciler.next_hops().get(&address));
-            let mut has_targets = false;
-            let is_reached = ways.any(|way| {
-                has_targets = true;
-                matches!(way, None | Some(Ok(_) | Err(Unresolved::NeighbourPending { .. })))
-            });
-            has_targets && !is_reached
+            let mut ways =
+                self.reconciler.used_addresses(group).map(|at| self.reconciler.next_hops().get(&at));
+            !ways.any(|way| matches!(way, None | Some(Ok(_) | Err(Unresolved::NeighbourPending { .. }))))
         };
-        let groups = self.reconciler.used_groups(load_balancer);
+        let mut groups = self.reconciler.used_groups(load_balancer);
+        groups.retain(|group| self.reconciler.used_addresses(group).next().is_some());
+        let is_alone = self.sharing.is_none();
+        if is_alone && !groups.iter().all(is_cut_off) {
+            return None;
+        }
         let cut_off = groups.into_iter().find(is_cut_off)?;
         Some(format!("target group {cut_off}: no target has a next hop"))
     }

@@ -1,6 +1,7 @@
 //! The node: the one owner of all state. It joins the reconciler with the data plane and the observers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub(super) struct Node {
     /// The moments at which the health checks ended whose effect is not written yet.
     decisions: Vec<Instant>,
     pub(super) retry: Option<Instant>,
+    /// The VIPs that were in the maps at the start: packets to them go on whether the maps can be written or not.
+    pub(super) carried: BTreeSet<IpAddr>,
     /// When the maps follow what can wait.
     pace: Pace,
     /// When agents are next to be asked for their connections.
@@ -111,6 +114,7 @@ impl Node {
             (adopted, _) => (adopted, too_much),
         };
         let reconciler = reconciler.with_context(|| file.clone())?;
+        let carried = held.vips.clone();
         let going_on = (!held.names.targets.is_empty()).then_some((held.targets.len(), held.tables.len()));
         let observers =
             Observers::start(network).await.context("following the kernel's routes and neighbours")?;
@@ -133,6 +137,7 @@ impl Node {
             writer: Writer::holding(held),
             decisions: Vec::new(),
             retry: None,
+            carried,
             pace: Pace::default(),
             questions: None,
             health_board: None,
@@ -147,14 +152,33 @@ impl Node {
         node.tell_flow_log();
         let next_hops = node.observers.first_next_hops(&node.reconciler).await;
         node.set_next_hops(&next_hops);
-        let Written { tables, targets, listeners, .. } = node.reconcile()?;
-        if let Some((held_targets, held_tables)) = going_on {
-            info!(
+        node.write_first(going_on)?;
+        Ok((node, refused))
+    }
+
+    /// Makes the maps for the first time as they must be; `held` is how many targets and tables were in them.
+    ///
+    /// # Errors
+    /// If that fails, and there was nothing in them that packets can go on with.
+    fn write_first(&mut self, held: Option<(usize, usize)>) -> anyhow::Result<()> {
+        match (self.reconcile(), held) {
+            (Ok(Written { tables, targets, listeners, .. }), Some((held_targets, held_tables))) => info!(
                 "going on from {held_targets} targets and {held_tables} tables that an earlier controller has left: \
                  {targets} targets, {tables} tables and {listeners} listeners were written"
-            );
+            ),
+            (Ok(_), None) => {}
+            (Err(problem), None) => return Err(problem),
+            (Err(problem), Some(_)) => self.note_failure(Some(format!("{problem:#}"))),
         }
-        Ok((node, refused))
+        Ok(())
+    }
+
+    /// Takes note of why the maps are not as they should be, if they are not.
+    fn note_failure(&mut self, failure: Option<String>) {
+        if let Some(why) = &failure {
+            error!("the maps are not as they should be, and will be tried again: {why}");
+        }
+        self.publications.failure = failure;
     }
 
     /// Where the node's observations come from; to be called once.
@@ -398,10 +422,8 @@ impl Node {
         if can_wait && self.pace.puts_off(Instant::now()) {
             return;
         }
-        self.publications.failure = self.reconcile().err().map(|error| format!("{error:#}"));
-        if let Some(why) = &self.publications.failure {
-            error!("the maps are not as they should be, and will be tried again: {why}");
-        }
+        let failure = self.reconcile().err().map(|error| format!("{error:#}"));
+        self.note_failure(failure);
         self.post_health();
     }
 

@@ -20,9 +20,14 @@ pub enum Fitness {
     Fit,
     /// The VIP is another zone's, which is named.
     OtherZone(String),
-    /// Too few targets are known to be healthy, but others were not checked yet that may be: no reason to change
-    /// anything. One sentence for each target group of which that is so.
-    Undecided(Vec<String>),
+    /// Too few targets are known to be healthy, and others were not checked yet that may be. One sentence for each target
+    /// group of which that is so.
+    Undecided {
+        /// The sentences.
+        why: Vec<String>,
+        /// Whether some of the targets were checked, and are not healthy.
+        some_failed: bool,
+    },
     /// Too few targets are healthy: one sentence for each target group of which that is so.
     Unfit(Vec<String>),
 }
@@ -32,6 +37,8 @@ struct Breach {
     why: String,
     /// Whether it is met as soon as those that were not checked yet are healthy.
     is_undecided: bool,
+    /// Whether some that were checked are not healthy.
+    some_failed: bool,
 }
 
 impl std::fmt::Display for Fitness {
@@ -39,7 +46,7 @@ impl std::fmt::Display for Fitness {
         match self {
             Fitness::Fit => f.write_str("fit"),
             Fitness::OtherZone(zone) => write!(f, "the VIP is zone {zone}'s"),
-            Fitness::Undecided(why) | Fitness::Unfit(why) => f.write_str(&why.join("; ")),
+            Fitness::Undecided { why, .. } | Fitness::Unfit(why) => f.write_str(&why.join("; ")),
         }
     }
 }
@@ -109,10 +116,11 @@ impl Reconciler {
         let groups: BTreeSet<&str> = forwards.flat_map(ForwardAction::used_groups).collect();
         let breaches = groups.into_iter().filter_map(|name| self.breach(name));
         let (undecided, unfit): (Vec<Breach>, Vec<Breach>) = breaches.partition(|breach| breach.is_undecided);
+        let some_failed = undecided.iter().any(|breach| breach.some_failed);
         let words = |breaches: Vec<Breach>| breaches.into_iter().map(|breach| breach.why).collect();
         match (undecided.is_empty(), unfit.is_empty()) {
             (_, false) => Fitness::Unfit(words(unfit)),
-            (false, true) => Fitness::Undecided(words(undecided)),
+            (false, true) => Fitness::Undecided { why: words(undecided), some_failed },
             (true, true) => Fitness::Fit,
         }
     }
@@ -134,13 +142,14 @@ impl Reconciler {
                 "target group {name}: {healthy} of {all} targets{scope} are healthy{unchecked}, {words}"
             ),
             is_undecided: !wanted.is_breached(healthy + unknown, all + unknown),
+            some_failed: healthy < all,
         })
     }
 
-    /// Whether any target is registered that is to get flows, in whatever zone.
+    /// Whether any target is registered that is to get flows, in whatever zone, known to this node or not.
     fn has_targets(&self, group: &str) -> bool {
         let group = self.desired().target_groups.get(group);
-        group.is_some_and(|group| group.targets.values().any(|target| target.weight > 0))
+        group.is_some_and(|group| group.absent > 0 || group.targets.values().any(|target| target.weight > 0))
     }
 }
 

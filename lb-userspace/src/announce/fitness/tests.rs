@@ -104,7 +104,7 @@ fn the_last_announcer_stays_and_says_so() {
 
 #[test]
 fn what_is_not_decided_yet_changes_nothing() {
-    let undecided = Look { undecided: true, ..unfit() };
+    let undecided = Look { goes: Goes::NotYet, ..unfit() };
     let mut story = Story::new(Rules::default());
     assert_eq!(story.after(SECOND, &undecided), State::Withdrawn, "it is no reason to come");
     assert_eq!(story.after(SECOND, &Look::default()), State::Announced);
@@ -120,6 +120,24 @@ fn what_is_not_decided_yet_changes_nothing() {
         "by the rules: it was not kept as the last one"
     );
     assert_eq!(story.after(SECOND, &undecided), State::Withdrawn);
+}
+
+#[test]
+fn what_may_be_wrong_everywhere_is_a_reason_to_go_only_where_others_do_better() {
+    for (company, state) in [
+        (Company::Unknown, State::Announced),
+        (Company::Alone, State::Announced),
+        (Company::Untold, State::Announced),
+        (Company::Others, State::Withdrawn),
+    ] {
+        let look = Look { goes: Goes::ForBetter, company, ..unfit() };
+        let mut story = Story::new(Rules::default());
+        story.after(SECOND, &Look::default());
+        assert_eq!(story.after(SECOND, &look), state, "{company:?}");
+        // It is no reason to come.
+        let unknown = Look { company: Company::Unknown, ..look };
+        assert_eq!(story.after(SECOND, &unknown), state, "{company:?}");
+    }
 }
 
 #[test]
@@ -194,13 +212,15 @@ fn looks() -> impl Strategy<Value = Look> {
         Just(Company::Others),
         Just(Company::Untold)
     ];
-    (some(0.1), some(0.1), some(0.2), some(0.4), proptest::bool::weighted(0.2), company).prop_map(
-        |(other_zone, broken, unready, unfit, undecided, company)| Look {
+    let goes =
+        prop_oneof![3 => Just(Goes::AsConfigured), 1 => Just(Goes::ForBetter), 1 => Just(Goes::NotYet)];
+    (some(0.1), some(0.1), some(0.2), some(0.4), goes, company).prop_map(
+        |(other_zone, broken, unready, unfit, goes, company)| Look {
             other_zone,
             broken,
             unready,
-            undecided: undecided && unfit.is_some(),
             unfit,
+            goes,
             leaving: None,
             company,
         },
@@ -223,7 +243,7 @@ proptest! {
             was_ready |= look.other_zone.is_none() && look.broken.is_none() && look.unready.is_none();
             story.after(Duration::from_millis(milliseconds), &look);
             let stays = match look.company {
-                _ if look.undecided && was_announced => true,
+                _ if look.goes == Goes::NotYet && was_announced => true,
                 Company::Alone => true,
                 Company::Others => false,
                 Company::Untold | Company::Unknown => was_announced || keeps,

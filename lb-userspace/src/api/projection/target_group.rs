@@ -50,6 +50,7 @@ pub(super) fn project(
             CrossZone::AsLoadBalancer => user.is_some_and(|user| user.attributes.cross_zone),
         },
         targets: targets(record, user, inventory, ground),
+        absent: registered(record).filter(|target| address_of(target, record, inventory).is_none()).count(),
     }
 }
 
@@ -111,6 +112,11 @@ fn status_codes(matcher: &str) -> StatusCodes {
     StatusCodes(matcher.split(',').filter_map(range).collect())
 }
 
+/// The targets that do not drain.
+fn registered(record: &records::TargetGroup) -> impl Iterator<Item = &records::Target> {
+    record.targets.iter().filter(|target| target.drains_until.is_none())
+}
+
 /// The targets that get flows: registered ones that run, in a zone that the load balancer is in. Of two at one address
 /// (which the API refuses) the first counts.
 fn targets(
@@ -120,7 +126,7 @@ fn targets(
     ground: &Ground,
 ) -> BTreeMap<IpAddr, Target> {
     let mut targets = BTreeMap::new();
-    for target in record.targets.iter().filter(|target| target.drains_until.is_none()) {
+    for target in registered(record) {
         let Some(address) = address_of(target, record, inventory) else { continue };
         let zone = zone_of(target, record, inventory).filter(|zone| *zone != ALL_ZONES);
         if zone.is_some_and(|zone| user.is_some_and(|user| !user.zones.contains_key(zone))) {

@@ -129,6 +129,7 @@ fn the_promised_shape_is_taken_as_it_stands() {
         second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: true,
+        absent: 0,
         targets,
     };
     let expected = Desired {
@@ -178,6 +179,7 @@ fn what_a_tcp_group_leaves_out_gets_its_default() {
         second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: true,
+        absent: 0,
         targets: BTreeMap::from([(
             address("fc00::1"),
             Target {
@@ -300,6 +302,7 @@ fn every_field_of_a_target_group_counts() {
         second_chance: SecondChance::Auto,
         stickiness: Stickiness::None,
         cross_zone: false,
+        absent: 0,
         targets: BTreeMap::from([
             (
                 address("10.0.0.1"),

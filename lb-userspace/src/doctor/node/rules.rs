@@ -35,7 +35,9 @@ fn controller(facts: &Facts) -> Vec<Finding> {
             Cause::MapsStale,
             object(),
             format!("it tries each second to write what changed: {why}"),
-            format!("undo the last change, or restart `sluice run --config {}`", configuration.file),
+            "undo the last change, or, with the node drained, stop the controller, `sluice detach` and start it: that \
+             makes new maps"
+                .to_owned(),
         )
     });
     let wrong: Vec<Finding> = rejected.into_iter().chain(stale).collect();

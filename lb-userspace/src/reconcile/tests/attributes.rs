@@ -49,7 +49,7 @@ impl Bench {
     /// Why its fitness is not known yet.
     fn undecided(&self) -> Option<String> {
         match &self.reconciler.fitness("web")[&"10.200.1.1".parse::<IpAddr>().expect("an address")] {
-            Fitness::Undecided(why) => Some(why.join("; ")),
+            Fitness::Undecided { why, some_failed } => Some(format!("{} {some_failed}", why.join("; "))),
             _ => None,
         }
     }
@@ -137,6 +137,12 @@ fn a_group_has_no_say_without_targets_and_none_yet_while_these_are_unchecked() {
     let registered = bench.reconciler.desired().target_groups["web"].targets.clone();
     bench.change(|group| group.targets.clear());
     assert_eq!(bench.fitness(), "fit", "no node serves them");
+    bench.change(|group| group.absent = 1);
+    assert!(
+        bench.fitness().contains("0 of 0 targets are healthy"),
+        "others may know what this node does not"
+    );
+    bench.change(|group| group.absent = 0);
     bench.change(|group| {
         group.targets =
             registered.iter().map(|(at, target)| (*at, Target { weight: 0, ..target.clone() })).collect();
@@ -148,13 +154,12 @@ fn a_group_has_no_say_without_targets_and_none_yet_while_these_are_unchecked() {
     });
     assert_eq!(
         bench.undecided().expect("nobody knows them"),
-        "target group web: 0 of 0 targets are healthy (3 more not checked yet), fewer than 2"
+        "target group web: 0 of 0 targets are healthy (3 more not checked yet), fewer than 2 false"
     );
     bench.observe(&address(5), HealthStatus::healthy());
     bench.fail(&address(6));
-    assert!(
-        bench.undecided().expect("it is up to the last").contains("1 of 2 targets are healthy (1 more not")
-    );
+    let last = bench.undecided().expect("it is up to the last");
+    assert!(last.contains("1 of 2 targets are healthy (1 more not") && last.ends_with("true"), "{last}");
     bench.fail(&address(7));
     assert_eq!(
         (bench.undecided(), bench.fitness().contains("1 of 3 targets are healthy, fewer")),
