@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lab::link;
 use lab::router::{Configuration, Frr, Neighbour};
 use lab::wait;
 use lb_userspace::announce::Wanted;
@@ -289,4 +290,46 @@ fn a_new_configuration_leaves_other_sessions_alone() {
         Ok(())
     });
     assert_eq!(speaking.status(kept.address).since, before.since);
+}
+
+#[test]
+fn a_router_that_cannot_be_watched_takes_no_session_from_the_others() {
+    if !lab::require_root() {
+        return;
+    }
+    let world = World::new(1).unwrap();
+    let late: IpAddr = "fd05::77".parse().unwrap();
+    let unwatchable = Peer { source: late, bfd: Some(bfd::Timers::default()), ..over_ipv6(0) };
+    let good = over_ipv4(0);
+    let frr = Frr::start(&world.router, &World::routing([&unwatchable, &good].map(neighbour_of))).unwrap();
+    let both = || speaker(0, [unwatchable.clone(), good.clone()]);
+    let has_its_reason = |speaking: &Speaking| {
+        let status = speaking.status(ROUTER6);
+        let reason = &status.last_error.as_ref().unwrap().1;
+        assert!(reason.contains("watching peer fd05::1 by BFD: opening a UDP port at fd05::77"), "{reason}");
+        assert_eq!(speaking.problems(), std::slice::from_ref(reason));
+        assert_eq!((status.state, status.announced), (SessionState::Idle, 0));
+        status.since
+    };
+
+    let speaking = Speaking::start(&world.nodes[0], both(), announced(&[VIP4])).unwrap();
+    speaking.wait(ROUTER4, "a VIP told", |status| status.announced == 1).unwrap();
+    has_its_reason(&speaking);
+    speaking.stop("");
+
+    let speaking = Speaking::start(&world.nodes[0], speaker(0, [good.clone()]), announced(&[VIP4])).unwrap();
+    let before = speaking.wait(ROUTER4, "a VIP told", |status| status.announced == 1).unwrap();
+    speaking.apply(both()).unwrap();
+    let since = has_its_reason(&speaking);
+    speaking.apply(both()).unwrap();
+    assert_eq!(has_its_reason(&speaking), since, "it is the same trouble");
+
+    link::address(&world.nodes[0], "eth0", late).unwrap();
+    speaking.apply(both()).unwrap();
+    assert_eq!(speaking.problems(), Vec::<String>::new());
+    if let Err(error) = speaking.wait_established(ROUTER6) {
+        panic!("{error:#}\n{}", frr.evidence());
+    }
+    let status = speaking.status(ROUTER4);
+    assert_eq!((status.since, status.counters.established), (before.since, 1), "the first session goes on");
 }

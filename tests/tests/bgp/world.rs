@@ -151,7 +151,7 @@ fn all(vips: &[&str], announcement: Announcement) -> Wanted {
 /// A running speaker on a thread within its node.
 pub(crate) struct Speaking {
     wanted: watch::Sender<Arc<Wanted>>,
-    sessions: Mutex<Started>,
+    started: Mutex<Started>,
     orders: UnboundedSender<Order>,
     thread: Option<JoinHandle<()>>,
 }
@@ -161,7 +161,11 @@ enum Order {
     Stop(String),
 }
 
-type Started = BTreeMap<IpAddr, watch::Receiver<Arc<SessionStatus>>>;
+#[derive(Default)]
+struct Started {
+    sessions: BTreeMap<IpAddr, watch::Receiver<Arc<SessionStatus>>>,
+    problems: Vec<String>,
+}
 
 impl Speaking {
     pub(crate) fn start(node: &Host, speaker: Speaker, wanted: Wanted) -> Result<Speaking> {
@@ -173,7 +177,7 @@ impl Speaking {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(run(watched, ordered));
         });
-        let speaking = Speaking { wanted, sessions: Mutex::default(), orders, thread: Some(thread) };
+        let speaking = Speaking { wanted, started: Mutex::default(), orders, thread: Some(thread) };
         speaking.apply(speaker)?;
         Ok(speaking)
     }
@@ -182,7 +186,7 @@ impl Speaking {
     pub(crate) fn apply(&self, speaker: Speaker) -> Result<()> {
         let (answer, answered) = mpsc::channel();
         self.orders.send(Order::Apply(speaker, answer)).context("the speaker's thread ended")?;
-        *self.sessions.lock().unwrap() = answered.recv().context("the speaker's thread ended")??;
+        *self.started.lock().unwrap() = answered.recv().context("the speaker's thread ended")??;
         Ok(())
     }
 
@@ -191,7 +195,12 @@ impl Speaking {
     }
 
     pub(crate) fn status(&self, peer: impl Into<IpAddr>) -> Arc<SessionStatus> {
-        self.sessions.lock().unwrap()[&peer.into()].borrow().clone()
+        self.started.lock().unwrap().sessions[&peer.into()].borrow().clone()
+    }
+
+    /// Why sessions could not be started.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.started.lock().unwrap().problems.clone()
     }
 
     /// Waits for what `look` wants to see of the session with `peer`.
@@ -271,5 +280,7 @@ async fn apply(
     }
     let sessions = sessions.as_ref().context("they were just started")?;
     let peers = speaker.peers.iter().map(|peer| peer.address);
-    peers.map(|peer| Ok((peer, sessions.watch(peer).context("a session for each peer")?))).collect()
+    let watched = peers.map(|peer| Ok((peer, sessions.watch(peer).context("a session for each peer")?)));
+    let problems = sessions.problems().map(str::to_owned).collect();
+    Ok(Started { sessions: watched.collect::<Result<_>>()?, problems })
 }

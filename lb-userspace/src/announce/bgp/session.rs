@@ -39,20 +39,27 @@ struct Session {
     speaker: Arc<Speaker>,
     peer: Peer,
     status: watch::Receiver<Arc<SessionStatus>>,
+    /// Or why it could not be started.
+    task: Result<Task, String>,
+}
+
+#[derive(Debug)]
+struct Task {
     stop: Option<oneshot::Sender<String>>,
-    task: JoinHandle<()>,
+    handle: JoinHandle<()>,
 }
 
 /// What routers are told when they are no longer announced to, or otherwise.
 const RECONFIGURED: &str = "the configuration of this node has changed";
 
 /// Starts a session with each of the speaker's peers, which is told `wanted` and all its changes. Peers that are
-/// watched by BFD need the thread that `bfd` is.
+/// watched by BFD need the thread that `bfd` is. A peer whose session can't be started is one of the
+/// [problems](Sessions::problems), and keeps nobody from the others.
 ///
 /// Must be called within a tokio runtime with I/O and time.
 ///
 /// # Errors
-/// When the configuration is invalid, or a BFD session can't be opened.
+/// When the configuration is invalid.
 pub fn start(
     speaker: &Speaker,
     wanted: &watch::Receiver<Arc<Wanted>>,
@@ -60,17 +67,16 @@ pub fn start(
 ) -> Result<Sessions> {
     speaker.validate()?;
     let mut sessions = Sessions { wanted: wanted.clone(), sessions: Vec::new() };
-    sessions.start_missing(speaker, bfd)?;
+    sessions.start_missing(speaker, bfd);
     Ok(sessions)
 }
 
 impl Sessions {
     /// Makes the sessions those of `speaker`: what is configured as before goes on undisturbed, other sessions end,
-    /// new ones begin. Takes about a second where a session ends.
+    /// new ones begin, and those that could not be started are tried again. Takes about a second where a session ends.
     ///
     /// # Errors
-    /// When the configuration is invalid; then nothing has changed. When a BFD session can't be opened; then the
-    /// peers from that one on have no session.
+    /// When the configuration is invalid; then nothing has changed.
     pub async fn apply(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) -> Result<()> {
         speaker.validate()?;
         let (kept, gone) = self
@@ -79,7 +85,18 @@ impl Sessions {
             .partition(|session| speaker.peers.iter().any(|peer| session.is(speaker, peer)));
         self.sessions = kept;
         stop_all(gone, RECONFIGURED).await;
-        self.start_missing(speaker, bfd)
+        self.start_missing(speaker, bfd);
+        Ok(())
+    }
+
+    /// Why sessions could not be started, for each router that has none; the others have theirs.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.sessions.iter().filter_map(|session| session.task.as_ref().err()).map(String::as_str)
+    }
+
+    /// Whether any session was started.
+    pub fn has_any(&self) -> bool {
+        self.sessions.iter().any(|session| session.task.is_ok())
     }
 
     /// The present state of every session, in the order of the configuration.
@@ -99,31 +116,34 @@ impl Sessions {
         stop_all(self.sessions.drain(..).collect(), text).await;
     }
 
-    fn start_missing(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) -> Result<()> {
+    /// One router's trouble is not another's: what runs goes on, and what can be started is.
+    fn start_missing(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) {
         let shared = Arc::new(speaker.clone());
-        let mut running: Vec<Session> = self.sessions.drain(..).collect();
+        let mut before: Vec<Session> = self.sessions.drain(..).collect();
         for peer in &speaker.peers {
-            let found = running.iter().position(|session| session.is(speaker, peer));
-            let session = match found {
-                Some(position) => running.swap_remove(position),
-                None => Session::start(&shared, peer, self.wanted.clone(), bfd)?,
+            let found = before.iter().position(|session| session.is(speaker, peer));
+            let session = match found.map(|position| before.swap_remove(position)) {
+                Some(running) if running.task.is_ok() => running,
+                failed => Session::start(&shared, peer, self.wanted.clone(), bfd)
+                    .unwrap_or_else(|problem| Session::failed(&shared, peer, failed, &problem)),
             };
             self.sessions.push(session);
         }
-        Ok(())
     }
 }
 
 /// All at the same time.
 async fn stop_all(mut sessions: Vec<Session>, text: &str) {
-    for session in &mut sessions {
-        if let Some(stop) = session.stop.take() {
+    let mut tasks: Vec<&mut Task> =
+        sessions.iter_mut().filter_map(|session| session.task.as_mut().ok()).collect();
+    for task in &mut tasks {
+        if let Some(stop) = task.stop.take() {
             // A task that panicked has no connection any more.
             let _ = stop.send(text.to_owned());
         }
     }
-    for session in &mut sessions {
-        let _ = (&mut session.task).await;
+    for task in tasks {
+        let _ = (&mut task.handle).await;
     }
 }
 
@@ -151,7 +171,27 @@ impl Session {
             bfd_at: None,
         };
         let (speaker, peer) = (speaker.clone(), peer.clone());
-        Ok(Session { speaker, peer, status, stop: Some(stop), task: tokio::spawn(runner.run()) })
+        let task = Task { stop: Some(stop), handle: tokio::spawn(runner.run()) };
+        Ok(Session { speaker, peer, status, task: Ok(task) })
+    }
+
+    /// The place of one that can't be started: its router is among the others in the status, with the reason. `before`
+    /// is the last attempt, if there was one.
+    fn failed(
+        speaker: &Arc<Speaker>,
+        peer: &Peer,
+        before: Option<Session>,
+        problem: &anyhow::Error,
+    ) -> Session {
+        let (now, problem) = (Instant::now(), format!("{problem:#}"));
+        let machine = Machine::new(speaker.clone(), peer.clone(), Arc::default(), now, 0);
+        let status = SessionStatus {
+            since: before.map_or(now, |before| before.status.borrow().since),
+            last_error: Some((now, problem.clone())),
+            ..machine.status()
+        };
+        let (_, status) = watch::channel(Arc::new(status));
+        Session { speaker: speaker.clone(), peer: peer.clone(), status, task: Err(problem) }
     }
 
     /// Whether it is the session that `speaker` has with `peer`.
@@ -168,9 +208,9 @@ fn watch_peer(peer: &Peer, service: Option<&bfd::Service>) -> Result<Option<bfd:
     session.map(Some).with_context(|| format!("watching peer {} by BFD", peer.address))
 }
 
-impl Drop for Session {
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.handle.abort();
     }
 }
 
