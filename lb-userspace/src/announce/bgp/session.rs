@@ -45,6 +45,8 @@ struct Session {
 
 #[derive(Debug)]
 struct Task {
+    /// The peer as it is configured now.
+    peer: watch::Sender<Peer>,
     stop: Option<oneshot::Sender<String>>,
     handle: JoinHandle<()>,
 }
@@ -72,8 +74,9 @@ pub fn start(
 }
 
 impl Sessions {
-    /// Makes the sessions those of `speaker`: what is configured as before goes on undisturbed, other sessions end,
-    /// new ones begin, and those that could not be started are tried again. Takes about a second where a session ends.
+    /// Makes the sessions those of `speaker`: what is configured as before goes on undisturbed, and is told anew what
+    /// routes carry where that has changed; other sessions end, new ones begin, and those that could not be started are
+    /// tried again. Takes about a second where a session ends.
     ///
     /// # Errors
     /// When the configuration is invalid; then nothing has changed.
@@ -123,7 +126,10 @@ impl Sessions {
         for peer in &speaker.peers {
             let found = before.iter().position(|session| session.is(speaker, peer));
             let session = match found.map(|position| before.swap_remove(position)) {
-                Some(running) if running.task.is_ok() => running,
+                Some(mut running) if running.task.is_ok() => {
+                    running.become_configured(peer);
+                    running
+                }
                 failed => Session::start(&shared, peer, self.wanted.clone(), bfd)
                     .unwrap_or_else(|problem| Session::failed(&shared, peer, failed, &problem)),
             };
@@ -159,9 +165,11 @@ impl Session {
         let machine = Machine::new(speaker.clone(), peer.clone(), first, Instant::now(), fastrand::u64(..));
         let (sender, status) = watch::channel(Arc::new(machine.status()));
         let (stop, stopping) = oneshot::channel();
+        let (change, configured) = watch::channel(peer.clone());
         let connection = Connection::None;
         let runner = Runner {
             peer: peer.clone(),
+            configured,
             machine,
             connection,
             status: sender,
@@ -171,7 +179,7 @@ impl Session {
             bfd_at: None,
         };
         let (speaker, peer) = (speaker.clone(), peer.clone());
-        let task = Task { stop: Some(stop), handle: tokio::spawn(runner.run()) };
+        let task = Task { peer: change, stop: Some(stop), handle: tokio::spawn(runner.run()) };
         Ok(Session { speaker, peer, status, task: Ok(task) })
     }
 
@@ -194,10 +202,20 @@ impl Session {
         Session { speaker: speaker.clone(), peer: peer.clone(), status, task: Err(problem) }
     }
 
-    /// Whether it is the session that `speaker` has with `peer`.
+    /// Where it is a session for `peer` already, nothing happens.
+    fn become_configured(&mut self, peer: &Peer) {
+        if self.peer != *peer {
+            self.peer = peer.clone();
+            if let Ok(task) = &self.task {
+                task.peer.send_replace(peer.clone());
+            }
+        }
+    }
+
+    /// Whether it is the session that `speaker` has with `peer`, but for what routes carry.
     fn is(&self, speaker: &Speaker, peer: &Peer) -> bool {
         let own = |speaker: &Speaker| (speaker.local_as, speaker.router_id);
-        own(&self.speaker) == own(speaker) && self.peer == *peer
+        own(&self.speaker) == own(speaker) && self.peer.shares_session(peer)
     }
 }
 
@@ -217,6 +235,7 @@ impl Drop for Task {
 /// One session's machine and rim.
 struct Runner {
     peer: Peer,
+    configured: watch::Receiver<Peer>,
     machine: Machine,
     connection: Connection,
     status: watch::Sender<Arc<SessionStatus>>,
@@ -231,6 +250,7 @@ struct Runner {
 enum Woken {
     News(News),
     Wanted,
+    Configured,
     Bfd,
     Stop(String),
     Deadline,
@@ -247,6 +267,12 @@ impl Runner {
                 Woken::Wanted => {
                     let wanted = self.wanted.borrow_and_update().clone();
                     self.handle(Event::Wanted(wanted)).await;
+                }
+                Woken::Configured => {
+                    self.peer = self.configured.borrow_and_update().clone();
+                    info!(peer = %self.peer.address, "BGP routes carry something else now");
+                    let peer = self.peer.clone();
+                    self.handle(Event::Peer(&peer)).await;
                 }
                 Woken::Bfd => self.bfd_changed().await,
                 Woken::Stop(text) => self.handle(Event::Stop(&text)).await,
@@ -276,6 +302,7 @@ impl Runner {
             Ok(text) = &mut self.stopping => Woken::Stop(text),
             () = bfd => Woken::Bfd,
             () = deadline => Woken::Deadline,
+            Ok(()) = self.configured.changed(), if has_room => Woken::Configured,
             Ok(()) = self.wanted.changed(), if has_room => Woken::Wanted,
             news = self.connection.news() => Woken::News(news),
         }
