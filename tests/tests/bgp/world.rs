@@ -158,6 +158,7 @@ pub(crate) struct Speaking {
 
 enum Order {
     Apply(Speaker, mpsc::Sender<Result<Started>>),
+    Stall(Duration, mpsc::Sender<()>),
     Stop(String),
 }
 
@@ -188,6 +189,13 @@ impl Speaking {
         self.orders.send(Order::Apply(speaker, answer)).context("the speaker's thread ended")?;
         *self.started.lock().unwrap() = answered.recv().context("the speaker's thread ended")??;
         Ok(())
+    }
+
+    /// Lets its whole thread stand still for `time`, as a machine does that is short of time.
+    pub(crate) fn stall(&self, time: Duration) -> Result<()> {
+        let (answer, answered) = mpsc::channel();
+        self.orders.send(Order::Stall(time, answer)).context("the speaker's thread ended")?;
+        answered.recv().context("the speaker's thread ended")
     }
 
     pub(crate) fn want(&self, wanted: Wanted) {
@@ -257,6 +265,10 @@ async fn run(wanted: watch::Receiver<Arc<Wanted>>, mut orders: UnboundedReceiver
             Order::Apply(speaker, answer) => {
                 let applied = apply(&mut sessions, &speaker, &wanted, &service).await;
                 let _ = answer.send(applied);
+            }
+            Order::Stall(time, answer) => {
+                std::thread::sleep(time);
+                let _ = answer.send(());
             }
             Order::Stop(text) => {
                 if let Some(sessions) = sessions.take() {

@@ -260,10 +260,12 @@ impl Runner {
     async fn run(mut self) {
         self.handle(Event::Tick).await;
         while self.machine.state() != SessionState::Stopped {
-            match self.wait().await {
-                Woken::News(News::Connected) => self.handle(Event::Connected).await,
-                Woken::News(News::Disconnected(reason)) => self.handle(Event::Disconnected(&reason)).await,
-                Woken::News(News::Bytes(bytes)) => self.handle(Event::Bytes(&bytes)).await,
+            let woken = self.wait().await;
+            if !matches!(woken, Woken::News(_)) {
+                self.catch_up().await;
+            }
+            match woken {
+                Woken::News(news) => self.take(news).await,
                 Woken::Wanted => {
                     let wanted = self.wanted.borrow_and_update().clone();
                     self.handle(Event::Wanted(wanted)).await;
@@ -305,6 +307,23 @@ impl Runner {
             Ok(()) = self.configured.changed(), if has_room => Woken::Configured,
             Ok(()) = self.wanted.changed(), if has_room => Woken::Wanted,
             news = self.connection.news() => Woken::News(news),
+        }
+    }
+
+    /// What came is looked at before the time: after a stall of this process the router's messages are there. Not all
+    /// that comes, or who sends faster than it is read keeps this from sending.
+    async fn catch_up(&mut self) {
+        let is_due = self.machine.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        if let Some(news) = is_due.then(|| self.connection.waiting()).flatten() {
+            self.take(news).await;
+        }
+    }
+
+    async fn take(&mut self, news: News) {
+        match news {
+            News::Connected => self.handle(Event::Connected).await,
+            News::Disconnected(reason) => self.handle(Event::Disconnected(&reason)).await,
+            News::Bytes(bytes) => self.handle(Event::Bytes(&bytes)).await,
         }
     }
 
