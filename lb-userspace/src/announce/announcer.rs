@@ -1,12 +1,13 @@
 //! What tells routers, running: a task that starts, reconfigures and stops it, so that nobody waits for sockets.
 //!
-//! What can't be started (the node's address is not there yet, say) is tried again for as long as it takes.
+//! What can't be started (the node's address is not there yet, say) is tried again for as long as it takes; what can
+//! be is not kept waiting for it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -106,7 +107,8 @@ impl Announcer {
         self.seen.with(|view| view.table.as_ref().map(|table| table.borrow().clone()))
     }
 
-    /// Why routers can't be told at present, if that is so; a session that does not come up says so itself.
+    /// Why routers, or some of them, can't be told at present, if that is so; a session that does not come up says so
+    /// itself.
     pub fn problem(&self) -> Option<String> {
         self.seen.with(|view| view.problem.clone())
     }
@@ -231,15 +233,27 @@ impl Runner {
     }
 
     async fn speak(&mut self, speaker: &Speaker) -> Result<()> {
+        // Without it there are the sessions that need none.
+        let bfd = self.start_bfd(speaker);
+        if let Running::Bgp(sessions) = &mut self.running {
+            sessions.apply(speaker, self.bfd.as_ref()).await?;
+            return bfd.and(whole(sessions));
+        }
+        let sessions = bgp::start(speaker, &self.wanted, self.bfd.as_ref())?;
+        let problem = bfd.and(whole(&sessions));
+        // The old way stays as long as there is no new one.
+        if problem.is_err() && !sessions.has_any() && matches!(self.running, Running::KernelTable(_)) {
+            return problem;
+        }
+        self.end("this node speaks BGP itself from now on", Ending::Withdraw).await?;
+        self.running = Running::Bgp(sessions);
+        problem
+    }
+
+    fn start_bfd(&mut self, speaker: &Speaker) -> Result<()> {
         if self.bfd.is_none() && speaker.peers.iter().any(|peer| peer.bfd.is_some()) {
             self.bfd = Some(bfd::Service::start()?);
         }
-        if let Running::Bgp(sessions) = &mut self.running {
-            return sessions.apply(speaker, self.bfd.as_ref()).await;
-        }
-        let sessions = bgp::start(speaker, &self.wanted, self.bfd.as_ref())?;
-        self.end("this node speaks BGP itself from now on", Ending::Withdraw).await?;
-        self.running = Running::Bgp(sessions);
         Ok(())
     }
 
@@ -277,6 +291,13 @@ impl Runner {
         };
         self.seen.with(|view| *view = View { sessions, table, problem });
     }
+}
+
+/// An error that says of every router that has no session why.
+fn whole(sessions: &Sessions) -> Result<()> {
+    let problems: Vec<&str> = sessions.problems().collect();
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    Ok(())
 }
 
 async fn due(at: Option<Instant>) {

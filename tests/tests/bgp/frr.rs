@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lab::link;
 use lab::router::{Configuration, Frr, Neighbour};
 use lab::wait;
 use lb_userspace::announce::Wanted;
@@ -277,10 +278,12 @@ fn a_new_configuration_leaves_other_sessions_alone() {
         speaking.wait(router, "a VIP told", |status| status.announced == 1).unwrap();
     }
     let before = speaking.status(kept.address);
-    let changed = Peer { med: Some(7), ..changed };
+    let earlier = speaking.status(changed.address).since;
+    let changed = Peer { keepalive: Some(Duration::from_secs(1)), med: Some(7), ..changed };
     speaking.apply(speaker(0, [kept.clone(), changed.clone()])).unwrap();
     speaking.wait(changed.address, "the new session", |status| status.announced == 1).unwrap();
     until_said(&frr, VIP4, &["metric 7"]);
+    assert!(speaking.status(changed.address).since > earlier, "it is another session");
     assert_eq!(speaking.status(kept.address).since, before.since);
     speaking.apply(speaker(0, [kept.clone()])).unwrap();
     until(&frr, "the session's end", || {
@@ -289,4 +292,83 @@ fn a_new_configuration_leaves_other_sessions_alone() {
         Ok(())
     });
     assert_eq!(speaking.status(kept.address).since, before.since);
+}
+
+#[test]
+fn a_router_that_cannot_be_watched_takes_no_session_from_the_others() {
+    if !lab::require_root() {
+        return;
+    }
+    let world = World::new(1).unwrap();
+    let late: IpAddr = "fd05::77".parse().unwrap();
+    let unwatchable = Peer { source: late, bfd: Some(bfd::Timers::default()), ..over_ipv6(0) };
+    let good = over_ipv4(0);
+    let frr = Frr::start(&world.router, &World::routing([&unwatchable, &good].map(neighbour_of))).unwrap();
+    let both = || speaker(0, [unwatchable.clone(), good.clone()]);
+    let has_its_reason = |speaking: &Speaking| {
+        let status = speaking.status(ROUTER6);
+        let reason = &status.last_error.as_ref().unwrap().1;
+        assert!(reason.contains("watching peer fd05::1 by BFD: opening a UDP port at fd05::77"), "{reason}");
+        assert_eq!(speaking.problems(), std::slice::from_ref(reason));
+        assert_eq!((status.state, status.announced), (SessionState::Idle, 0));
+        status.since
+    };
+
+    let speaking = Speaking::start(&world.nodes[0], both(), announced(&[VIP4])).unwrap();
+    speaking.wait(ROUTER4, "a VIP told", |status| status.announced == 1).unwrap();
+    has_its_reason(&speaking);
+    speaking.stop("");
+
+    let speaking = Speaking::start(&world.nodes[0], speaker(0, [good.clone()]), announced(&[VIP4])).unwrap();
+    let before = speaking.wait(ROUTER4, "a VIP told", |status| status.announced == 1).unwrap();
+    speaking.apply(both()).unwrap();
+    let since = has_its_reason(&speaking);
+    speaking.apply(both()).unwrap();
+    assert_eq!(has_its_reason(&speaking), since, "it is the same trouble");
+
+    link::address(&world.nodes[0], "eth0", late).unwrap();
+    speaking.apply(both()).unwrap();
+    assert_eq!(speaking.problems(), Vec::<String>::new());
+    if let Err(error) = speaking.wait_established(ROUTER6) {
+        panic!("{error:#}\n{}", frr.evidence());
+    }
+    let status = speaking.status(ROUTER4);
+    assert_eq!((status.since, status.counters.established), (before.since, 1), "the first session goes on");
+}
+
+#[test]
+fn what_routes_carry_changes_in_the_running_session() {
+    if !lab::require_root() {
+        return;
+    }
+    let peer = over_ipv4(0);
+    let (_world, frr, speaking) = pair(peer.clone(), |_| ());
+    let before = speaking.wait(ROUTER4, "two VIPs told", |status| status.announced == 2).unwrap();
+    until_said(&frr, VIP4, &["10.205.0.11 from 10.205.0.11"]);
+    let established = || {
+        frr.json("show bgp neighbors 10.205.0.11 json").unwrap()["10.205.0.11"]["connectionsEstablished"]
+            .as_u64()
+    };
+    let changed = Peer {
+        med: Some(120),
+        communities: vec!["65000:77".parse().unwrap()],
+        large_communities: vec!["4200000001:5:6".parse().unwrap()],
+        next_hop_ipv4: Some("10.205.0.99".parse().unwrap()),
+        ..peer.clone()
+    };
+    speaking.apply(speaker(0, [changed])).unwrap();
+    let labels = ["metric 120", "Community: 65000:77", "Large Community: 4200000001:5:6"];
+    until_said(&frr, VIP4, &[&labels[..], &["10.205.0.99 from 10.205.0.11"]].concat());
+    until_said(&frr, VIP6, &labels);
+
+    speaking.apply(speaker(0, [peer])).unwrap();
+    until(&frr, "what was first", || {
+        let answer = frr.vtysh(&format!("show bgp ipv4 unicast {VIP4}"))?;
+        let is_first = answer.contains("10.205.0.11 from 10.205.0.11") && !answer.contains("metric 120");
+        ensure!(is_first, "{answer}");
+        Ok(())
+    });
+    let status = speaking.status(ROUTER4);
+    assert_eq!((status.since, status.counters.established), (before.since, 1), "{status:?}");
+    assert_eq!(established(), Some(1));
 }

@@ -8,6 +8,7 @@
 //! The switch matters: with a cable between the two a router would lose its carrier and know at once.
 
 mod bird;
+mod by_hand;
 mod examples;
 mod frr;
 mod gobgp;

@@ -151,17 +151,22 @@ fn all(vips: &[&str], announcement: Announcement) -> Wanted {
 /// A running speaker on a thread within its node.
 pub(crate) struct Speaking {
     wanted: watch::Sender<Arc<Wanted>>,
-    sessions: Mutex<Started>,
+    started: Mutex<Started>,
     orders: UnboundedSender<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Order {
     Apply(Speaker, mpsc::Sender<Result<Started>>),
+    Stall(Duration, mpsc::Sender<()>),
     Stop(String),
 }
 
-type Started = BTreeMap<IpAddr, watch::Receiver<Arc<SessionStatus>>>;
+#[derive(Default)]
+struct Started {
+    sessions: BTreeMap<IpAddr, watch::Receiver<Arc<SessionStatus>>>,
+    problems: Vec<String>,
+}
 
 impl Speaking {
     pub(crate) fn start(node: &Host, speaker: Speaker, wanted: Wanted) -> Result<Speaking> {
@@ -173,7 +178,7 @@ impl Speaking {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(run(watched, ordered));
         });
-        let speaking = Speaking { wanted, sessions: Mutex::default(), orders, thread: Some(thread) };
+        let speaking = Speaking { wanted, started: Mutex::default(), orders, thread: Some(thread) };
         speaking.apply(speaker)?;
         Ok(speaking)
     }
@@ -182,8 +187,15 @@ impl Speaking {
     pub(crate) fn apply(&self, speaker: Speaker) -> Result<()> {
         let (answer, answered) = mpsc::channel();
         self.orders.send(Order::Apply(speaker, answer)).context("the speaker's thread ended")?;
-        *self.sessions.lock().unwrap() = answered.recv().context("the speaker's thread ended")??;
+        *self.started.lock().unwrap() = answered.recv().context("the speaker's thread ended")??;
         Ok(())
+    }
+
+    /// Lets its whole thread stand still for `time`, as a machine does that is short of time.
+    pub(crate) fn stall(&self, time: Duration) -> Result<()> {
+        let (answer, answered) = mpsc::channel();
+        self.orders.send(Order::Stall(time, answer)).context("the speaker's thread ended")?;
+        answered.recv().context("the speaker's thread ended")
     }
 
     pub(crate) fn want(&self, wanted: Wanted) {
@@ -191,7 +203,12 @@ impl Speaking {
     }
 
     pub(crate) fn status(&self, peer: impl Into<IpAddr>) -> Arc<SessionStatus> {
-        self.sessions.lock().unwrap()[&peer.into()].borrow().clone()
+        self.started.lock().unwrap().sessions[&peer.into()].borrow().clone()
+    }
+
+    /// Why sessions could not be started.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.started.lock().unwrap().problems.clone()
     }
 
     /// Waits for what `look` wants to see of the session with `peer`.
@@ -249,6 +266,10 @@ async fn run(wanted: watch::Receiver<Arc<Wanted>>, mut orders: UnboundedReceiver
                 let applied = apply(&mut sessions, &speaker, &wanted, &service).await;
                 let _ = answer.send(applied);
             }
+            Order::Stall(time, answer) => {
+                std::thread::sleep(time);
+                let _ = answer.send(());
+            }
             Order::Stop(text) => {
                 if let Some(sessions) = sessions.take() {
                     sessions.stop(&text).await;
@@ -271,5 +292,7 @@ async fn apply(
     }
     let sessions = sessions.as_ref().context("they were just started")?;
     let peers = speaker.peers.iter().map(|peer| peer.address);
-    peers.map(|peer| Ok((peer, sessions.watch(peer).context("a session for each peer")?))).collect()
+    let watched = peers.map(|peer| Ok((peer, sessions.watch(peer).context("a session for each peer")?)));
+    let problems = sessions.problems().map(str::to_owned).collect();
+    Ok(Started { sessions: watched.collect::<Result<_>>()?, problems })
 }

@@ -23,6 +23,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// With so many bytes waiting to be sent nothing more is read or told, until the router takes them.
 const BACKLOG: usize = 1 << 20;
+/// So many bytes are read at once: several of the longest messages (4096).
+const READ: usize = 1 << 14;
 /// Precedence "internetwork control" (RFC 4271 appendix E), CS6.
 const TRAFFIC_CLASS: u8 = 0xc0;
 /// The TTL under ttl_security.
@@ -105,6 +107,21 @@ impl Connection {
         }
     }
 
+    /// What has come already, if anything has: one read, whether or not the runtime has looked at the socket.
+    pub(super) fn waiting(&mut self) -> Option<News> {
+        let has_room = self.has_room();
+        let Connection::Open(open) = self else { return None };
+        let mut bytes = vec![0; READ];
+        let read = has_room.then(|| rustix::io::read(&open.stream, &mut bytes))?;
+        match taken(read.map_err(io::Error::from), bytes)? {
+            Ok(bytes) => Some(News::Bytes(bytes)),
+            Err(error) => {
+                *self = Connection::None;
+                Some(News::Disconnected(error))
+            }
+        }
+    }
+
     /// Ends it, and sees to it that the router still gets what was sent; that takes at most a second.
     pub(super) async fn close(&mut self) {
         if let Connection::Open(open) = std::mem::replace(self, Connection::None) {
@@ -128,15 +145,10 @@ impl Open {
                 self.write().map_err(|error| words(&error))?;
             }
             if has_room && ready.is_readable() {
-                let mut bytes = vec![0; 1 << 14];
-                match self.stream.try_read(&mut bytes) {
-                    Ok(0) => return Err("the router closed the connection".to_owned()),
-                    Ok(length) => {
-                        bytes.truncate(length);
-                        return Ok(bytes);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(words(&error)),
+                let mut bytes = vec![0; READ];
+                let read = self.stream.try_read(&mut bytes);
+                if let Some(taken) = taken(read, bytes) {
+                    return taken;
                 }
             }
         }
@@ -164,6 +176,19 @@ impl Open {
         let mut rest = [0; 1 << 12];
         while self.stream.read(&mut rest).await? > 0 {}
         Ok(())
+    }
+}
+
+/// What a read into `bytes` took, or why none will take anything any more; none if there was nothing yet.
+fn taken(read: io::Result<usize>, mut bytes: Vec<u8>) -> Option<Result<Vec<u8>, String>> {
+    match read {
+        Ok(0) => Some(Err("the router closed the connection".to_owned())),
+        Ok(length) => {
+            bytes.truncate(length);
+            Some(Ok(bytes))
+        }
+        Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => None,
+        Err(error) => Some(Err(words(&error))),
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Event<'a> {
     Bytes(&'a [u8]),
     /// Something else is wanted now.
     Wanted(Arc<Wanted>),
+    /// Routes are to carry what is configured here, of a peer that [shares the session](Peer::shares_session).
+    Peer(&'a Peer),
     /// BFD saw the router go; with the reason.
     BfdDown(&'a str),
     /// The session is to end for good, with words for the people at the router.
@@ -91,6 +93,8 @@ enum Phase {
 /// What holds once both OPENs are known.
 #[derive(Debug)]
 struct Agreed {
+    /// What the router can do.
+    router: Capabilities,
     export: Export,
     context: Context,
     told: Told,
@@ -148,6 +152,7 @@ impl Machine {
                 self.wanted = wanted;
                 self.tell(&mut actions);
             }
+            Event::Peer(peer) => self.relabel(peer, &mut actions),
             Event::BfdDown(reason) => self.bfd_down(now, reason, &mut actions),
             Event::Stop(text) => self.stop(now, text, &mut actions),
         }
@@ -362,6 +367,7 @@ impl Machine {
             return Err(Violation::new(ErrorCode::BAD_IDENTIFIER, detail));
         }
         let agreed = Agreed {
+            router: open.capabilities,
             export: Export::new(&self.speaker, &self.peer, open.capabilities),
             context: Context { four_octet_as: open.capabilities.four_octet_as, is_internal },
             told: Told::default(),
@@ -403,6 +409,18 @@ impl Machine {
         agreed.withheld = agreed.export.withheld(&self.wanted);
         self.counters.updates_sent += messages.len() as u64;
         actions.extend(messages.into_iter().map(Action::Send));
+    }
+
+    /// Tells again, in the same session, what is to carry something else now.
+    fn relabel(&mut self, peer: &Peer, actions: &mut Vec<Action>) {
+        self.peer = peer.clone();
+        let (Phase::OpenConfirm(agreed) | Phase::Established(agreed)) = &mut self.phase else { return };
+        let export = Export::new(&self.speaker, &self.peer, agreed.router);
+        let withdrawals = agreed.told.change_export(&agreed.export, &export);
+        agreed.export = export;
+        self.counters.updates_sent += withdrawals.len() as u64;
+        actions.extend(withdrawals.into_iter().map(Action::Send));
+        self.tell(actions);
     }
 
     fn refresh(&mut self, family: Family, actions: &mut Vec<Action>) {

@@ -129,6 +129,26 @@ impl Told {
         self.0.retain(|vip, _| Family::of(*vip) != family);
     }
 
+    /// Forgets what `next` announces otherwise than `last`, by which it was told; so it is told again, which replaces
+    /// it at the router. Of a family that can't be announced any more it is withdrawn, by these messages.
+    pub fn change_export(&mut self, last: &Export, next: &Export) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        for family in last.families().iter().filter(|family| !next.families().has(*family)) {
+            messages.extend(self.withdrawals(family, &Wanted::new(), last));
+        }
+        let carried = |export: &Export, family, how| {
+            export.next_hop(family).map(|next_hop| export.attributes(next_hop, how)).ok()
+        };
+        for (family, how) in Family::ALL
+            .into_iter()
+            .flat_map(|family| [(family, Announcement::Announced), (family, Announcement::Draining)])
+            .filter(|(family, how)| carried(last, *family, *how) != carried(next, *family, *how))
+        {
+            self.0.retain(|vip, told| Family::of(*vip) != family || *told != how);
+        }
+        messages
+    }
+
     /// How many VIPs it was told to be so.
     pub fn count(&self, announcement: Announcement) -> usize {
         self.0.values().filter(|told| **told == announcement).count()

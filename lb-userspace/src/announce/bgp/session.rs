@@ -39,20 +39,29 @@ struct Session {
     speaker: Arc<Speaker>,
     peer: Peer,
     status: watch::Receiver<Arc<SessionStatus>>,
+    /// Or why it could not be started.
+    task: Result<Task, String>,
+}
+
+#[derive(Debug)]
+struct Task {
+    /// The peer as it is configured now.
+    peer: watch::Sender<Peer>,
     stop: Option<oneshot::Sender<String>>,
-    task: JoinHandle<()>,
+    handle: JoinHandle<()>,
 }
 
 /// What routers are told when they are no longer announced to, or otherwise.
 const RECONFIGURED: &str = "the configuration of this node has changed";
 
 /// Starts a session with each of the speaker's peers, which is told `wanted` and all its changes. Peers that are
-/// watched by BFD need the thread that `bfd` is.
+/// watched by BFD need the thread that `bfd` is. A peer whose session can't be started is one of the
+/// [problems](Sessions::problems), and keeps nobody from the others.
 ///
 /// Must be called within a tokio runtime with I/O and time.
 ///
 /// # Errors
-/// When the configuration is invalid, or a BFD session can't be opened.
+/// When the configuration is invalid.
 pub fn start(
     speaker: &Speaker,
     wanted: &watch::Receiver<Arc<Wanted>>,
@@ -60,17 +69,17 @@ pub fn start(
 ) -> Result<Sessions> {
     speaker.validate()?;
     let mut sessions = Sessions { wanted: wanted.clone(), sessions: Vec::new() };
-    sessions.start_missing(speaker, bfd)?;
+    sessions.start_missing(speaker, bfd);
     Ok(sessions)
 }
 
 impl Sessions {
-    /// Makes the sessions those of `speaker`: what is configured as before goes on undisturbed, other sessions end,
-    /// new ones begin. Takes about a second where a session ends.
+    /// Makes the sessions those of `speaker`: what is configured as before goes on undisturbed, and is told anew what
+    /// routes carry where that has changed; other sessions end, new ones begin, and those that could not be started are
+    /// tried again. Takes about a second where a session ends.
     ///
     /// # Errors
-    /// When the configuration is invalid; then nothing has changed. When a BFD session can't be opened; then the
-    /// peers from that one on have no session.
+    /// When the configuration is invalid; then nothing has changed.
     pub async fn apply(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) -> Result<()> {
         speaker.validate()?;
         let (kept, gone) = self
@@ -79,7 +88,18 @@ impl Sessions {
             .partition(|session| speaker.peers.iter().any(|peer| session.is(speaker, peer)));
         self.sessions = kept;
         stop_all(gone, RECONFIGURED).await;
-        self.start_missing(speaker, bfd)
+        self.start_missing(speaker, bfd);
+        Ok(())
+    }
+
+    /// Why sessions could not be started, for each router that has none; the others have theirs.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.sessions.iter().filter_map(|session| session.task.as_ref().err()).map(String::as_str)
+    }
+
+    /// Whether any session was started.
+    pub fn has_any(&self) -> bool {
+        self.sessions.iter().any(|session| session.task.is_ok())
     }
 
     /// The present state of every session, in the order of the configuration.
@@ -99,31 +119,37 @@ impl Sessions {
         stop_all(self.sessions.drain(..).collect(), text).await;
     }
 
-    fn start_missing(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) -> Result<()> {
+    /// One router's trouble is not another's: what runs goes on, and what can be started is.
+    fn start_missing(&mut self, speaker: &Speaker, bfd: Option<&bfd::Service>) {
         let shared = Arc::new(speaker.clone());
-        let mut running: Vec<Session> = self.sessions.drain(..).collect();
+        let mut before: Vec<Session> = self.sessions.drain(..).collect();
         for peer in &speaker.peers {
-            let found = running.iter().position(|session| session.is(speaker, peer));
-            let session = match found {
-                Some(position) => running.swap_remove(position),
-                None => Session::start(&shared, peer, self.wanted.clone(), bfd)?,
+            let found = before.iter().position(|session| session.is(speaker, peer));
+            let session = match found.map(|position| before.swap_remove(position)) {
+                Some(mut running) if running.task.is_ok() => {
+                    running.become_configured(peer);
+                    running
+                }
+                failed => Session::start(&shared, peer, self.wanted.clone(), bfd)
+                    .unwrap_or_else(|problem| Session::failed(&shared, peer, failed, &problem)),
             };
             self.sessions.push(session);
         }
-        Ok(())
     }
 }
 
 /// All at the same time.
 async fn stop_all(mut sessions: Vec<Session>, text: &str) {
-    for session in &mut sessions {
-        if let Some(stop) = session.stop.take() {
+    let mut tasks: Vec<&mut Task> =
+        sessions.iter_mut().filter_map(|session| session.task.as_mut().ok()).collect();
+    for task in &mut tasks {
+        if let Some(stop) = task.stop.take() {
             // A task that panicked has no connection any more.
             let _ = stop.send(text.to_owned());
         }
     }
-    for session in &mut sessions {
-        let _ = (&mut session.task).await;
+    for task in tasks {
+        let _ = (&mut task.handle).await;
     }
 }
 
@@ -139,9 +165,11 @@ impl Session {
         let machine = Machine::new(speaker.clone(), peer.clone(), first, Instant::now(), fastrand::u64(..));
         let (sender, status) = watch::channel(Arc::new(machine.status()));
         let (stop, stopping) = oneshot::channel();
+        let (change, configured) = watch::channel(peer.clone());
         let connection = Connection::None;
         let runner = Runner {
             peer: peer.clone(),
+            configured,
             machine,
             connection,
             status: sender,
@@ -151,13 +179,43 @@ impl Session {
             bfd_at: None,
         };
         let (speaker, peer) = (speaker.clone(), peer.clone());
-        Ok(Session { speaker, peer, status, stop: Some(stop), task: tokio::spawn(runner.run()) })
+        let task = Task { peer: change, stop: Some(stop), handle: tokio::spawn(runner.run()) };
+        Ok(Session { speaker, peer, status, task: Ok(task) })
     }
 
-    /// Whether it is the session that `speaker` has with `peer`.
+    /// The place of one that can't be started: its router is among the others in the status, with the reason. `before`
+    /// is the last attempt, if there was one.
+    fn failed(
+        speaker: &Arc<Speaker>,
+        peer: &Peer,
+        before: Option<Session>,
+        problem: &anyhow::Error,
+    ) -> Session {
+        let (now, problem) = (Instant::now(), format!("{problem:#}"));
+        let machine = Machine::new(speaker.clone(), peer.clone(), Arc::default(), now, 0);
+        let status = SessionStatus {
+            since: before.map_or(now, |before| before.status.borrow().since),
+            last_error: Some((now, problem.clone())),
+            ..machine.status()
+        };
+        let (_, status) = watch::channel(Arc::new(status));
+        Session { speaker: speaker.clone(), peer: peer.clone(), status, task: Err(problem) }
+    }
+
+    /// Where it is a session for `peer` already, nothing happens.
+    fn become_configured(&mut self, peer: &Peer) {
+        if self.peer != *peer {
+            self.peer = peer.clone();
+            if let Ok(task) = &self.task {
+                task.peer.send_replace(peer.clone());
+            }
+        }
+    }
+
+    /// Whether it is the session that `speaker` has with `peer`, but for what routes carry.
     fn is(&self, speaker: &Speaker, peer: &Peer) -> bool {
         let own = |speaker: &Speaker| (speaker.local_as, speaker.router_id);
-        own(&self.speaker) == own(speaker) && self.peer == *peer
+        own(&self.speaker) == own(speaker) && self.peer.shares_session(peer)
     }
 }
 
@@ -168,15 +226,16 @@ fn watch_peer(peer: &Peer, service: Option<&bfd::Service>) -> Result<Option<bfd:
     session.map(Some).with_context(|| format!("watching peer {} by BFD", peer.address))
 }
 
-impl Drop for Session {
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.handle.abort();
     }
 }
 
 /// One session's machine and rim.
 struct Runner {
     peer: Peer,
+    configured: watch::Receiver<Peer>,
     machine: Machine,
     connection: Connection,
     status: watch::Sender<Arc<SessionStatus>>,
@@ -191,6 +250,7 @@ struct Runner {
 enum Woken {
     News(News),
     Wanted,
+    Configured,
     Bfd,
     Stop(String),
     Deadline,
@@ -200,13 +260,21 @@ impl Runner {
     async fn run(mut self) {
         self.handle(Event::Tick).await;
         while self.machine.state() != SessionState::Stopped {
-            match self.wait().await {
-                Woken::News(News::Connected) => self.handle(Event::Connected).await,
-                Woken::News(News::Disconnected(reason)) => self.handle(Event::Disconnected(&reason)).await,
-                Woken::News(News::Bytes(bytes)) => self.handle(Event::Bytes(&bytes)).await,
+            let woken = self.wait().await;
+            if !matches!(woken, Woken::News(_)) {
+                self.catch_up().await;
+            }
+            match woken {
+                Woken::News(news) => self.take(news).await,
                 Woken::Wanted => {
                     let wanted = self.wanted.borrow_and_update().clone();
                     self.handle(Event::Wanted(wanted)).await;
+                }
+                Woken::Configured => {
+                    self.peer = self.configured.borrow_and_update().clone();
+                    info!(peer = %self.peer.address, "BGP routes carry something else now");
+                    let peer = self.peer.clone();
+                    self.handle(Event::Peer(&peer)).await;
                 }
                 Woken::Bfd => self.bfd_changed().await,
                 Woken::Stop(text) => self.handle(Event::Stop(&text)).await,
@@ -236,8 +304,26 @@ impl Runner {
             Ok(text) = &mut self.stopping => Woken::Stop(text),
             () = bfd => Woken::Bfd,
             () = deadline => Woken::Deadline,
+            Ok(()) = self.configured.changed(), if has_room => Woken::Configured,
             Ok(()) = self.wanted.changed(), if has_room => Woken::Wanted,
             news = self.connection.news() => Woken::News(news),
+        }
+    }
+
+    /// What came is looked at before the time: after a stall of this process the router's messages are there. Not all
+    /// that comes, or who sends faster than it is read keeps this from sending.
+    async fn catch_up(&mut self) {
+        let is_due = self.machine.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        if let Some(news) = is_due.then(|| self.connection.waiting()).flatten() {
+            self.take(news).await;
+        }
+    }
+
+    async fn take(&mut self, news: News) {
+        match news {
+            News::Connected => self.handle(Event::Connected).await,
+            News::Disconnected(reason) => self.handle(Event::Disconnected(&reason)).await,
+            News::Bytes(bytes) => self.handle(Event::Bytes(&bytes)).await,
         }
     }
 

@@ -101,6 +101,23 @@ impl Peer {
         }
     }
 
+    /// Whether a session with this goes on when the router is configured as `other`: all that differs is what its
+    /// routes carry, which is told in the session.
+    pub fn shares_session(&self, other: &Peer) -> bool {
+        let here = self.clone();
+        let as_here = Peer {
+            next_hop_ipv4: here.next_hop_ipv4,
+            next_hop_ipv6: here.next_hop_ipv6,
+            communities: here.communities,
+            large_communities: here.large_communities,
+            med: here.med,
+            local_preference: here.local_preference,
+            graceful_shutdown: here.graceful_shutdown,
+            ..other.clone()
+        };
+        *self == as_here
+    }
+
     /// The next hop that VIPs of a family are announced with, if there is one.
     pub fn next_hop(&self, family: Family) -> Option<IpAddr> {
         match family {
@@ -356,6 +373,42 @@ mod tests {
             let error = speaker(change).unwrap_err().to_string();
             assert!(error.contains(word) && error.starts_with("peer "), "{word}: {error}");
         }
+    }
+
+    #[test]
+    fn what_routes_carry_leaves_the_session_and_all_else_is_another_one() {
+        let peer = Peer::new([192, 0, 2, 1].into(), [192, 0, 2, 2].into(), 65000);
+        let shares = |change: &fn(&mut Peer)| {
+            let mut other = peer.clone();
+            change(&mut other);
+            assert_ne!(peer, other);
+            peer.shares_session(&other)
+        };
+        let routes: [fn(&mut Peer); 7] = [
+            |peer| peer.next_hop_ipv4 = Some([192, 0, 2, 3].into()),
+            |peer| peer.next_hop_ipv6 = Some(Ipv6Addr::LOCALHOST),
+            |peer| peer.communities = vec![Community(1)],
+            |peer| peer.large_communities = vec![LargeCommunity([1, 2, 3])],
+            |peer| peer.med = Some(7),
+            |peer| peer.local_preference = 7,
+            |peer| peer.graceful_shutdown = false,
+        ];
+        let session: [fn(&mut Peer); 12] = [
+            |peer| peer.address = [192, 0, 2, 3].into(),
+            |peer| peer.source = [192, 0, 2, 3].into(),
+            |peer| peer.remote_as = 65002,
+            |peer| peer.port = 1179,
+            |peer| peer.hold_time = Duration::ZERO,
+            |peer| peer.keepalive = Some(Duration::from_secs(1)),
+            |peer| peer.md5_password = Some("secret".to_owned()),
+            |peer| peer.hops = 2,
+            |peer| peer.ttl_security = true,
+            |peer| peer.families.ipv6 = false,
+            |peer| peer.extended_next_hop = true,
+            |peer| peer.bfd = Some(bfd::Timers::default()),
+        ];
+        assert!(routes.iter().all(shares));
+        assert!(!session.iter().any(shares));
     }
 
     #[test]

@@ -220,6 +220,70 @@ fn a_route_refresh_is_answered_with_all_of_its_family() {
 }
 
 #[test]
+fn what_routes_carry_is_told_anew_in_the_same_session() {
+    let mut play = Play::established(peer());
+    let vips = [("10.0.0.1", Announcement::Announced), ("10.0.0.2", Announcement::Draining)];
+    play.event(Event::Wanted(wanted(&vips)));
+    let announce = |last: u8, attributes: &message::Attributes| {
+        Action::Send(message::announce(Family::Ipv4, &[[10, 0, 0, last].into()], attributes))
+    };
+    let community = Community(7);
+    let changed = Peer { med: Some(120), communities: vec![community], ..peer() };
+    let attributes =
+        message::Attributes { med: Some(120), communities: vec![community], ..attributes_of(&play) };
+    let draining = message::Attributes {
+        communities: vec![community, Community::GRACEFUL_SHUTDOWN],
+        ..attributes.clone()
+    };
+    let since = play.machine.status().since;
+    assert_eq!(play.event(Event::Peer(&changed)), [announce(1, &attributes), announce(2, &draining)]);
+    assert_eq!(play.event(Event::Peer(&changed)), [], "nothing has changed");
+
+    let ungraceful = Peer { graceful_shutdown: false, ..changed };
+    assert_eq!(play.event(Event::Peer(&ungraceful)), [announce(2, &attributes)], "only of what drains");
+    let status = play.machine.status();
+    assert_eq!((status.state, status.since), (SessionState::Established, since));
+    assert_eq!((status.announced, status.draining), (1, 1));
+}
+
+#[test]
+fn a_next_hop_that_the_router_does_not_take_withdraws_and_another_one_announces_again() {
+    let usual = Peer { extended_next_hop: true, ..peer() };
+    let mut play = Play::established(usual.clone());
+    let vips = [("10.0.0.1", Announcement::Announced), ("fc00::1", Announcement::Announced)];
+    let first = play.event(Event::Wanted(wanted(&vips)));
+    let over_ipv6 = Peer { next_hop_ipv4: Some("2001:db8::2".parse().unwrap()), ..usual.clone() };
+    let vip: IpAddr = [10, 0, 0, 1].into();
+    let withdrawal = message::withdraw(Family::Ipv4, &[vip], [192, 0, 2, 2].into());
+    assert_eq!(play.event(Event::Peer(&over_ipv6)), [Action::Send(withdrawal)]);
+    let status = play.machine.status();
+    assert_eq!((status.announced, status.withheld.map(|(count, _)| count)), (1, Some(1)));
+    assert_eq!(play.event(Event::Peer(&usual)), first[..1]);
+    assert_eq!(play.machine.status().withheld, None);
+}
+
+#[test]
+fn what_changes_before_a_session_is_there_holds_in_it() {
+    let changed = Peer { med: Some(120), ..peer() };
+    let attributes = |play: &Play| message::Attributes { med: Some(120), ..attributes_of(play) };
+    for is_confirmed in [false, true] {
+        let mut play = Play::new(peer());
+        play.machine.wanted = wanted(&[("10.0.0.1", Announcement::Announced)]);
+        if is_confirmed {
+            play.open(&router_open());
+            assert_eq!(play.event(Event::Peer(&changed)), []);
+        } else {
+            assert_eq!(play.machine.handle(play.now, Event::Peer(&changed)), [Action::Connect]);
+            play.event(Event::Connected);
+            play.bytes(&message::open(&router_open()));
+        }
+        let told = play.bytes(&message::keepalive());
+        let announced = message::announce(Family::Ipv4, &[[10, 0, 0, 1].into()], &attributes(&play));
+        assert_eq!(told[0], Action::Send(announced));
+    }
+}
+
+#[test]
 fn vips_that_the_router_does_not_take_are_withheld_with_the_reason() {
     let mut play = Play::new(peer());
     let mut open = router_open();
