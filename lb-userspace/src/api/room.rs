@@ -136,6 +136,29 @@ impl Feasibility for Room {
         self.inventory = Arc::clone(inventory);
         Ok(())
     }
+
+    fn weigh(&mut self, state: &State, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
+        refuse_absent_groups(state)?;
+        self.check(state, inventory)
+    }
+}
+
+/// To be followed, a listener needs the target groups that it forwards to. A thousand look-ups take less than a
+/// millisecond.
+fn refuse_absent_groups(state: &State) -> Result<(), ApiError> {
+    for (name, record) in &state.load_balancers {
+        for listener in record.listeners.values() {
+            let mut groups = listener.forward.iter().map(|forward| &forward.target_group);
+            if let Some(absent) = groups.find(|group| !state.target_groups.contains_key(*group)) {
+                return Err(Code::TargetGroupNotFound.because(format!(
+                    "The listener on port {} of the load balancer '{name}' forwards to the target group '{absent}', \
+                     which the state does not have: delete the listener, or restore the state from an export",
+                    listener.port
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A target is its address to the data plane: it has one port, and one share of the flows.

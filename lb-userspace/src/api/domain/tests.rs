@@ -305,6 +305,31 @@ fn what_others_made_and_the_data_plane_can_not_carry_is_known_as_a_whole() {
     assert_eq!(here.service.latest().unfit, None);
 }
 
+/// A state that no operation makes, and that would have to be followed.
+#[test]
+fn what_forwards_to_a_target_group_that_is_not_there_is_not_carried_until_it_is_mended() {
+    let elsewhere = Api::over(engine());
+    let (load_balancer, group) = (elsewhere.load_balancer("web"), elsewhere.group("web", 80));
+    let listener = elsewhere.made(&listener(&load_balancer, 80, &[&group]), "ListenerArn");
+    let mut state = elsewhere.service.state();
+    state.target_groups.remove("web");
+    state.generation += 1;
+    let news = Arc::new(std::sync::Mutex::new(state));
+    let here = Engine::kept_in(Box::new(Others(news)), Identity::default(), Inventory::sample()).unwrap();
+    let room = room(here.inventory());
+    let here = Api::over(here.with_feasibility(Box::new(room)));
+    here.service.catch_up();
+    let why = here.service.latest().unfit.clone().expect("it can't be carried");
+    assert!(why.contains("load balancer 'web'") && why.contains("target group 'web'"), "{why}");
+    here.refused("CreateTargetGroup&Name=other&Protocol=TCP&Port=80&VpcId=vpc-1", Code::TargetGroupNotFound);
+    here.done(&format!("DeleteListener&ListenerArn={listener}"));
+    assert_eq!(here.service.latest().unfit, None);
+}
+
+fn room(inventory: &Arc<Inventory>) -> Room {
+    Room::new(Process::no_ground(&Configuration::sample()), Arc::clone(inventory), Capacity::default())
+}
+
 /// Pieces that requests are made of, right ones and wrong ones.
 const PIECES: [&str; 24] = [
     "CreateLoadBalancer",

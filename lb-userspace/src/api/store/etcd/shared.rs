@@ -1,5 +1,6 @@
 //! The store as the engine sees it: what is known is answered at once, what is to be certain is asked of the follower.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender as Reply, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,17 +36,21 @@ pub(in crate::api::store) fn open(etcd: &Etcd, directory: &Path) -> anyhow::Resu
     let follower = Follower::new(access, &etcd.prefix, lineage, view.clone(), to_cache, received, first);
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = Arc::clone(&view);
     let thread = thread::Builder::new().name("state-etcd".to_owned()).spawn(move || {
-        runtime.block_on(async {
+        let following = async {
             tokio::select! {
                 () = follower.run() => {}
                 _ = stopped => {}
             }
-        });
+        };
+        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(following))).is_err() {
+            told.set_trouble(Some(ended()));
+        }
     });
     let threads = vec![thread.context("starting a thread")?, cache];
     let shared = Shared { view, commands, stop: Some(stop), threads };
-    match first_outcome.recv().context("the follower of etcd ended")? {
+    match first_outcome.recv().unwrap_or_else(|_| Err(ended())) {
         Ok(()) => {}
         // One that is running goes on with it too, and one that does not start announces no VIP: were it otherwise, an
         // etcd that is not ours any more would end all nodes, one restart after the other.
@@ -58,6 +63,13 @@ pub(in crate::api::store) fn open(etcd: &Etcd, directory: &Path) -> anyhow::Resu
         Err(error) => return Err(anyhow!("{error}")),
     }
     Ok(Box::new(shared))
+}
+
+fn ended() -> Trouble {
+    Trouble(
+        "what follows etcd in this process has panicked, as the log says: restart this node's sluice"
+            .to_owned(),
+    )
 }
 
 /// Why etcd can't be used.
