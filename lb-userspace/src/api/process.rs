@@ -59,6 +59,7 @@ impl Api {
         let (inventory, feed) = inventory(configuration, options).await?;
         let engine = engine(configuration, options, inventory)?;
         let room = Room::new(ground, Arc::clone(engine.inventory()), capacity);
+        let room = if feed.is_none() { room.with_given_inventory() } else { room };
         let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
         let service =
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
