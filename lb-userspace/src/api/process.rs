@@ -1,10 +1,12 @@
 //! The API's parts in a process, joined: the engine with its store, who is let in, the socket, the clock.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use futures_util::FutureExt;
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::{error, warn};
 
 use super::audit::AuditLog;
@@ -27,6 +29,9 @@ use crate::model::{HealthView, Node, Oversized};
 
 /// The longest sleep until targets have drained: the clock may be set in between.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The status of a process that panicked, as Rust has it.
+const PANICKED: i32 = 101;
 
 /// After a change that could not be kept, the time until the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -54,6 +59,7 @@ impl Api {
         let (inventory, feed) = inventory(configuration, options).await?;
         let engine = engine(configuration, options, inventory)?;
         let room = Room::new(ground, Arc::clone(engine.inventory()), capacity);
+        let room = if feed.is_none() { room.with_given_inventory() } else { room };
         let engine = engine.with_health(Box::new(Arc::clone(&health))).with_feasibility(Box::new(room));
         let service =
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
@@ -100,7 +106,21 @@ impl Api {
             }
         };
         let inventory = ec2::follow(&self.service);
-        tokio::join!(self.server.serve(), expire(&self.service), catch_up(&self.service), watch, inventory);
+        let (served, expire, catch_up) =
+            (self.server.serve(), expire(&self.service), catch_up(&self.service));
+        indispensable("the API", async { tokio::join!(served, expire, catch_up, watch, inventory) }).await;
+    }
+}
+
+/// Ends the process if what is done for it panics. The data plane would go on without, and by all other signs be well,
+/// while nothing that is changed reaches it any more; started anew, it has lost nothing.
+pub(super) async fn indispensable<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done,
+        Err(_) => {
+            error!("{what} has panicked: the process ends, to be started anew");
+            exit(PANICKED)
+        }
     }
 }
 
@@ -159,7 +179,12 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce(&Service) -> T + Send + 'static,
 ) -> T {
     let service = Arc::clone(service);
-    spawn_blocking(move || work(&service)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    match spawn_blocking(move || work(&service)).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The process ends.
+        Err(Err(_)) => std::future::pending().await,
+    }
 }
 
 /// Forgets deregistered targets when they have drained.
@@ -179,5 +204,45 @@ async fn expire(service: &Arc<Service>) {
             _ = changes.changed() => {}
             () = tokio::time::sleep(sleep) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::api::domain::arn::Identity;
+
+    /// Says that it is the process that panics.
+    const PANICS: &str = "SLUICE_TEST_PANICKING_API";
+
+    #[test]
+    fn a_process_whose_api_panics_ends() {
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "api::process::tests::the_process_that_panics"])
+            .env(PANICS, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(PANICKED), "{told}");
+        assert!(told.contains("it begins") && !told.contains("test result"), "{told}");
+    }
+
+    #[test]
+    fn the_process_that_panics() {
+        if std::env::var_os(PANICS).is_none() {
+            return;
+        }
+        println!("it begins");
+        let engine = Engine::ephemeral(Identity::default(), Inventory::sample());
+        let service = Arc::new(Service::ephemeral(engine, Guard::Open));
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            // Nobody waits for it.
+            drop(tokio::spawn(async move {
+                indispensable("the API", apart(&service, |_| panic!("as asked"))).await
+            }));
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        });
     }
 }

@@ -31,6 +31,8 @@ pub struct Room {
     /// The records that it came from, and the inventory.
     good_groups: Shared<GroupRecord>,
     inventory: Arc<Inventory>,
+    /// Whether the inventory is given whole: what an endpoint tells may lack what is merely not known yet.
+    is_given: bool,
 }
 
 impl Room {
@@ -44,7 +46,12 @@ impl Room {
         };
         let projector = Projector::new(ground, Arc::clone(&inventory));
         let (sizes, good_groups) = (BTreeMap::new(), BTreeMap::new());
-        Room { projector, capacity, good, sizes, good_groups, inventory }
+        Room { projector, capacity, good, sizes, good_groups, inventory, is_given: false }
+    }
+
+    /// With an inventory that a file gives: a security group that it lacks lets nobody in until the file has it.
+    pub fn with_given_inventory(self) -> Room {
+        Room { is_given: true, ..self }
     }
 
     /// Checks the load balancers and target groups that are others than before.
@@ -136,6 +143,47 @@ impl Feasibility for Room {
         self.inventory = Arc::clone(inventory);
         Ok(())
     }
+
+    fn weigh(&mut self, state: &State, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
+        refuse_absent_groups(state)?;
+        if self.is_given {
+            refuse_absent_security_groups(state, inventory)?;
+        }
+        self.check(state, inventory)
+    }
+}
+
+/// To be followed, a listener needs the target groups that it forwards to. A thousand look-ups take less than a
+/// millisecond.
+fn refuse_absent_groups(state: &State) -> Result<(), ApiError> {
+    for (name, record) in &state.load_balancers {
+        for listener in record.listeners.values() {
+            let mut groups = listener.forward.iter().map(|forward| &forward.target_group);
+            if let Some(absent) = groups.find(|group| !state.target_groups.contains_key(*group)) {
+                return Err(Code::TargetGroupNotFound.because(format!(
+                    "The listener on port {} of the load balancer '{name}' forwards to the target group '{absent}', \
+                     which the state does not have: delete the listener, or restore the state from an export",
+                    listener.port
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Were they let pass, the load balancer would be announced and let nobody in.
+fn refuse_absent_security_groups(state: &State, inventory: &Inventory) -> Result<(), ApiError> {
+    for (name, record) in &state.load_balancers {
+        let mut groups = record.security_groups.iter();
+        if let Some(absent) = groups.find(|id| !inventory.security_groups.contains_key(*id)) {
+            return Err(Code::InvalidSecurityGroup.because(format!(
+                "The load balancer '{name}' has the security group '{absent}', which inventory.security_groups of this \
+                 node's file does not have: nobody would be let in; add it there, or give the load balancer others \
+                 with SetSecurityGroups first"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A target is its address to the data plane: it has one port, and one share of the flows.

@@ -51,6 +51,11 @@ impl Node {
         self.service.state()
     }
 
+    /// Why the shared state can't be changed, if it can't.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.service.sharing()?.problem()
+    }
+
     /// Waits until it has the state of a generation.
     pub(crate) fn wait_for(&self, generation: u64) -> Result<State> {
         wait::until("the state of the other node", Duration::from_secs(20), || {

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use anyhow::Result;
-use lab::require_root;
+use anyhow::{Context, Result, ensure};
+use lab::{require_root, wait};
+use lb_userspace::api::domain::State;
 
-use crate::cluster::{Cluster, Nodes};
+use crate::cluster::{Cluster, Nodes, taken_back};
 use crate::node::{Node, plain};
 
 /// Each member is killed in its turn, so the leader is, too.
@@ -130,7 +132,8 @@ fn an_etcd_that_forgot_everything_is_told_it_again() -> Result<()> {
     Ok(())
 }
 
-/// Were it taken for the state, everything that the node serves would be withdrawn.
+/// Were it taken for the state, everything that the node serves would be withdrawn; and were it a reason not to start,
+/// so it would be with each restart.
 #[test]
 fn another_state_in_etcd_is_not_taken_for_the_node_s_own() -> Result<()> {
     if !require_root() {
@@ -139,13 +142,46 @@ fn another_state_in_etcd_is_not_taken_for_the_node_s_own() -> Result<()> {
     let mut cluster = Cluster::start(1)?;
     let a = cluster.node("a")?;
     assert!(a.make_group("mine"));
+    let mine = a.state();
     drop(a);
     cluster.kill_all();
     cluster.wipe()?;
     cluster.start_all()?;
     let b = cluster.node("b")?;
     assert!(b.make_group("another"));
-    let error = format!("{:#}", cluster.node("a").err().expect("a refusal"));
-    assert!(error.contains("is another one") && error.contains("sluice state export"), "{error}");
+    let a = cluster.node("a")?;
+    goes_on_with(&a, &mine, "is another one")?;
+    drop(a);
+    goes_on_with(&cluster.node("a")?, &mine, "sluice state export")?;
+    assert!(b.state().target_groups.keys().eq(["another"]), "what is in etcd is left alone");
+    Ok(())
+}
+
+/// As after a restore from a backup. Upgrades restart one node after the other: none of them may stay away.
+#[test]
+fn a_node_starts_with_what_it_knows_where_etcd_was_taken_back() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(1)?;
+    let a = cluster.node("a")?;
+    assert!(a.make_group("before"));
+    taken_back(&mut cluster, || a.wait_for_change("after").map(drop))?;
+    let known = a.state();
+    goes_on_with(&a, &known, "taken back to an older one")?;
+    drop(a);
+    goes_on_with(&cluster.node("a")?, &known, "taken back to an older one")
+}
+
+/// It tells what it knows and why that can't be changed, and changes nothing.
+fn goes_on_with(node: &Node, state: &State, why: &str) -> Result<()> {
+    wait::until("the trouble to be told", Duration::from_secs(20), || {
+        let problem = node.problem().context("no trouble is told")?;
+        ensure!(problem.contains(why), "{problem}");
+        Ok(())
+    })?;
+    assert!(node.state() == *state);
+    assert!(!node.make_group("meanwhile"));
+    assert!(node.state() == *state);
     Ok(())
 }

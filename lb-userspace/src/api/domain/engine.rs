@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::administration::{self, Order};
 use super::arn::{Identity, ResourceId};
@@ -101,8 +101,12 @@ impl Engine {
     /// With somebody who knows what the data plane can't carry: perhaps the state that others made before this began.
     pub fn with_feasibility(self, feasibility: Box<dyn Feasibility>) -> Engine {
         let mut engine = Engine { feasibility, ..self };
-        if engine.store.sharing().is_some() {
-            engine.weigh();
+        engine.weigh();
+        if engine.store.sharing().is_none()
+            && let Some(why) = engine.unfit.take()
+        {
+            // A single node has no other state to go on with.
+            warn!("this node can't carry the state as it is: {why}");
         }
         engine
     }
@@ -122,7 +126,7 @@ impl Engine {
             let mut batch = Batch::begin(&mut self.state);
             let mut transaction = batch.transaction();
             administration::carry_out(&mut transaction, order, &self.inventory)?;
-            self.feasibility.check(&transaction, &self.inventory)?;
+            check(&mut *self.feasibility, self.unfit.as_deref(), &transaction, &self.inventory)?;
             let changes = transaction.commit();
             batch.add(&changes);
             if changes.is_empty() {
@@ -159,7 +163,7 @@ impl Engine {
     /// # Errors
     /// Why not.
     pub fn check_inventory(&mut self, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
-        self.feasibility.check(&self.state, inventory)
+        self.feasibility.weigh(&self.state, inventory)
     }
 
     /// With other numbers in the ARNs of what it makes.
@@ -301,7 +305,7 @@ impl Engine {
                 let mut transaction = batch.transaction();
                 let outcome = (call.operation.run)(&mut transaction, &call.parameters, &context)?;
                 if !transaction.changes().is_empty() {
-                    self.feasibility.check(&transaction, &self.inventory)?;
+                    check(&mut *self.feasibility, self.unfit.as_deref(), &transaction, &self.inventory)?;
                 }
                 let changes = transaction.commit();
                 batch.add(&changes);
@@ -359,7 +363,7 @@ impl Engine {
             work(&mut Together { batch: &mut batch, context })?;
             let (after, changes) = (batch.state().clone(), batch.changes().clone());
             if !changes.is_empty() {
-                self.feasibility.check(&after, &self.inventory)?;
+                check(&mut *self.feasibility, self.unfit.as_deref(), &after, &self.inventory)?;
             }
             let keeps = purpose != Purpose::Try && !changes.is_empty();
             if keeps && !keep(&mut *self.store, batch).map_err(ApiError::from)? {
@@ -404,7 +408,7 @@ impl Engine {
 
     /// Whether the data plane can carry what others made.
     fn weigh(&mut self) {
-        let weighed = self.feasibility.check(&self.state, &self.inventory);
+        let weighed = self.feasibility.weigh(&self.state, &self.inventory);
         self.unfit = weighed.err().map(|refusal| refusal.message);
     }
 
@@ -478,6 +482,20 @@ fn outdated() -> ApiError {
 /// How often an operation is carried out again because somebody else was faster. Of several nodes that write at once,
 /// one gets through each time.
 const ATTEMPTS: usize = 100;
+
+/// Whether the data plane can carry what an operation makes. What records name is there after operations if it was
+/// before, so that it is looked for only where it was not.
+fn check(
+    feasibility: &mut dyn Feasibility,
+    unfit: Option<&str>,
+    state: &State,
+    inventory: &Arc<Inventory>,
+) -> Result<(), ApiError> {
+    match unfit {
+        None => feasibility.check(state, inventory),
+        Some(_) => feasibility.weigh(state, inventory),
+    }
+}
 
 /// Why a batch has no answers.
 enum Failure {

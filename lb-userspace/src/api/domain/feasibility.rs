@@ -13,6 +13,15 @@ pub trait Feasibility: Send {
     /// # Errors
     /// What it can't carry, in the protocol's words.
     fn check(&mut self, state: &State, inventory: &Arc<Inventory>) -> Result<(), ApiError>;
+
+    /// Checks a state that no operation here has made, or that has another inventory now: what its records name may not
+    /// be there either.
+    ///
+    /// # Errors
+    /// What it can't carry, in the protocol's words.
+    fn weigh(&mut self, state: &State, inventory: &Arc<Inventory>) -> Result<(), ApiError> {
+        self.check(state, inventory)
+    }
 }
 
 /// Where there is no data plane to ask.

@@ -305,6 +305,80 @@ fn what_others_made_and_the_data_plane_can_not_carry_is_known_as_a_whole() {
     assert_eq!(here.service.latest().unfit, None);
 }
 
+/// A state that no operation makes, and that would have to be followed.
+#[test]
+fn what_forwards_to_a_target_group_that_is_not_there_is_not_carried_until_it_is_mended() {
+    let elsewhere = Api::over(engine());
+    let (load_balancer, group) = (elsewhere.load_balancer("web"), elsewhere.group("web", 80));
+    let listener = elsewhere.made(&listener(&load_balancer, 80, &[&group]), "ListenerArn");
+    let mut state = elsewhere.service.state();
+    state.target_groups.remove("web");
+    state.generation += 1;
+    let news = Arc::new(std::sync::Mutex::new(state));
+    let here = Engine::kept_in(Box::new(Others(news)), Identity::default(), Inventory::sample()).unwrap();
+    let room = room(here.inventory());
+    let here = Api::over(here.with_feasibility(Box::new(room)));
+    here.service.catch_up();
+    let why = here.service.latest().unfit.clone().expect("it can't be carried");
+    assert!(why.contains("load balancer 'web'") && why.contains("target group 'web'"), "{why}");
+    here.refused("CreateTargetGroup&Name=other&Protocol=TCP&Port=80&VpcId=vpc-1", Code::TargetGroupNotFound);
+    here.done(&format!("DeleteListener&ListenerArn={listener}"));
+    assert_eq!(here.service.latest().unfit, None);
+}
+
+/// A load balancer with a security group, and the sample without that.
+fn guarded() -> (State, Arc<Inventory>) {
+    let api = Api::over(engine());
+    api.done(
+        "CreateLoadBalancer&Type=network&Name=web&Subnets.member.1=subnet-a&SecurityGroups.member.1=sg-web",
+    );
+    let mut inventory = Inventory::sample();
+    inventory.security_groups.remove("sg-web").expect("the sample has it");
+    (api.service.state(), Arc::new(inventory))
+}
+
+fn room(inventory: &Arc<Inventory>) -> Room {
+    Room::new(Process::no_ground(&Configuration::sample()), Arc::clone(inventory), Capacity::default())
+}
+
+#[test]
+fn a_file_without_a_security_group_that_a_load_balancer_has_is_refused() {
+    let (state, without) = guarded();
+    let over = |is_given: bool| {
+        let news = Arc::new(std::sync::Mutex::new(state.clone()));
+        let engine = Engine::kept_in(Box::new(Others(news)), Identity::default(), Inventory::sample());
+        let engine = engine.unwrap();
+        let room = room(engine.inventory());
+        let room = if is_given { room.with_given_inventory() } else { room };
+        let api = Api::over(engine.with_feasibility(Box::new(room)));
+        api.service.catch_up();
+        assert_eq!(api.service.latest().unfit, None);
+        api
+    };
+    let given = over(true);
+    let problem = given.service.check(&without).unwrap_err().to_string();
+    assert!(problem.contains("'web'") && problem.contains("'sg-web'"), "{problem}");
+    assert!(problem.contains("SetSecurityGroups"), "{problem}");
+    given.service.take_inventory(without.clone()).unwrap_err();
+    assert!(given.service.snapshot().1.security_groups.contains_key("sg-web"), "the earlier one stays");
+    over(false).service.check(&without).unwrap();
+}
+
+#[test]
+fn a_state_with_a_security_group_that_the_file_does_not_have_is_not_carried_until_it_has() {
+    let (state, without) = guarded();
+    let news = Arc::new(std::sync::Mutex::new(state));
+    let engine = Engine::kept_in(Box::new(Others(news)), Identity::default(), Inventory::clone(&without));
+    let engine = engine.unwrap();
+    let room = room(engine.inventory()).with_given_inventory();
+    let here = Api::over(engine.with_feasibility(Box::new(room)));
+    here.service.catch_up();
+    let why = here.service.latest().unfit.clone().expect("it can't be carried");
+    assert!(why.contains("'web'") && why.contains("'sg-web'"), "{why}");
+    here.service.take_inventory(Arc::new(Inventory::sample())).unwrap();
+    assert_eq!(here.service.latest().unfit, None);
+}
+
 /// Pieces that requests are made of, right ones and wrong ones.
 const PIECES: [&str; 24] = [
     "CreateLoadBalancer",

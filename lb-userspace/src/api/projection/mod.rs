@@ -8,6 +8,7 @@
 //! A [`Projector`] remembers what it made of which record: with a thousand target groups a change of one costs the
 //! looking at a thousand pointers.
 
+mod absent;
 pub(super) mod differences;
 mod load_balancer;
 mod target_group;
@@ -86,6 +87,7 @@ impl Projector {
         }
         let users = self.follow_load_balancers(state);
         self.follow_target_groups(state, users);
+        self.stand_in_for_absent();
     }
 
     /// What the state that was followed last means.
@@ -124,6 +126,17 @@ impl Projector {
         }
         differences::follow(&mut self.target_groups, &state.target_groups);
         differences::forget_others(&mut self.made.target_groups, &self.target_groups);
+    }
+
+    /// Every group that a listener forwards to is there then.
+    fn stand_in_for_absent(&mut self) {
+        let stand_in = |(name, user): (&String, &records::LoadBalancer)| {
+            Some((name.clone(), absent::stand_in(name, user, &self.target_groups)?))
+        };
+        let absent: Vec<_> = absent::absent(&self.users, &self.target_groups).filter_map(stand_in).collect();
+        for (name, record) in absent {
+            self.make_group(name, &record);
+        }
     }
 
     /// One that is equal to the one before keeps its pointer.

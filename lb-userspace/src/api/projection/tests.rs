@@ -287,6 +287,25 @@ fn what_did_not_change_keeps_its_pointer() {
 }
 
 #[test]
+fn a_group_without_targets_stands_in_for_one_that_is_not_there() {
+    let mut world = World::new();
+    let (_, group) = web(&world);
+    world.register(&group, "Targets.member.1.Id=10.0.1.1");
+    let whole = world.desired();
+    let (state, inventory) = world.service.snapshot();
+    let mut without = state.clone();
+    without.target_groups.clear();
+    let desired = world.projector.project(&without, &inventory);
+    assert_eq!(desired.load_balancers, whole.load_balancers);
+    let (there, absent) = (&whole.target_groups["web"], &desired.target_groups["web"]);
+    assert_eq!((absent.protocol, absent.targets.len()), (there.protocol, 0));
+    assert_eq!(world.projector.project(&without, &inventory), desired);
+    assert_eq!(world.projector.project(&state, &inventory), whole, "it is back");
+    without.load_balancers.clear();
+    assert!(world.projector.project(&without, &inventory).target_groups.is_empty());
+}
+
+#[test]
 fn flows_are_logged_where_the_attributes_say() {
     let mut world = World::new();
     let load_balancer = world.load_balancer("Name=web&Subnets.member.1=subnet-a");

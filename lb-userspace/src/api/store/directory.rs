@@ -153,9 +153,16 @@ fn lock(directory: &Path) -> anyhow::Result<File> {
         let shown = directory.display();
         bail!("the state in {shown} is in use by {holder}: stop it first, or name another --state-directory");
     }
-    let written = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
-    written.context("writing the process id to the lock")?;
+    sign(&mut file, directory);
     Ok(file)
+}
+
+/// Says who has the lock. It is had without a word too: a full disk is no reason not to start.
+fn sign(file: &mut File, directory: &Path) {
+    let signed = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    if let Err(error) = signed {
+        warn!("the lock of {} does not say whose it is: {error}", directory.display());
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +179,33 @@ mod tests {
         drop(held);
         Directory::take(&scratch.path).unwrap();
     }
+
+    /// A full disk is a limit on the size of files here, in a process of its own that outlives the limit's signal.
+    #[test]
+    fn a_full_disk_does_not_keep_a_directory_from_being_taken() {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        if let Some(path) = std::env::var_os(FULL) {
+            setrlimit(Resource::Fsize, Rlimit { current: Some(0), maximum: None }).unwrap();
+            let _held = Directory::take(Path::new(&path)).unwrap();
+            let error = Directory::take(Path::new(&path)).unwrap_err().to_string();
+            assert!(error.contains("in use by another process"), "{error}");
+            return;
+        }
+        let scratch = Scratch::new();
+        drop(Directory::take(&scratch.path).unwrap());
+        let name = "api::store::directory::tests::a_full_disk_does_not_keep_a_directory_from_being_taken";
+        let child = std::process::Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" --exact --nocapture \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(FULL, &scratch.path)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    }
+
+    const FULL: &str = "SLUICE_TEST_DIRECTORY_ON_FULL_DISK";
 
     #[test]
     fn nobody_else_may_read_it_or_write_to_it() {

@@ -33,6 +33,7 @@ pub use last_good::LastGood;
 use serde::Deserialize;
 
 use super::domain::Store;
+use super::process::indispensable;
 use crate::events::Journal;
 use crate::membership::{Membership, Records};
 
@@ -107,7 +108,8 @@ pub async fn attend(
     records: &Records,
 ) {
     if let Some(shared) = &configuration.shared {
-        attend_shared(&shared.etcd, membership, journal, records).await;
+        let attending = attend_shared(&shared.etcd, membership, journal, records);
+        indispensable("what tells other nodes of this one", attending).await;
     }
 }
 

@@ -16,7 +16,7 @@ use super::super::{Inventory, RawInventory};
 use super::cache::Cache;
 use super::configuration::Configuration;
 use super::discovery::{Discovered, discover};
-use super::joined::{Used, joined, keep_used};
+use super::joined::{Used, joined, keep_used, refuse_none};
 use crate::api::calendar::Timestamp;
 use crate::api::service::Service;
 
@@ -178,7 +178,9 @@ fn take(service: &Service, mut found: Discovered, configuration: &Configuration)
     let Some(feed) = service.feed() else { return Ok(()) };
     let (state, present) = service.snapshot();
     let before = feed.known().network.clone();
-    keep_used(&mut found, Some(&before), &Used::of(&state), configuration);
+    let used = Used::of(&state);
+    refuse_none(&found, &used).with_context(|| format!("the answer of {}", configuration.endpoint))?;
+    keep_used(&mut found, Some(&before), &used, configuration);
     let inventory = joined(&found.network, configuration).context("what the endpoint tells is no good")?;
     if feed.known().configuration != *configuration {
         // Asked anew at once.

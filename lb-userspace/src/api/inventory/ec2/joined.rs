@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
+
 use super::super::Inventory;
 use super::super::read::{InventoryError, RawInventory};
 use super::configuration::Configuration;
 use super::discovery::Discovered;
 use crate::api::domain::State;
+use crate::api::domain::records::TargetType;
 
-/// What load balancers use, with their names.
+/// What load balancers use, with their names; and the instances that are targets, with their groups' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used {
     subnets: BTreeMap<String, Vec<String>>,
     security_groups: BTreeMap<String, Vec<String>>,
+    instances: BTreeMap<String, Vec<String>>,
 }
 
 impl Used {
@@ -27,13 +31,20 @@ impl Used {
                 used.security_groups.entry(group.clone()).or_default().push(name.clone());
             }
         }
+        for (name, record) in &state.target_groups {
+            if record.target_type == TargetType::Instance {
+                for target in record.targets.iter().filter(|target| target.drains_until.is_none()) {
+                    used.instances.entry(target.id.clone()).or_default().push(name.clone());
+                }
+            }
+        }
         used
     }
 
     #[cfg(test)]
-    pub(super) fn sample(subnet: &str, group: &str, user: &str) -> Used {
+    pub(super) fn sample(subnet: &str, group: &str, instance: &str, user: &str) -> Used {
         let of = |id: &str| [(id.to_owned(), vec![user.to_owned()])].into();
-        Used { subnets: of(subnet), security_groups: of(group) }
+        Used { subnets: of(subnet), security_groups: of(group), instances: of(instance) }
     }
 }
 
@@ -54,6 +65,24 @@ pub(super) fn joined(
     }
     network.allocations.clone_from(&configuration.allocations);
     network.check()
+}
+
+/// Refuses an answer without any instance where instances are targets: an empty list is also what a key is told that may
+/// not see them, and what an endpoint tells that was emptied. All target groups would be empty at once.
+///
+/// # Errors
+/// In words that have the remedy.
+pub(super) fn refuse_none(found: &Discovered, used: &Used) -> anyhow::Result<()> {
+    let Some((id, groups)) = used.instances.first_key_value() else { return Ok(()) };
+    if found.network.instances.is_empty() {
+        bail!(
+            "it has not a single instance, but {} of them are targets ({id} of the target group {}, for one): let \
+             inventory.ec2.credentials list them, or deregister these targets if their instances are gone for good",
+            used.instances.len(),
+            groups.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Keeps subnets and security groups that load balancers use and the endpoint no longer knows as they were `before`,

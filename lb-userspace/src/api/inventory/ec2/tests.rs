@@ -4,7 +4,7 @@ use super::super::read::{RawSubnet, RawVpc};
 use super::super::{AllowedProtocol, Inventory, RawInventory};
 use super::answers::{Group, Member, page, play};
 use super::discovery::Discovered;
-use super::joined::{Used, joined, keep_used};
+use super::joined::{Used, joined, keep_used, refuse_none};
 use super::permissions::resolved;
 use super::*;
 
@@ -132,7 +132,7 @@ fn what_load_balancers_use_is_kept_when_it_vanishes() {
     found.network.security_groups.clear();
     found.network.vpcs.clear();
     found.remarks.clear();
-    let used = Used::sample("subnet-1", "sg-1", "web");
+    let used = Used::sample("subnet-1", "sg-1", "i-1", "web");
     keep_used(&mut found, Some(&before), &used, &configuration());
     assert_eq!(found.network.subnets, before.subnets);
     assert_eq!(found.network.security_groups, before.security_groups);
@@ -144,6 +144,19 @@ fn what_load_balancers_use_is_kept_when_it_vanishes() {
     found.network.subnets.clear();
     keep_used(&mut found, Some(&before), &Used::default(), &configuration());
     assert!(found.network.subnets.is_empty(), "nobody uses it");
+}
+
+#[test]
+fn an_answer_without_any_instance_is_refused_where_instances_are_targets() {
+    let used = Used::sample("subnet-1", "sg-1", "i-1", "web");
+    let mut found = discovered();
+    refuse_none(&found, &used).unwrap();
+    found.network.instances.retain(|instance| instance.id == "i-2");
+    refuse_none(&found, &used).expect("instances may go");
+    found.network.instances.clear();
+    refuse_none(&found, &Used::default()).expect("nobody uses one");
+    let problem = refuse_none(&found, &used).unwrap_err().to_string();
+    assert!(problem.contains("i-1 of the target group web") && problem.contains("deregister"), "{problem}");
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Follower {
                     failures += 1;
                     let is_away = error.downcast_ref::<NotOurs>().is_none();
                     if failures >= self.access.endpoints.len() || !is_away {
-                        self.settle(Some(Trouble { is_away, text: format!("{error:#}") }));
+                        self.settle(Some(Trouble(format!("{error:#}"))));
                     }
                 }
             }
@@ -110,13 +110,14 @@ impl Follower {
     }
 
     fn settle(&mut self, trouble: Option<Trouble>) {
+        let is_other = self.view.trouble() != trouble;
+        self.view.set_trouble(trouble.clone());
         if let Some(first) = self.first.take() {
             // Whoever opens the store may have given up.
-            let _ = first.send(trouble.clone().map_or(Ok(()), Err));
-        } else if let Some(trouble) = &trouble {
+            let _ = first.send(trouble.map_or(Ok(()), Err));
+        } else if let Some(trouble) = trouble.filter(|_| is_other) {
             warn!("the shared state can't be changed: {trouble}");
         }
-        self.view.set_trouble(trouble);
     }
 
     /// Leaves the member that is spoken to.
@@ -174,7 +175,8 @@ impl Follower {
                 .to_owned(),
             _ if head.generation < known => format!(
                 "the state in etcd is of generation {}, but {known} is known here: it was taken back to an older one; \
-                 if that is meant, start every node with an empty state directory",
+                 if that is meant, start every node with an empty state directory, or else save this node's with sluice \
+                 state export and bring that back",
                 head.generation
             ),
             _ => return Ok(()),

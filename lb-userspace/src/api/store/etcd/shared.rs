@@ -1,5 +1,6 @@
 //! The store as the engine sees it: what is known is answered at once, what is to be certain is asked of the follower.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender as Reply, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,48 +23,59 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// Opens the shared store, with the last good state of this node in `directory`.
 ///
 /// # Errors
-/// If etcd is away and there is no last good state, or if this node's state is not the one in etcd.
+/// If etcd can't be used, or has another state, and there is no last good one that was in etcd.
 pub(in crate::api::store) fn open(etcd: &Etcd, directory: &Path) -> anyhow::Result<Box<dyn Store>> {
     let access = etcd.access()?;
     let cache = Cache::open(directory)?;
     let view = Arc::new(View::of(cache.state().clone()));
     let lineage = cache.lineage().map(str::to_owned);
-    let is_known = lineage.is_some();
+    let is_known = lineage.is_some() && cache.state().generation > 0;
     let (to_cache, cache) = cache.follow()?;
     let (commands, received) = mpsc::unbounded_channel();
     let (first, first_outcome) = channel();
     let follower = Follower::new(access, &etcd.prefix, lineage, view.clone(), to_cache, received, first);
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = Arc::clone(&view);
     let thread = thread::Builder::new().name("state-etcd".to_owned()).spawn(move || {
-        runtime.block_on(async {
+        let following = async {
             tokio::select! {
                 () = follower.run() => {}
                 _ = stopped => {}
             }
-        });
+        };
+        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(following))).is_err() {
+            told.set_trouble(Some(ended()));
+        }
     });
     let threads = vec![thread.context("starting a thread")?, cache];
     let shared = Shared { view, commands, stop: Some(stop), threads };
-    match first_outcome.recv().context("the follower of etcd ended")? {
+    match first_outcome.recv().unwrap_or_else(|_| Err(ended())) {
         Ok(()) => {}
-        Err(error) if is_known && error.is_away => {
-            warn!("started with the last good state of this node, as etcd can't be used: {error}");
+        // One that is running goes on with it too, and one that does not start announces no VIP: were it otherwise, an
+        // etcd that is not ours any more would end all nodes, one restart after the other.
+        Err(trouble) if is_known => {
+            warn!(
+                "started with the last good state of this node, generation {}, which can't be changed: {trouble}",
+                shared.view.generation()
+            );
         }
         Err(error) => return Err(anyhow!("{error}")),
     }
     Ok(Box::new(shared))
 }
 
+fn ended() -> Trouble {
+    Trouble(
+        "what follows etcd in this process has panicked, as the log says: restart this node's sluice"
+            .to_owned(),
+    )
+}
+
 /// Why etcd can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub(super) struct Trouble {
-    /// Whether it is only that nobody answers.
-    pub(super) is_away: bool,
-    /// What to tell.
-    pub(super) text: String,
-}
+#[error("{0}")]
+pub(super) struct Trouble(pub(super) String);
 
 /// What is known here.
 #[derive(Debug)]
@@ -108,7 +120,7 @@ impl Sharing for View {
     }
 
     fn problem(&self) -> Option<String> {
-        self.trouble().map(|trouble| trouble.text)
+        self.trouble().map(|Trouble(text)| text)
     }
 }
 
