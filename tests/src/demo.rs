@@ -21,11 +21,11 @@ const REQUESTS: usize = 40;
 /// Connections that are held open while targets change.
 const HELD: usize = 30;
 
-/// How long a change of health may take: two checks a second apart, their jitter, and a busy machine.
-const HEALTH: Duration = Duration::from_secs(20);
+/// How long a change of health may take: some checks a second apart, their jitter, and a busy machine.
+const HEALTH: Duration = Duration::from_secs(60);
 
-/// How long a changed file may take to be in force.
-const APPLIED: Duration = Duration::from_secs(10);
+/// How long a changed file may take to be in force, on a busy machine.
+const APPLIED: Duration = Duration::from_secs(60);
 
 /// The target whose server stops and comes back, and the one that is taken out of the configuration.
 const STOPPED: usize = 1;

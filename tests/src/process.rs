@@ -11,8 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
 
-/// How long a process may take to end when asked to.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a process may take to end when asked to: as long as `sluice stop` waits for a controller.
+const END: Duration = Duration::from_secs(30);
+
+/// The same of one whose owner is gone, where nobody looks at how it ends.
+const END_UNSEEN: Duration = Duration::from_secs(5);
 
 /// A running process; asked to end, then killed, on drop.
 #[derive(Debug)]
@@ -88,8 +91,12 @@ impl Process {
     /// # Errors
     /// When it had to be killed.
     pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.stop_within(END)
+    }
+
+    fn stop_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM);
-        let ended = wait::until(&format!("the end of {}", self.command), PATIENCE, || {
+        let ended = wait::until(&format!("the end of {}", self.command), limit, || {
             self.child.try_wait()?.context("it still runs after SIGTERM")
         });
         if ended.is_err() {
@@ -115,7 +122,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) && self.stop().is_err() {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) && self.stop_within(END_UNSEEN).is_err() {
             eprintln!("lab: {} did not end when asked to, and was killed", self.command);
         }
     }
@@ -163,7 +170,7 @@ mod tests {
         let log = log_file("ended");
         let mut process =
             Process::start(Command::new("sh").args(["-c", "echo no config >&2; exit 3"]), &log).unwrap();
-        let error = wait::until("its end", PATIENCE, || match process.check_running() {
+        let error = wait::until("its end", END, || match process.check_running() {
             Ok(()) => bail!("it runs"),
             Err(error) => Ok(error),
         });

@@ -18,8 +18,8 @@ use crate::{configuration, http, wait};
 /// The options by which agents hand packets on to each other: where the lab's targets are.
 pub const PEERS: [&str; 4] = ["--peer", "10.203.0.0/24", "--peer", "fd03::/64"];
 
-/// How long programs have until they serve.
-const START: Duration = Duration::from_secs(10);
+/// How long programs have until they serve: a debug build on a machine that does other things, too.
+const START: Duration = Duration::from_secs(60);
 
 impl Lab {
     /// Starts everything: servers and agents on the targets, and `configuration` on every node (with the

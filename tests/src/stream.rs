@@ -14,6 +14,9 @@ use serde_json::Value;
 use crate::flood::Flood;
 use crate::topology::{Lab, Node};
 
+/// After so many looks in a row at the same meters nothing is under way any more.
+const EQUAL_LOOKS: u32 = 3;
+
 /// A stream that goes on until it is stopped.
 #[derive(Debug)]
 pub struct Stream {
@@ -112,16 +115,15 @@ impl Meters {
         Ok(Meters { rx_dropped: rx, tx_dropped: tx, sieved: node.sieved()? })
     }
 
-    /// When they stand still: a queue may outlast the call that fills it.
+    /// When they stand still: a queue may outlast the call that fills it, and a busy machine may pause with it.
     fn settled(node: &Node) -> Result<Meters> {
-        let mut last = Meters::read(node)?;
-        loop {
+        let (mut last, mut equal) = (Meters::read(node)?, 1);
+        while equal < EQUAL_LOOKS {
             std::thread::sleep(Duration::from_millis(300));
             let now = Meters::read(node)?;
-            if now.sieved == last.sieved {
-                return Ok(now);
-            }
+            equal = if now == last { equal + 1 } else { 1 };
             last = now;
         }
+        Ok(last)
     }
 }

@@ -135,7 +135,9 @@ impl Story {
 
     /// The member that leads is lost.
     fn leader_killed(&mut self, telling: &mut Telling) -> Result<()> {
-        let (before, leader) = (self.standings()?, self.etcd.leader()?);
+        // A member that is just back may not know yet who leads.
+        let leader = wait::until("a leader of etcd", PATIENCE, || self.etcd.leader())?;
+        let before = self.standings()?;
         self.etcd.kill(leader);
         telling.step("the leader of etcd is killed");
         let begun = Instant::now();
@@ -157,7 +159,9 @@ impl Story {
         telling.step(format!("{name} is cut off from etcd"));
         self.change()?;
         let (begun, mut stayed, mut is_missed) = (Instant::now(), Ok(()), false);
-        while begun.elapsed() < away.max(Duration::from_secs(15)) {
+        // A member that has just come to lead gives every lease its whole time once more.
+        let least = away.max(Duration::from_secs(15));
+        while begun.elapsed() < least || (!is_missed && begun.elapsed() < PATIENCE) {
             stayed = stayed.and_then(|()| self.expect_of(lost, &before[&name]));
             is_missed |= is_gone(&self.lab.nodes[0].status()?, &name);
             std::thread::sleep(LOOK);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::route_changes::RouteChanges;
-use super::routed::{DataPlane, Routed, Tellers};
+use super::routed::{DAEMONS_BFD_MILLISECONDS, DAEMONS_BFD_ON_A_BUSY_MACHINE, DataPlane, Routed, Tellers};
 use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
 use super::stall::Stall;
@@ -32,8 +32,12 @@ const GRACEFUL_SHUTDOWN: &str = "graceful-shutdown";
 fn run(options: &Options, telling: &mut Telling) -> Result<()> {
     let (nodes, targets) = (options.nodes.unwrap_or(NODES), options.targets.unwrap_or(TARGETS));
     let connections = options.connections.unwrap_or(CONNECTIONS) as usize;
-    let limit = if options.connections.is_some() { MOVED_ON_A_BUSY_MACHINE } else { MOVED };
-    let routed = Routed::start(nodes, targets, Tellers::Daemons, DataPlane::Pinned)?;
+    let (limit, bfd_milliseconds) = if options.connections.is_some() {
+        (MOVED_ON_A_BUSY_MACHINE, DAEMONS_BFD_ON_A_BUSY_MACHINE)
+    } else {
+        (MOVED, DAEMONS_BFD_MILLISECONDS)
+    };
+    let routed = Routed::start(nodes, targets, Tellers::Daemons { bfd_milliseconds }, DataPlane::Pinned)?;
     let mut crowd = Crowd::start(&routed.lab, Patience::CALM)?;
     crowd.open(connections)?;
     let mut story = Story { routed };

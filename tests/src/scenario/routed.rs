@@ -24,15 +24,18 @@ const NODE_AS: u32 = 65001;
 pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 202, 0, 1);
 /// Between two packets of BFD, three of which may be missing: of the nodes' own speakers, and as the daemons have it.
 const BFD_MILLISECONDS: u32 = 100;
-const DAEMONS_BFD_MILLISECONDS: u32 = 300;
+pub(super) const DAEMONS_BFD_MILLISECONDS: u32 = 300;
+/// The same in a small story, which is played while a machine does other things: its daemons are not to take each other
+/// for dead.
+pub(super) const DAEMONS_BFD_ON_A_BUSY_MACHINE: u32 = 1000;
 
 /// Who tells the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tellers {
     /// Each node's own speaker.
     Speakers,
-    /// BIRD and FRR in turn, which read a routing table of the node's kernel.
-    Daemons,
+    /// BIRD and FRR in turn, which read a routing table of the node's kernel, and how often the router wants their BFD.
+    Daemons { bfd_milliseconds: u32 },
 }
 
 /// What becomes of a node's data plane when its controller ends.
@@ -71,7 +74,7 @@ impl Routed {
         lab.start_agents_with(&PEERS)?;
         let daemons = match tellers {
             Tellers::Speakers => Vec::new(),
-            Tellers::Daemons => lab
+            Tellers::Daemons { .. } => lab
                 .nodes
                 .iter()
                 .enumerate()
@@ -187,7 +190,7 @@ fn addresses(node: &Node) -> Result<Vec<String>> {
 fn neighbour(node: &Node, tellers: Tellers) -> Neighbour {
     let (remote_as, bfd) = match tellers {
         Tellers::Speakers => (NODE_AS, BFD_MILLISECONDS),
-        Tellers::Daemons => (daemons::NODE_AS, DAEMONS_BFD_MILLISECONDS),
+        Tellers::Daemons { bfd_milliseconds } => (daemons::NODE_AS, bfd_milliseconds),
     };
     Neighbour { bfd: Some(bfd), ..Neighbour::new(node.v4.into(), ROUTER.into(), remote_as) }
 }
@@ -227,6 +230,6 @@ fn announce(node: &Node, tellers: Tellers) -> Value {
             "address": ROUTER, "source": node.v4, "remote_as": ROUTER_AS, "next_hop_ipv6": node.v6,
             "bfd": { "transmit_milliseconds": BFD_MILLISECONDS, "receive_milliseconds": BFD_MILLISECONDS }
         } ] } }),
-        Tellers::Daemons => json!({ "drain_seconds": 2, "kernel_table": {} }),
+        Tellers::Daemons { .. } => json!({ "drain_seconds": 2, "kernel_table": {} }),
     }
 }

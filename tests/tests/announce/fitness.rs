@@ -32,12 +32,14 @@ fn a_vip_is_withdrawn_while_too_few_targets_are_healthy_and_comes_back_after_the
             ensure!(why.contains("target group web: 0 of 2 targets are healthy"), "{why}");
             world.until_routed(vip, &[])?;
         }
-        world.lab.start_servers()?;
-        world.until_state(0, vips[0], "held")?;
-        let held = Instant::now();
+        // One is enough, and the other would be waited for while the VIPs are held.
+        world.lab.targets[0].start_server(&vips)?;
+        let since = world.until_state(0, vips[0], "held")?.since_seconds;
+        let (looked, held_before) = (Instant::now(), Duration::from_secs_f64(since));
         world.is_routed(vips[0], &[])?;
         world.until_state(0, vips[0], "announced")?;
-        ensure!(held.elapsed() > Duration::from_secs(3), "it was held for {:?}", held.elapsed());
+        let held = held_before + looked.elapsed();
+        ensure!(held > Duration::from_secs(3), "it was held for {held:?}");
         vips.into_iter().try_for_each(|vip| world.until_routed(vip, &[0]))?;
         sessions_are_told(world)
     });
@@ -123,7 +125,7 @@ fn a_controller_that_ends_and_starts_again_loses_nothing_where_another_node_is()
         let traffic = Traffic::start(&world.lab, Duration::from_millis(2))?;
         // Its data plane ends with it.
         world.lab.nodes[0].stop_controller()?;
-        world.is_routed(VIP4.into(), &[1])?;
+        world.until_routed(VIP4.into(), &[1])?;
         let configuration = world.configuration(0, |_, _| ());
         world.lab.start_controller(0, &configuration)?;
         world.until_routed(VIP4.into(), &[0, 1])?;

@@ -12,6 +12,8 @@ use lab::process::{Process, binary};
 use lab::{Host, Lease, wait};
 use serde_json::{Value, json};
 
+use crate::served::START;
+
 /// An API whose log is on a small disk of its own, which this process reaches through `/proc`.
 struct Audited {
     host: Host,
@@ -34,7 +36,7 @@ impl Audited {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).args([&inside, &binary("sluice")?, &file]);
         let mut process = host.spawn(&mut command, "api.log")?;
-        wait::until("the API", Duration::from_secs(10), || {
+        wait::until("the API", START, || {
             process.check_running()?;
             connect(&host)
         })?;
@@ -106,7 +108,7 @@ fn with_sync_always_a_full_disk_refuses_changes_until_there_is_room() -> Result<
     let (status, described) = api.ask("DescribeTargetGroups")?;
     ensure!(status == 200 && !described.contains(&format!("<TargetGroupName>{refused}<")), "{described}");
     api.empty()?;
-    wait::until("a change after there is room", Duration::from_secs(10), || {
+    wait::until("a change after there is room", Duration::from_secs(60), || {
         let (status, answer) = api.create(&refused)?;
         ensure!(status == 200, "{answer}");
         Ok(())
@@ -137,14 +139,14 @@ fn with_sync_second_a_full_disk_delays_lines_and_no_change() -> Result<()> {
         let (status, answer) = api.create(&format!("web-{number}"))?;
         ensure!(status == 200, "{answer}");
     }
-    let failing = wait::until("a complaint", Duration::from_secs(10), || {
+    let failing = wait::until("a complaint", Duration::from_secs(60), || {
         let log = api.process.log();
         ensure!(log.contains("the audit log can't be written"), "{log}");
         Ok(log)
     })?;
     ensure!(failing.matches("can't be written").count() == 1, "{failing}");
     api.empty()?;
-    let lines = wait::until("all lines", Duration::from_secs(10), || {
+    let lines = wait::until("all lines", Duration::from_secs(60), || {
         let lines = api.lines()?;
         ensure!(lines.len() == 50, "{} lines", lines.len());
         Ok(lines)

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 /// The credentials that clients sign with; the roles' names are their keys'.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+/// How long the API has until it serves, on a busy machine.
+pub(crate) const START: Duration = Duration::from_secs(60);
+
 /// A running API.
 pub(crate) struct Served {
     pub(crate) host: Host,
@@ -64,7 +67,7 @@ impl Served {
         let mut process =
             host.spawn(command.args(["run", "--api-only", "--ephemeral"]).args(arguments), "api.log")?;
         let address = lb_userspace::api::configuration::DEFAULT_ADDRESS.parse()?;
-        wait::until("the API", Duration::from_secs(10), || {
+        wait::until("the API", START, || {
             process.check_running()?;
             host.enter(|| TcpStream::connect(address)).context("connecting to the API")
         })?;

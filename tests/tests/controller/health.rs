@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::{Lab, VIP4, VIP6, http, wait};
@@ -18,6 +18,9 @@ const CHECKED: u16 = 8080;
 
 /// Connections to each target that are enough to see it.
 const SEEN: usize = 100;
+
+/// Between two connections, so that others have the processor, too.
+const PAUSE: Duration = Duration::from_millis(1);
 
 #[test]
 fn an_unhealthy_target_gets_no_new_connection_and_gets_exactly_its_slots_back() {
@@ -136,6 +139,7 @@ impl Visitors {
                 let answer = http::get(SocketAddr::new(*vip, http::PORT));
                 let target = answer.map(|answer| answer.target).map_err(|error| format!("{error:#}"));
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push((begun, target));
+                std::thread::sleep(PAUSE);
             }
         };
         let thread = std::thread::Builder::new().name("visitors".to_string()).spawn(work)?;

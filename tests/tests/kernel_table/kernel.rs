@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::host::Host;
@@ -92,7 +92,7 @@ fn an_earlier_runs_routes_are_held_until_it_is_known_what_is_wanted() {
         return;
     }
     let node = lone_host().unwrap();
-    let configuration = Configuration { hold: Duration::from_secs(4), ..Configuration::default() };
+    let configuration = Configuration { hold: Duration::from_secs(20), ..Configuration::default() };
     let earlier = Keeping::start(&node, configuration, announced(&[VIP4, VIP6])).unwrap();
     until_routed(&node, &configuration, &[VIP4, VIP6], &[]);
     drop(earlier);
@@ -134,14 +134,19 @@ fn what_somebody_takes_away_comes_back_at_once_and_a_fight_is_bounded() {
     })
     .unwrap();
     let before = keeping.wait("repairs", |status| status.repaired >= 4).unwrap().repaired;
-    let fight = 50;
+    let (fight, begun) = (50, Instant::now());
     for _ in 0..fight {
         // It may be away already.
         let _ = node.ip(&format!("route del blackhole {VIP4}/32 table 214"));
         std::thread::sleep(Duration::from_millis(30));
     }
     let repaired = keeping.status().repaired - before;
-    assert!((1..20).contains(&repaired), "{repaired} repairs in a fight of {fight} blows");
+    // Ten at once, one more a second, and one that was due at each end.
+    let most = 12 + begun.elapsed().as_secs();
+    assert!(
+        (1..=most).contains(&repaired),
+        "{repaired} repairs of at most {most} in a fight of {fight} blows"
+    );
     until_routed(&node, &configuration, &[VIP4, VIP6], &[]);
     keeping.wait("peace", |status| status.vips.values().all(|state| *state == State::Announced)).unwrap();
 }

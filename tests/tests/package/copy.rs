@@ -28,7 +28,7 @@ pub(crate) fn tell(scratch: &Scratch, package: &Path, init: Init, story: &str) -
     // Into the group first: the new namespace's root is the group that its maker is in.
     command.args([
         "-ec",
-        r#"echo $$ > "$0/cgroup.procs"; exec timeout --signal=KILL 120 unshare --mount --net \
+        r#"echo $$ > "$0/cgroup.procs"; exec timeout --signal=KILL 600 unshare --mount --net \
         --pid --ipc --uts --cgroup --fork --kill-child sh "$@""#,
     ]);
     command.arg(&group.0).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package/copy.sh"));

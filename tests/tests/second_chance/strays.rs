@@ -25,6 +25,9 @@ const TIME: Duration = Duration::from_secs(5);
 const RATE: u32 = 100_000;
 /// What is sent without a look at the clock.
 const BURST: u32 = 500;
+/// After so many looks in a row at the same counters, so far apart, a target has nothing more to do.
+const EQUAL_LOOKS: u32 = 3;
+const STILL: Duration = Duration::from_millis(300);
 /// By how much an agent's memory may differ: what its allocator keeps of a status report.
 const FEW_PAGES: u64 = 2 << 20;
 
@@ -140,12 +143,14 @@ fn pour(cluster: &Cluster, target: Ipv4Addr, next: Ipv4Addr) -> Result<(u64, Dur
 
 /// Waits until the target has nothing more to do.
 fn settled(target: &Target) -> Result<Size> {
-    let mut last = Size::of(target)?;
-    wait::until("the last stray", Duration::from_secs(20), || {
+    let (mut last, mut equal) = (Size::of(target)?, 1);
+    wait::until("the last stray", Duration::from_secs(60), || {
+        std::thread::sleep(STILL);
         let now = Size::of(target)?;
         let is_still = now.unclaimed == last.unclaimed && now.resets == last.resets;
+        equal = if is_still { equal + 1 } else { 1 };
         last = now;
-        ensure!(is_still, "{now:?}");
+        ensure!(equal >= EQUAL_LOOKS, "{now:?}");
         Ok(now)
     })
 }
