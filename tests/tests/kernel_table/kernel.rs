@@ -92,7 +92,8 @@ fn an_earlier_runs_routes_are_held_until_it_is_known_what_is_wanted() {
         return;
     }
     let node = lone_host().unwrap();
-    let configuration = Configuration { hold: Duration::from_secs(20), ..Configuration::default() };
+    // Long enough for three looks of a busy machine.
+    let configuration = Configuration { hold: Duration::from_secs(15), ..Configuration::default() };
     let earlier = Keeping::start(&node, configuration, announced(&[VIP4, VIP6])).unwrap();
     until_routed(&node, &configuration, &[VIP4, VIP6], &[]);
     drop(earlier);
