@@ -250,7 +250,11 @@ mod tests {
         }
         // A number that no lab takes.
         let namespace = format!("sluice-{}-alone", MAX_LABS + 1);
+        fs::create_dir_all(DIRECTORY).unwrap();
+        // A lease that is taken meanwhile would remove it half made.
+        let everybody = lock_everybody().unwrap();
         ip(&["netns", "add", &namespace]).unwrap();
+        drop(everybody);
         drop(Lease::take().unwrap());
         assert!(!Path::new("/run/netns").join(namespace).exists());
     }
