@@ -362,7 +362,9 @@ impl Runner {
         if state == SessionState::Established && before != state {
             info!(%peer, announced = status.announced, draining = status.draining, "BGP session established");
         } else if before == SessionState::Established && state != before {
-            let reason = status.last_error.as_ref().map_or("stopped", |(_, reason)| reason.as_str());
+            // One that is stopped may remember an earlier attempt's error.
+            let error = status.last_error.as_ref().filter(|_| state != SessionState::Stopped);
+            let reason = error.map_or("stopped", |(_, reason)| reason.as_str());
             warn!(%peer, reason, "BGP session ended");
         }
         self.status.send_if_modified(|published| {
