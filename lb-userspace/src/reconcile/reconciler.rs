@@ -128,12 +128,14 @@ impl Reconciler {
         check_room(&desired, self.capacity)?;
         quic_servers::check(&desired, &self.registry)?;
         let changed = changed_groups(&self.desired, &desired);
-        self.registry.register(&desired, &changed, now).map_err(TooBig::from)?;
+        let is_served = |group: &str| self.actions.serve(group);
+        self.registry.register(&desired, &changed, is_served, now).map_err(TooBig::from)?;
         let zone_changed = self.desired.node.zone != desired.node.zone;
         let listeners_changed = self.desired.load_balancers != desired.load_balancers;
         let logs_changed = self.desired.node.flow_log.is_some() != desired.node.flow_log.is_some();
         self.desired = desired;
         let heirs = if listeners_changed { self.follow_listeners(now) } else { BTreeSet::new() };
+        self.registry.end_unserved(|group| self.actions.serve(group));
         let stale = self.renew_idles(|action| {
             zone_changed || heirs.contains(&action.index) || action.serves_any(&changed)
         });
@@ -142,7 +144,7 @@ impl Reconciler {
         });
         self.refresh(|action| stale.contains(&action.index), now);
         if zone_changed {
-            self.renew_targets(&self.desired.target_groups.keys().cloned().collect());
+            self.renew_targets(&self.desired.target_groups.keys().cloned().chain(changed).collect());
         } else {
             self.renew_targets(&changed);
         }
@@ -210,6 +212,7 @@ impl Reconciler {
         if self.actions.join_twins() {
             self.renew_listeners(|_| true);
         }
+        self.registry.end_unserved(|group| self.actions.serve(group));
         self.renew_targets(&left);
     }
 
