@@ -30,9 +30,9 @@ use crate::config::{self, Content};
 use crate::data_plane::Capacity;
 use crate::events::Journal;
 use crate::membership::Records;
-use crate::model::{Desired, Encapsulation, TargetKey};
+use crate::model::{Desired, Encapsulation};
 use crate::plan::{self, Stage};
-use crate::reconcile::{QuicServerIdInUse, Refused};
+use crate::reconcile::{QuicServerIdInUse, Refused, apply_in_turn};
 use crate::status::report::{InventoryReport, OwnerReport};
 
 /// After a state that could not be taken over, the time until the next try.
@@ -41,9 +41,16 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The owner of the load balancers and target groups.
 pub(super) enum Owner {
     /// The configuration file.
-    File,
+    File(FileOwner),
     /// The API.
     Api(Box<ApiOwner>),
+}
+
+/// The configuration file as the owner.
+#[derive(Default)]
+pub(super) struct FileOwner {
+    /// What it says where that is not whole in force yet, and when that is tried again.
+    awaited: Option<(Desired, Instant)>,
 }
 
 /// The API as the owner.
@@ -65,6 +72,8 @@ pub(super) struct ApiOwner {
     waiting: Option<Api>,
     serving: Option<AbortHandle>,
     retry: Option<Instant>,
+    /// Why a target of the state in force is not there yet, if so.
+    latecomer: Option<QuicServerIdInUse>,
 }
 
 impl Owner {
@@ -86,7 +95,7 @@ impl Owner {
                     );
                 }
                 own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
-                Ok((Owner::File, content.desired))
+                Ok((Owner::File(FileOwner::default()), content.desired))
             }
             config::Owner::Api(text) => {
                 let configuration = configuration(&text, api).with_context(|| options.file())?;
@@ -100,7 +109,7 @@ impl Owner {
     /// When the API has changed its state.
     pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
         match self {
-            Owner::File => None,
+            Owner::File(_) => None,
             Owner::Api(api) => Some(api.service.changes()),
         }
     }
@@ -108,7 +117,7 @@ impl Owner {
     /// The API, where it is the owner.
     pub(super) fn service(&self) -> Option<&Arc<Service>> {
         match self {
-            Owner::File => None,
+            Owner::File(_) => None,
             Owner::Api(api) => Some(&api.service),
         }
     }
@@ -116,7 +125,7 @@ impl Owner {
     /// Who could carry out what an operator orders of targets.
     pub(super) fn administration(&self, options: &Options) -> crate::administration::routes::Owner {
         match self {
-            Owner::File => crate::administration::routes::Owner::File(options.file()),
+            Owner::File(_) => crate::administration::routes::Owner::File(options.file()),
             Owner::Api(api) => crate::administration::routes::Owner::Api(Arc::clone(&api.service)),
         }
     }
@@ -131,7 +140,7 @@ impl Owner {
     /// Where the targets' health is told.
     pub(super) fn health_board(&self) -> Option<Arc<HealthBoard>> {
         match self {
-            Owner::File => None,
+            Owner::File(_) => None,
             Owner::Api(api) => Some(Arc::clone(&api.health)),
         }
     }
@@ -139,7 +148,7 @@ impl Owner {
     /// As the status tells it.
     pub(super) fn report(&self) -> OwnerReport {
         match self {
-            Owner::File => OwnerReport::File,
+            Owner::File(_) => OwnerReport::File,
             Owner::Api(api) => {
                 let (url, service) = (api.url.clone(), &api.service);
                 let (changes, rejected_credentials) =
@@ -164,7 +173,7 @@ impl Owner {
     /// Whom plans are asked of.
     pub(super) fn source(&self, options: &Options) -> plan::Source {
         match self {
-            Owner::File => {
+            Owner::File(_) => {
                 plan::Source::File { file: options.file(), interfaces: options.interfaces.clone() }
             }
             Owner::Api(api) => plan::Source::Api(Arc::clone(&api.service)),
@@ -175,7 +184,7 @@ impl Owner {
     pub(super) fn stage(&self, node: &Node) -> Stage {
         let ground = match self {
             Owner::Api(api) => api.projector.ground().clone(),
-            Owner::File => Ground {
+            Owner::File(_) => Ground {
                 node: node.desired().node.clone(),
                 metrics_address: node.desired().metrics_address,
                 encapsulation: Encapsulation::Gue,
@@ -187,22 +196,34 @@ impl Owner {
     /// What the node may start with where it can't start with what is wanted: the last good state.
     pub(super) fn fallback(&mut self) -> Option<Desired> {
         match self {
-            Owner::File => None,
+            Owner::File(_) => None,
             Owner::Api(api) => api.fallback(),
         }
     }
 
     /// The node has started; `refused` is why it could not with what was wanted.
     pub(super) fn started(&mut self, node: &mut Node, refused: Option<String>) {
-        if let Owner::Api(api) = self {
-            api.started(node, refused);
+        let awaited = node.reconciler.take_awaited();
+        if let Some((_, why)) = &awaited {
+            tell_of_waiting(why);
+        }
+        match self {
+            Owner::File(file) => {
+                file.awaited = awaited.map(|(desired, _)| (desired, Instant::now() + RETRY));
+            }
+            Owner::Api(api) => {
+                if let Some((_, why)) = awaited {
+                    (api.latecomer, api.retry) = (Some(why), Some(Instant::now() + RETRY));
+                }
+                api.started(node, refused);
+            }
         }
     }
 
     /// Who shares the API's state, if anybody could.
     pub(super) fn sharing(&self) -> Option<Shared> {
         match self {
-            Owner::File => None,
+            Owner::File(_) => None,
             Owner::Api(api) => {
                 let mut shared = Shared::of(api.service.sharing()?, api.in_force);
                 shared.follow(api.in_force, api.refused.clone());
@@ -232,7 +253,7 @@ impl Owner {
     /// When [`Owner::retry`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self {
-            Owner::File => None,
+            Owner::File(file) => file.awaited.as_ref().map(|(_, at)| *at),
             Owner::Api(api) => api.retry,
         }
     }
@@ -240,7 +261,10 @@ impl Owner {
     /// Tries again what could not be taken over.
     pub(super) fn retry(&mut self, node: &mut Node) {
         if self.next_deadline().is_some_and(|at| at <= Instant::now()) {
-            self.follow(node);
+            match self {
+                Owner::File(file) => file.follow(node),
+                Owner::Api(_) => self.follow(node),
+            }
         }
     }
 
@@ -258,8 +282,12 @@ impl Owner {
     /// Reads the file anew and takes it over, whole or not at all.
     pub(super) async fn reload(&mut self, node: &mut Node, options: &Options) {
         match self {
-            Owner::File => match load_own(options).await {
-                Ok((desired, announce)) => drop(node.reload_all(desired, announce).await),
+            Owner::File(file) => match load_own(options).await {
+                Ok((desired, announce)) => {
+                    if node.reload_all(desired, announce).await {
+                        file.awaited = None;
+                    }
+                }
                 Err(problem) => drop(node.reload(Err(problem))),
             },
             Owner::Api(api) => api.reload(node, options).await,
@@ -305,6 +333,21 @@ fn ground(configuration: &Configuration, desired: &Desired) -> Ground {
     }
 }
 
+impl FileOwner {
+    /// Takes over what could not be whole in force at the start.
+    fn follow(&mut self, node: &mut Node) {
+        let Some((desired, _)) = self.awaited.take() else { return };
+        match take_over(node, desired.clone()) {
+            Ok(None) => info!("the desired state is in force whole"),
+            Ok(Some(_)) => self.awaited = Some((desired, Instant::now() + RETRY)),
+            Err(problem) => {
+                error!("the configuration can't be taken over whole, and will be tried again: {problem}");
+                self.awaited = Some((desired, Instant::now() + RETRY));
+            }
+        }
+    }
+}
+
 impl ApiOwner {
     async fn open(
         configuration: Configuration,
@@ -344,6 +387,7 @@ impl ApiOwner {
             waiting: Some(api),
             serving: None,
             retry: None,
+            latecomer: None,
         };
         Ok((owner, desired))
     }
@@ -351,11 +395,17 @@ impl ApiOwner {
     /// Takes over a state that the node can carry.
     fn follow(&mut self, node: &mut Node, latest: &Snapshot) {
         let desired = self.projector.project(&latest.state, &latest.inventory);
-        let taken = if desired == *node.desired() { Ok(()) } else { take_over(node, desired) };
-        let refused = taken.err().map(|problem| format!("{:#}", anyhow::Error::from(problem)));
+        let taken = take_over(node, desired);
+        let refused = match taken {
+            Ok(latecomer) => {
+                self.wait_for(latecomer);
+                None
+            }
+            Err(problem) => Some(format!("{:#}", anyhow::Error::from(problem))),
+        };
         match &refused {
             None => {
-                (self.in_force, self.retry) = (latest.state.generation, None);
+                self.in_force = latest.state.generation;
                 self.keep(&latest.state);
             }
             Some(problem) => {
@@ -369,6 +419,17 @@ impl ApiOwner {
         if let Some(shared) = &mut node.sharing {
             shared.follow(self.in_force, refused);
         }
+    }
+
+    /// The state is in force, but for targets that are to come by another try if they wait for something.
+    fn wait_for(&mut self, latecomer: Option<QuicServerIdInUse>) {
+        self.retry = latecomer.is_some().then(|| Instant::now() + RETRY);
+        match &latecomer {
+            Some(why) if latecomer != self.latecomer => tell_of_waiting(why),
+            None if self.latecomer.is_some() => info!("the desired state is in force whole"),
+            _ => {}
+        }
+        self.latecomer = latecomer;
     }
 
     /// The data plane carries that state.
@@ -515,30 +576,16 @@ impl Drop for ApiOwner {
     }
 }
 
-/// Takes over a desired state. A target that came back with another QUIC server id goes first: its old connections are
-/// nobody's any more, or the API would have refused.
-fn take_over(node: &mut Node, desired: Desired) -> Result<(), Refused> {
-    let mut without = desired.clone();
-    let mut is_whole = true;
-    loop {
-        match node.take_over(without.clone()) {
-            Ok(()) if is_whole => return Ok(()),
-            Ok(()) => return node.take_over(desired),
-            Err(Refused::QuicServerId(QuicServerIdInUse::Changed { target, .. })) => {
-                if !remove(&mut without, &target) {
-                    return node.take_over(desired);
-                }
-                is_whole = false;
-            }
-            Err(problem) => return Err(problem),
-        }
-    }
+/// Takes over a desired state; targets that wait for a QUIC server id come later, and it says why.
+fn take_over(node: &mut Node, desired: Desired) -> Result<Option<QuicServerIdInUse>, Refused> {
+    apply_in_turn(
+        desired,
+        |desired| {
+            if desired == *node.desired() { Ok(()) } else { node.take_over(desired) }
+        },
+    )
 }
 
-/// Whether the target was there.
-fn remove(desired: &mut Desired, target: &TargetKey) -> bool {
-    desired
-        .target_groups
-        .get_mut(&target.target_group)
-        .is_some_and(|group| Arc::make_mut(group).targets.remove(&target.address).is_some())
+fn tell_of_waiting(why: &QuicServerIdInUse) {
+    warn!("the desired state is in force but for a target that comes later: {why}");
 }

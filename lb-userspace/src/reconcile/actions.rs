@@ -59,6 +59,11 @@ impl Actions {
         self.all.get(self.serving.get(entry)?)
     }
 
+    /// Whether flows may live that began on targets of the group.
+    pub(super) fn serve(&self, target_group: &str) -> bool {
+        self.all.values().any(|action| action.serves(target_group))
+    }
+
     /// Makes the entries those that are `wanted`, with what they are to forward to; `size` says how many slots a new
     /// table for that has. The indices of the actions that are to be refreshed.
     pub(super) fn follow(

@@ -135,6 +135,7 @@ fn record(
         encapsulation: name.encapsulation,
         port: name.port,
         quic_server_id,
+        draining: Duration::ZERO,
         draining_until: name.draining_until,
         terminates: true,
         lingers_until: None,

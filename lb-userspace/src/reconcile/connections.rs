@@ -103,7 +103,7 @@ impl Reconciler {
 
     /// Whether a listener forwards to the group, or did, and its flows may live.
     fn may_have_flows(&self, target_group: &str) -> bool {
-        self.actions().iter().any(|action| action.serves(target_group))
+        self.actions().serve(target_group)
     }
 
     /// Whether the target is one of the action's, or of those that it succeeds.

@@ -35,7 +35,7 @@ pub(crate) use adopt::address;
 pub use adopt::{ForwardName, TargetName};
 pub use contents::{Contents, Names, Table};
 pub use fitness::Fitness;
-pub use quic_servers::QuicServerIdInUse;
+pub use quic_servers::{QuicServerIdInUse, apply_in_turn};
 pub use reconciler::Reconciler;
 pub use registry::{Record, Registry};
 pub use rehearsal::TableChange;

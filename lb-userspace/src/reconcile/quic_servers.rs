@@ -1,10 +1,12 @@
 //! QUIC server ids: whose they are, and that none changes its owner while packets may carry it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lb_common::TargetId;
 
 use super::registry::{Record, Registry};
+use super::room::Refused;
 use crate::model::{Desired, ForwardAction, Protocol, QuicServerId, TargetGroup, TargetKey};
 
 /// A desired state that gives connections of one target to another.
@@ -36,6 +38,50 @@ pub enum QuicServerIdInUse {
         /// Whose it is.
         draining: TargetKey,
     },
+}
+
+impl QuicServerIdInUse {
+    /// Who can't have its server id yet.
+    fn waiting(&self) -> &TargetKey {
+        match self {
+            QuicServerIdInUse::Changed { target, .. } | QuicServerIdInUse::Draining { target, .. } => target,
+        }
+    }
+}
+
+/// Takes over `desired` by `apply`, which takes a state whole or not at all. Where server ids are still somebody's, first
+/// without the targets that are to get them, so that their owners begin to drain and all else is followed; and then whole,
+/// if that can be already. Why it can't be yet, if so: those targets are to come by another try.
+///
+/// # Errors
+/// If `apply` refuses for anything else.
+pub fn apply_in_turn(
+    desired: Desired,
+    mut apply: impl FnMut(Desired) -> Result<(), Refused>,
+) -> Result<Option<QuicServerIdInUse>, Refused> {
+    let mut without = desired.clone();
+    let mut is_whole = true;
+    loop {
+        match apply(without.clone()) {
+            Ok(()) if is_whole => return Ok(None),
+            Ok(()) => break,
+            Err(Refused::QuicServerId(why)) if remove(&mut without, why.waiting()) => is_whole = false,
+            Err(problem) => return Err(problem),
+        }
+    }
+    match apply(desired) {
+        Ok(()) => Ok(None),
+        Err(Refused::QuicServerId(why)) => Ok(Some(why)),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether the target was there.
+fn remove(desired: &mut Desired, target: &TargetKey) -> bool {
+    desired
+        .target_groups
+        .get_mut(&target.target_group)
+        .is_some_and(|group| Arc::make_mut(group).targets.remove(&target.address).is_some())
 }
 
 /// Whether `desired` leaves the server ids of the targets in `registry` alone.

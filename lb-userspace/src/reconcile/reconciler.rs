@@ -13,7 +13,7 @@ use super::adopt::{self, ForwardName, TargetName};
 use super::contents::{Contents, Names};
 use super::counters::Numbers;
 use super::listeners::{ListenerName, ListenerValues, listener_name};
-use super::quic_servers;
+use super::quic_servers::{self, QuicServerIdInUse};
 use super::registry::{Record, Registry};
 use super::room::{Refused, TooBig, check_room};
 use super::second_chance::{self, Agents, Keeper};
@@ -52,6 +52,8 @@ pub struct Reconciler {
     pub(super) target_names: Arc<BTreeMap<TargetId, Arc<TargetName>>>,
     /// How an earlier controller reached targets of which it is not known yet how they are reached now.
     pub(super) held_ways: BTreeMap<TargetId, Arc<Target>>,
+    /// What was to be adopted, where server ids of it were still somebody else's, and why it is not whole in force.
+    awaited: Option<(Desired, QuicServerIdInUse)>,
     capacity: Capacity,
 }
 
@@ -66,10 +68,11 @@ impl Reconciler {
 
     /// Begins with the desired state `desired` where an earlier controller has left `held` in the maps: targets,
     /// actions and listeners that are still wanted keep their numbers, slots their targets, draining targets the rest
-    /// of their time. An equal desired state then needs [`Contents`] equal to `held`.
+    /// of their time. An equal desired state then needs [`Contents`] equal to `held`. Targets whose QUIC server ids are
+    /// still those of others come later: see [`Reconciler::take_awaited`].
     ///
     /// # Errors
-    /// As [`Reconciler::apply`], to which the earlier state is the present one.
+    /// If it is bigger than `capacity`, together with what is still there.
     pub fn adopt(
         desired: Desired,
         capacity: Capacity,
@@ -87,7 +90,8 @@ impl Reconciler {
             reconciler.actions = Actions::adopted(actions, serving, capacity);
         }
         reconciler.held_ways = BTreeMap::clone(&held.targets);
-        reconciler.apply(desired, now)?;
+        let why = quic_servers::apply_in_turn(desired.clone(), |desired| reconciler.apply(desired, now))?;
+        reconciler.awaited = why.map(|why| (desired, why));
         if held.names.targets.is_empty() {
             // Former owners are in the maps that were left; in new ones nobody is.
             reconciler.untold = Untold::of(reconciler.agent_addresses());
@@ -115,8 +119,14 @@ impl Reconciler {
             target_entries: Arc::default(),
             target_names: Arc::default(),
             held_ways: BTreeMap::new(),
+            awaited: None,
             capacity,
         }
+    }
+
+    /// What could not be adopted whole, and why: to be applied by [`quic_servers::apply_in_turn`] until it is.
+    pub fn take_awaited(&mut self) -> Option<(Desired, QuicServerIdInUse)> {
+        self.awaited.take()
     }
 
     /// Takes over another desired state, whole or not at all.
@@ -128,12 +138,14 @@ impl Reconciler {
         check_room(&desired, self.capacity)?;
         quic_servers::check(&desired, &self.registry)?;
         let changed = changed_groups(&self.desired, &desired);
-        self.registry.register(&desired, &changed, now).map_err(TooBig::from)?;
+        let is_served = |group: &str| self.actions.serve(group);
+        self.registry.register(&desired, &changed, is_served, now).map_err(TooBig::from)?;
         let zone_changed = self.desired.node.zone != desired.node.zone;
         let listeners_changed = self.desired.load_balancers != desired.load_balancers;
         let logs_changed = self.desired.node.flow_log.is_some() != desired.node.flow_log.is_some();
         self.desired = desired;
         let heirs = if listeners_changed { self.follow_listeners(now) } else { BTreeSet::new() };
+        self.registry.end_unserved(|group| self.actions.serve(group));
         let stale = self.renew_idles(|action| {
             zone_changed || heirs.contains(&action.index) || action.serves_any(&changed)
         });
@@ -142,7 +154,7 @@ impl Reconciler {
         });
         self.refresh(|action| stale.contains(&action.index), now);
         if zone_changed {
-            self.renew_targets(&self.desired.target_groups.keys().cloned().collect());
+            self.renew_targets(&self.desired.target_groups.keys().cloned().chain(changed).collect());
         } else {
             self.renew_targets(&changed);
         }
@@ -210,6 +222,7 @@ impl Reconciler {
         if self.actions.join_twins() {
             self.renew_listeners(|_| true);
         }
+        self.registry.end_unserved(|group| self.actions.serve(group));
         self.renew_targets(&left);
     }
 

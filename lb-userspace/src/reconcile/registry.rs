@@ -26,6 +26,8 @@ pub struct Record {
     pub encapsulation: Encapsulation,
     /// By what QUIC packets name it; a draining target keeps its own.
     pub quic_server_id: Option<QuicServerId>,
+    /// How long it will drain, or drains.
+    pub draining: Duration,
     /// Until when it drains, if it does: it keeps its flows until then.
     pub draining_until: Option<Instant>,
     /// Whether the flows that it then still has are cut.
@@ -92,6 +94,7 @@ impl Record {
     /// Takes over what its group says of flows. Those of QUIC find the target by its server id, whatever the slots
     /// say, so nobody could tell when the last has ended: they end with the draining time.
     pub(super) fn follow(&mut self, group: &TargetGroup) {
+        self.draining = group.draining;
         self.terminates = group.terminates_on_deregistration || group.protocol == Protocol::Quic;
         self.unhealthy_flows = group.unhealthy_flows;
         if self.unhealthy_flows == UnhealthyFlows::Terminate {
@@ -160,7 +163,8 @@ impl Registry {
     }
 
     /// Takes over the targets of `desired`: new ones are `initial`, missing ones drain or go. Only the target groups
-    /// `changed`, which has those that are gone too, are looked at.
+    /// `changed`, which has those that are gone too, are looked at. `is_served` says of a group whether any slot may have
+    /// flows of its targets: without, there is nothing to drain.
     ///
     /// # Errors
     /// If there are more targets than ids; nothing is changed then.
@@ -168,12 +172,15 @@ impl Registry {
         &mut self,
         desired: &Desired,
         changed: &BTreeSet<String>,
+        is_served: impl Fn(&str) -> bool,
         now: Instant,
     ) -> Result<(), TooManyTargets> {
         self.check_room(desired, changed)?;
         for name in changed {
             let group = desired.target_groups.get(name);
-            self.take_leave(name, group.map(|group| &**group), now);
+            let missing = self.missing(name, group.map(|group| &**group));
+            let may_have_flows = !missing.is_empty() && is_served(name);
+            missing.iter().for_each(|key| self.take_leave(key, may_have_flows, now));
             for (address, target) in group.iter().flat_map(|group| &group.targets) {
                 let key = TargetKey { target_group: name.clone(), address: *address };
                 let group = group.expect("it has this target");
@@ -195,24 +202,31 @@ impl Registry {
         if needed > room { Err(TooManyTargets { needed, room }) } else { Ok(()) }
     }
 
-    /// Lets the targets drain or go that the group `name` has no longer; it has gone itself if it is none.
-    fn take_leave(&mut self, name: &str, group: Option<&TargetGroup>, now: Instant) {
-        let has = |address: &IpAddr| group.is_some_and(|group| group.targets.contains_key(address));
-        let missing: Vec<IpAddr> =
-            self.group(name).map(|(address, _)| address).filter(|address| !has(address)).collect();
-        for address in missing {
-            let key = TargetKey { target_group: name.to_owned(), address };
-            let record = self.records.get_mut(&key).expect("the key was just seen");
-            let draining = group.map(|group| {
+    /// The known targets that the group `name` has no longer; all, if it has gone itself. They take over what it says of
+    /// draining: what it said last, if it has gone.
+    fn missing(&mut self, name: &str, group: Option<&TargetGroup>) -> Vec<TargetKey> {
+        let is_missing =
+            |key: &TargetKey| !group.is_some_and(|group| group.targets.contains_key(&key.address));
+        let members =
+            self.records.range_mut(first_of(name)..).take_while(|(key, _)| key.target_group == name);
+        let mut missing = Vec::new();
+        for (key, record) in members.filter(|(key, _)| is_missing(key)) {
+            if let Some(group) = group {
                 record.follow(group);
-                group.draining
-            });
-            match draining {
-                Some(time) if !record.is_dead() && (!time.is_zero() || !record.terminates) => {
-                    record.draining_until.get_or_insert(now + time);
-                }
-                _ => self.remove(&key),
             }
+            missing.push(key.clone());
+        }
+        missing
+    }
+
+    /// Lets a target drain that may have flows to keep, and any other go.
+    fn take_leave(&mut self, key: &TargetKey, may_have_flows: bool, now: Instant) {
+        let record = self.records.get_mut(key).expect("the key was just seen");
+        let keeps_flows = !record.is_dead() && (!record.draining.is_zero() || !record.terminates);
+        if may_have_flows && keeps_flows {
+            record.draining_until.get_or_insert(now + record.draining);
+        } else {
+            self.remove(key);
         }
     }
 
@@ -228,6 +242,7 @@ impl Registry {
                 port: 0,
                 encapsulation: Encapsulation::Ipip,
                 quic_server_id: None,
+                draining: Duration::ZERO,
                 draining_until: None,
                 terminates: true,
                 lingers_until: None,
@@ -318,6 +333,14 @@ impl Registry {
             }
         }
         gone.iter().for_each(|key| self.remove(key));
+    }
+
+    /// Removes the draining targets of groups of which `is_served` denies that a slot may have flows of them.
+    pub fn end_unserved(&mut self, is_served: impl Fn(&str) -> bool) {
+        let is_over =
+            |(key, record): &(&TargetKey, &Record)| record.is_draining() && !is_served(&key.target_group);
+        let over: Vec<TargetKey> = self.records.iter().filter(is_over).map(|(key, _)| key.clone()).collect();
+        over.iter().for_each(|key| self.remove(key));
     }
 
     /// The ids that no slot names any more: what the data plane must forget before they are used again.

@@ -17,6 +17,7 @@ use crate::next_hop::{NextHop, Resolutions};
 
 mod attributes;
 mod scale;
+mod server_ids;
 mod succession;
 
 const DRAINING: Duration = Duration::from_secs(100);

@@ -37,7 +37,7 @@ pub(super) fn project(
         health_check: Arc::new(health_check(&record.health_check)),
         minimum_healthy: minimum_healthy(attributes),
         unhealthy_flows: unhealthy_flows(attributes),
-        draining: draining(attributes, user.is_some()),
+        draining: Duration::from_secs(attributes.deregistration_delay.into()),
         terminates_on_deregistration: attributes.ends_flows_of_deregistered,
         idle_timeout,
         udp_idle_timeout: if protocol == Protocol::TcpUdp { UDP_IDLE } else { idle_timeout },
@@ -52,11 +52,6 @@ pub(super) fn project(
         targets: targets(record, user, inventory, ground),
         absent: registered(record).filter(|target| address_of(target, record, inventory).is_none()).count(),
     }
-}
-
-/// Nobody has flows to targets of a group that no listener forwards to.
-fn draining(attributes: &TargetGroupAttributes, is_used: bool) -> Duration {
-    if is_used { Duration::from_secs(attributes.deregistration_delay.into()) } else { Duration::ZERO }
 }
 
 fn unhealthy_flows(attributes: &TargetGroupAttributes) -> UnhealthyFlows {

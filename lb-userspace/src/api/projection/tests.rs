@@ -261,10 +261,10 @@ fn checks_are_those_of_the_target_group() {
 }
 
 #[test]
-fn nobody_waits_for_the_flows_of_a_group_that_is_not_used() {
+fn a_group_that_is_not_used_says_how_long_the_flows_are_kept_that_it_had_when_it_was() {
     let mut world = World::new();
     world.group("Name=spare&Protocol=TCP&Port=80&TargetType=ip");
-    assert_eq!(world.desired().target_groups["spare"].draining, Duration::ZERO);
+    assert_eq!(world.desired().target_groups["spare"].draining, Duration::from_secs(300));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! by the slots' rules, and none may leave a living target.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::*;
+
+mod deletion;
 
 const GROUPS: [&str; 3] = ["blue", "green", "red"];
 
@@ -22,7 +25,7 @@ fn forwarding(listeners: &[&[(&str, u16)]]) -> Desired {
     let group = |(at, name): (usize, &&str)| {
         let targets: Vec<_> = (1..=3).map(|host| json!({ "id": format!("10.0.{at}.{host}") })).collect();
         json!({ "name": name, "protocol": "TCP", "port": 80, "idle_timeout_seconds": IDLE.as_secs(),
-            "targets": targets })
+            "draining_seconds": DRAINING.as_secs(), "targets": targets })
     };
     let groups: Vec<_> = GROUPS.iter().enumerate().map(group).collect();
     let text = json!({ "node": { "name": "lb1", "zone": "a", "interfaces": ["eth0"] },
@@ -275,21 +278,6 @@ fn a_past_is_forgotten_when_no_flow_needs_it() {
     }
     assert_eq!(world.bench.reconciler.next_deadline(), None);
     assert!(!serves(&world, "blue") && serves(&world, "green"));
-}
-
-#[test]
-fn a_group_that_is_deleted_after_its_listener_left_it_is_named_by_no_slot() {
-    let mut world = World::new(forwarding(&[&[("blue", 1)]]));
-    world.apply(forwarding(&[&[("green", 1)]]));
-    let mut desired = forwarding(&[&[("green", 1)]]);
-    desired.target_groups.remove("blue");
-    world.apply(desired);
-    let leaving = world.bench.reconciler.leaving().clone();
-    assert_eq!(leaving.len(), 3);
-    let tables = world.contents.tables.values();
-    let mut named =
-        tables.flat_map(|table| table.slots.iter()).flat_map(|slot| [slot.current(), slot.previous()]);
-    assert!(named.all(|target| !leaving.contains(&target)));
 }
 
 #[test]
