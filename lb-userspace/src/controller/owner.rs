@@ -41,7 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The owner of the load balancers and target groups.
 pub(super) enum Owner {
     /// The configuration file.
-    File(FileOwner),
+    File(Box<FileOwner>),
     /// The API.
     Api(Box<ApiOwner>),
 }
@@ -95,7 +95,7 @@ impl Owner {
                     );
                 }
                 own_addresses::refuse_as_targets(&content.desired).await.with_context(|| options.file())?;
-                Ok((Owner::File(FileOwner::default()), content.desired))
+                Ok((Owner::File(Box::default()), content.desired))
             }
             config::Owner::Api(text) => {
                 let configuration = configuration(&text, api).with_context(|| options.file())?;
