@@ -1,7 +1,8 @@
 //! A lab's number and directory under `/run/sluice-lab`, held for the lab's life.
 //!
 //! The directory's lock is the kernel's, so it is free as soon as its owner is dead, however it died. What such
-//! an owner left (processes in its namespaces, the namespaces, the directory) the next lease clears.
+//! an owner left (processes in its namespaces, the namespaces, what is mounted in the directory, and that) the next lease
+//! clears.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -170,7 +171,18 @@ fn clear(number: u32) -> Result<()> {
     if !directory.exists() {
         return Ok(());
     }
+    unmount_all_in(&directory)?;
     fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
+}
+
+/// Detaches the file systems in a directory, the one mounted last first; somebody may still have a file there open.
+fn unmount_all_in(directory: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("listing what is mounted")?;
+    let points = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
+    for point in points.filter(|point| Path::new(point).starts_with(directory)) {
+        crate::process::output_of(Command::new("umount").args(["--lazy", point]))?;
+    }
+    Ok(())
 }
 
 fn namespaces_of(number: u32) -> Result<Vec<String>> {
@@ -200,6 +212,7 @@ fn ip(arguments: &[&str]) -> Result<String> {
 mod tests {
     use super::*;
     use crate::Host;
+    use crate::bpf_file_system::BpfFileSystem;
 
     #[test]
     fn two_labs_have_two_numbers_and_leave_nothing() {
@@ -228,6 +241,7 @@ mod tests {
         let directory = lease.directory().to_path_buf();
         let log = directory.join("left.log");
         fs::write(&log, "of the killed lab").unwrap();
+        std::mem::forget(BpfFileSystem::mount(&lease).unwrap());
         // As if killed: nothing is dropped but the lock, which the kernel gives back.
         std::mem::forget(host);
         let lease = Arc::into_inner(lease);
