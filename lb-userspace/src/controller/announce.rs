@@ -38,8 +38,12 @@ use crate::status::report::AnnouncementReport;
 /// The least time between two looks at everything: with thousands of targets each takes about a millisecond.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How long routers have to find other ways before the sessions end with the controller. They took less than 0.1 s.
+/// How long routers have to find other ways before the sessions end with the controller; the data plane goes on. They took
+/// less than 0.1 s.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// The same where packets are not forwarded any more then: routers took up to 1.9 s on a machine that was busy with a build.
+pub(super) const ROUTERS_MOVE: Duration = Duration::from_secs(3);
 
 /// How long routes that an earlier controller has left in a kernel table stay though the node is not fit yet: so long may
 /// the first checks take. Its data plane has gone on forwarding.
@@ -463,7 +467,11 @@ impl Node {
             let draining: Wanted =
                 announcer.told().keys().map(|vip| (*vip, Announcement::Draining)).collect();
             announcer.tell(draining);
-            tokio::time::sleep(LAST_DRAIN).await;
+            let time = match ending {
+                Ending::Keep => LAST_DRAIN,
+                Ending::Withdraw => ROUTERS_MOVE,
+            };
+            tokio::time::sleep(time).await;
         }
         let name = self.reconciler.desired().node.name.clone();
         self.announcing.announcer.stop(&format!("the controller of node {name} ends"), ending).await;

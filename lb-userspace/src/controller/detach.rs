@@ -2,20 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
 
+use super::announce::ROUTERS_MOVE;
 use crate::announce::By;
 use crate::announce::kernel_table::{self, Ending};
 use crate::config;
 use crate::data_plane::Pins;
 use crate::data_plane::pins::Unusable;
 use crate::output;
-
-/// How long routers have to find other ways after routes were withdrawn, before packets are not forwarded any more.
-const ROUTERS_MOVE: Duration = Duration::from_secs(1);
 
 /// The configuration of the packaged unit.
 const CONFIGURATION: &str = "/etc/sluice/sluice.json";

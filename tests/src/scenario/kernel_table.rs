@@ -70,11 +70,12 @@ impl Story {
         );
         self.withdraw_all(telling)?;
         let seen = probes.into_iter().map(Probe::finish).collect::<Result<Vec<Seen>>>()?;
-        let Seen { sent, lost, .. } = seen.into_iter().fold(Seen::default(), Seen::with);
+        let Seen { sent, lost, last_lost, .. } = seen.into_iter().fold(Seen::default(), Seen::with);
         telling.number("datagrams, while nothing was killed without pins", sent);
         telling.number("datagrams lost of these", lost);
         let whole = || {
-            ensure!(lost == 0, "{lost} of {sent} were lost");
+            let ago = last_lost.map_or(Duration::ZERO, |at| at.elapsed());
+            ensure!(lost == 0, "{lost} of {sent} were lost, the last one sent {ago:.1?} ago");
             Ok(())
         };
         telling.claim("no datagram was lost by drains, restarts and withdrawals", whole());
