@@ -13,7 +13,8 @@
 //! becomes unfit, and announced again when it has been fit for the hold-down, which doubles with each fall up to a bound
 //! and is as at first after the VIP was announced for as long as the bound. Orders have no hold-down.
 //!
-//! An unfit VIP stays while no other node is known to serve it better, and when that is not known any more ([`Company`]).
+//! An unfit VIP stays while no other node is known to serve it better, and when that is not known any more ([`Company`]);
+//! what may be so on every node, or is not certain yet, is a reason for less ([`Goes`]).
 //!
 //! Pure, and it knows no reason by itself: a store or a controller that is away is none, and nobody tells it of one.
 

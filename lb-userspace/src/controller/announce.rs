@@ -236,17 +236,7 @@ impl Node {
                 reconcile::Fitness::OtherZone(zone) => Some(zone.clone()),
                 _ => None,
             };
-            let (unfit, goes) = match (fitness, &unreachable, &stale) {
-                (reconcile::Fitness::OtherZone(_), ..) => (None, Goes::AsConfigured),
-                (reconcile::Fitness::Unfit(why), ..) => (Some(why.join("; ")), Goes::AsConfigured),
-                (_, Some(why), _) => (Some(why.clone()), Goes::AsConfigured),
-                (_, _, Some(why)) => (Some(why.clone()), Goes::ForBetter),
-                (reconcile::Fitness::Undecided { why, some_failed: true }, ..) => {
-                    (Some(why.join("; ")), Goes::ForBetter)
-                }
-                (reconcile::Fitness::Undecided { why, .. }, ..) => (Some(why.join("; ")), Goes::NotYet),
-                (reconcile::Fitness::Fit, ..) => (None, Goes::AsConfigured),
-            };
+            let (unfit, goes) = reason_to_go(&fitness, unreachable.as_deref(), stale.as_deref());
             let is_useless = || unreachable.is_some() || self.reconciler.has_nobody(name);
             let grade = match (&unfit, goes) {
                 (None, _) => Grade::Fit,
@@ -515,6 +505,24 @@ impl Node {
             sessions: announcing.announcer.sessions().iter().map(|status| session(status)).collect(),
             table: announcing.announcer.table().map(|status| table(&status)),
         })
+    }
+}
+
+/// Why the node is unfit for a VIP, if it is, and what that is a reason for: what its targets' health says comes first, then
+/// that none of a group's can be reached, then that the maps are those of an earlier state.
+fn reason_to_go(
+    fitness: &reconcile::Fitness,
+    unreachable: Option<&str>,
+    stale: Option<&str>,
+) -> (Option<String>, Goes) {
+    use reconcile::Fitness::{Fit, OtherZone, Undecided, Unfit};
+    match (fitness, unreachable, stale) {
+        (OtherZone(_), ..) | (Fit, None, None) => (None, Goes::AsConfigured),
+        (Unfit(why), ..) => (Some(why.join("; ")), Goes::AsConfigured),
+        (_, Some(why), _) => (Some(why.to_owned()), Goes::AsConfigured),
+        (_, _, Some(why)) => (Some(why.to_owned()), Goes::ForBetter),
+        (Undecided { why, some_failed: true }, ..) => (Some(why.join("; ")), Goes::ForBetter),
+        (Undecided { why, some_failed: false }, ..) => (Some(why.join("; ")), Goes::NotYet),
     }
 }
 

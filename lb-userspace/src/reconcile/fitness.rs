@@ -55,8 +55,8 @@ impl Reconciler {
     /// Whether this node is to announce each VIP of a load balancer; nothing if there is no such load balancer.
     ///
     /// One target group whose failover threshold is breached is enough, as clients of its listener are not served
-    /// here; groups of weight 0 have no say, nor have groups without a target that is to get flows: no node serves their clients,
-    /// and those of the other listeners would be lost.
+    /// here; groups of weight 0 have no say, nor have groups without a target that is to get flows: no node serves their
+    /// clients, and those of the other listeners would be lost.
     pub fn fitness(&self, load_balancer: &str) -> BTreeMap<IpAddr, Fitness> {
         let Some(load_balancer) = self.desired().load_balancers.get(load_balancer) else {
             return BTreeMap::new();

@@ -6,7 +6,7 @@ use std::iter::Peekable;
 
 use super::differences::Shared;
 use crate::api::domain::records::{
-    CheckProtocol, HealthCheck, Listener, LoadBalancer, TargetGroup, TargetGroupAttributes, TargetType,
+    HealthCheck, Listener, LoadBalancer, TargetGroup, TargetGroupAttributes, TargetType,
 };
 
 /// The names of groups that are used and not there, with their users. Both maps are walked side by side.
@@ -37,23 +37,12 @@ pub(super) fn stand_in(name: &str, user: &LoadBalancer, groups: &Shared<TargetGr
             vpc: user.vpc.clone(),
             target_type: TargetType::Ip,
             is_ipv6: false,
-            health_check: unused_check(),
+            // Nobody is checked by it.
+            health_check: HealthCheck::usual(),
             attributes: TargetGroupAttributes::new(listener.protocol),
             tags: user.tags.clone(),
             targets: Vec::new(),
         },
         |group| TargetGroup { targets: Vec::new(), ..TargetGroup::clone(group) },
     ))
-}
-
-/// Nobody is checked by it.
-fn unused_check() -> HealthCheck {
-    HealthCheck {
-        protocol: CheckProtocol::Tcp,
-        port: None,
-        interval: 30,
-        timeout: 10,
-        healthy_threshold: 5,
-        unhealthy_threshold: 2,
-    }
 }
