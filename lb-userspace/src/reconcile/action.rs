@@ -111,6 +111,12 @@ impl Action {
         self.forward.has(target_group) || self.inherited.contains(target_group)
     }
 
+    /// The target groups on whose targets such flows may have begun.
+    pub(super) fn served(&self) -> impl Iterator<Item = &str> {
+        let own = self.forward.0.iter().map(|part| part.target_group.as_str());
+        own.chain(self.inherited.iter().map(String::as_str))
+    }
+
     /// Whether one of these target groups is one of those.
     pub fn serves_any(&self, target_groups: &BTreeSet<String>) -> bool {
         self.forward.names_any(target_groups) || !self.inherited.is_disjoint(target_groups)

@@ -64,6 +64,11 @@ impl Actions {
         self.all.values().any(|action| action.serves(target_group))
     }
 
+    /// The target groups of which that is so.
+    pub(super) fn served(&self) -> BTreeSet<&str> {
+        self.all.values().flat_map(Action::served).collect()
+    }
+
     /// Makes the entries those that are `wanted`, with what they are to forward to; `size` says how many slots a new
     /// table for that has. The indices of the actions that are to be refreshed.
     pub(super) fn follow(

@@ -145,7 +145,7 @@ impl Reconciler {
         let logs_changed = self.desired.node.flow_log.is_some() != desired.node.flow_log.is_some();
         self.desired = desired;
         let heirs = if listeners_changed { self.follow_listeners(now) } else { BTreeSet::new() };
-        self.registry.end_unserved(|group| self.actions.serve(group));
+        self.registry.end_unserved(|| self.actions.served());
         let stale = self.renew_idles(|action| {
             zone_changed || heirs.contains(&action.index) || action.serves_any(&changed)
         });
@@ -222,7 +222,7 @@ impl Reconciler {
         if self.actions.join_twins() {
             self.renew_listeners(|_| true);
         }
-        self.registry.end_unserved(|group| self.actions.serve(group));
+        self.registry.end_unserved(|| self.actions.served());
         self.renew_targets(&left);
     }
 

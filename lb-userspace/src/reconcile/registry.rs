@@ -335,11 +335,18 @@ impl Registry {
         gone.iter().for_each(|key| self.remove(key));
     }
 
-    /// Removes the draining targets of groups of which `is_served` denies that a slot may have flows of them.
-    pub fn end_unserved(&mut self, is_served: impl Fn(&str) -> bool) {
-        let is_over =
-            |(key, record): &(&TargetKey, &Record)| record.is_draining() && !is_served(&key.target_group);
-        let over: Vec<TargetKey> = self.records.iter().filter(is_over).map(|(key, _)| key.clone()).collect();
+    /// Removes the draining targets of groups that are not among those of which a slot may have flows; `served` has these,
+    /// and is asked only if any target drains.
+    pub fn end_unserved<'a>(&mut self, served: impl FnOnce() -> BTreeSet<&'a str>) {
+        let mut draining = self.records.iter().filter(|(_, record)| record.is_draining()).peekable();
+        if draining.peek().is_none() {
+            return;
+        }
+        let served = served();
+        let over: Vec<TargetKey> = draining
+            .filter(|(key, _)| !served.contains(key.target_group.as_str()))
+            .map(|(key, _)| key.clone())
+            .collect();
         over.iter().for_each(|key| self.remove(key));
     }
 
