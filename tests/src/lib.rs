@@ -39,6 +39,7 @@ pub mod peer;
 pub mod pinned;
 pub mod probe;
 pub mod process;
+pub mod route_changes;
 pub mod router;
 pub mod scenario;
 pub mod server;

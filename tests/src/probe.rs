@@ -1,4 +1,4 @@
-//! Datagrams in many flows, all the time: how many are not answered, and for how long a flow has no answer.
+//! Datagrams in many flows, all the time: how many are not answered, and when they were sent.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::echo;
 use crate::topology::Lab;
@@ -23,36 +23,38 @@ const PAUSE: Duration = Duration::from_millis(1);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What became of the datagrams.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// How many were sent.
     pub sent: u64,
-    /// How many of them had no answer.
-    pub lost: u64,
-    /// The longest time from a datagram without an answer to the flow's next one with an answer.
-    pub longest_silence: Duration,
-    /// When the last one without an answer was sent.
-    pub last_lost: Option<Instant>,
+    /// Those that had no answer: for which VIP, and when each was sent.
+    pub lost: Vec<(IpAddr, Instant)>,
 }
 
 impl Seen {
-    /// Those that were sent at these moments had no answer.
-    fn lose(&mut self, sent: impl IntoIterator<Item = Instant>) {
-        for at in sent {
-            self.lost += 1;
-            self.longest_silence = self.longest_silence.max(at.elapsed());
-            self.last_lost = self.last_lost.max(Some(at));
-        }
+    /// When the last one without an answer was sent.
+    pub fn last_lost(&self) -> Option<Instant> {
+        self.lost.iter().map(|(_, at)| *at).max()
     }
 
     /// What became of both.
-    pub fn with(self, other: Seen) -> Seen {
-        Seen {
-            sent: self.sent + other.sent,
-            lost: self.lost + other.lost,
-            longest_silence: self.longest_silence.max(other.longest_silence),
-            last_lost: self.last_lost.max(other.last_lost),
-        }
+    pub fn with(mut self, other: Seen) -> Seen {
+        self.sent += other.sent;
+        self.lost.extend(other.lost);
+        self
+    }
+
+    /// Whether each was answered.
+    ///
+    /// # Errors
+    /// If not, with what was lost.
+    pub fn is_whole(&self) -> Result<()> {
+        let Some(last) = self.last_lost() else { return Ok(()) };
+        let mut by_vip = BTreeMap::<IpAddr, u64>::new();
+        self.lost.iter().for_each(|(vip, _)| *by_vip.entry(*vip).or_default() += 1);
+        let by_vip: Vec<String> = by_vip.iter().map(|(vip, count)| format!("{count} to {vip}")).collect();
+        let (lost, ago) = (by_vip.join(", "), last.elapsed());
+        bail!("lost of {} datagrams: {lost}; the last one was sent {ago:.1?} ago", self.sent)
     }
 }
 
@@ -64,8 +66,9 @@ pub struct Probe {
 }
 
 struct Flow {
+    to: IpAddr,
     socket: UdpSocket,
-    /// Datagrams without an answer so far, by their numbers.
+    /// Datagrams that may still be answered, by their numbers.
     waiting: BTreeMap<u64, Instant>,
     seen: Seen,
 }
@@ -114,12 +117,11 @@ fn ask(to: SocketAddr, over: &AtomicBool) -> Seen {
         number += 1;
         std::thread::sleep(PAUSE);
     }
-    let end = Instant::now() + ANSWER;
-    while Instant::now() < end && flows.iter().any(|flow| !flow.waiting.is_empty()) {
+    while flows.iter().any(|flow| !flow.waiting.is_empty()) {
         flows.iter_mut().for_each(Flow::receive);
         std::thread::sleep(PAUSE);
     }
-    flows.into_iter().map(Flow::finish).fold(Seen::default(), Seen::with)
+    flows.into_iter().map(|flow| flow.seen).fold(Seen::default(), Seen::with)
 }
 
 impl Flow {
@@ -128,7 +130,7 @@ impl Flow {
         let socket = UdpSocket::bind(any).expect("a client has ports");
         socket.connect(to).expect("the VIPs have a route");
         socket.set_nonblocking(true).expect("a socket can be non-blocking");
-        Flow { socket, waiting: BTreeMap::new(), seen: Seen::default() }
+        Flow { to: to.ip(), socket, waiting: BTreeMap::new(), seen: Seen::default() }
     }
 
     /// What can't be sent, as there is no route for a moment, is lost like everything else.
@@ -138,29 +140,44 @@ impl Flow {
         let _ = self.socket.send(number.to_string().as_bytes());
     }
 
+    /// Takes the answers that are there, and gives up what has waited for too long.
     fn receive(&mut self) {
         let mut answer = [0; 200];
         loop {
             match self.socket.recv(&mut answer) {
                 Ok(length) => self.answered(&answer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // An ICMP error of an earlier datagram, which is lost.
                 Err(_) => {}
             }
         }
+        let lost = self.waiting.extract_if(.., |_, sent| sent.elapsed() > ANSWER);
+        self.seen.lost.extend(lost.map(|(_, sent)| (self.to, sent)));
     }
 
-    /// Answers come in order: what was sent before and has none is lost.
+    /// Answers may overtake each other where a flow changes its way.
     fn answered(&mut self, answer: &[u8]) {
         let text = String::from_utf8_lossy(answer);
-        let Some(number) = text.lines().last().and_then(|line| line.parse::<u64>().ok()) else { return };
-        let later = self.waiting.split_off(&(number + 1));
-        let earlier = std::mem::replace(&mut self.waiting, later);
-        self.seen.lose(earlier.into_iter().filter(|(other, _)| *other != number).map(|(_, at)| at));
+        if let Some(number) = text.lines().last().and_then(|line| line.parse().ok()) {
+            self.waiting.remove(&number);
+        }
     }
+}
 
-    fn finish(mut self) -> Seen {
-        self.seen.lose(self.waiting.into_values());
-        self.seen
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_told_by_vips() {
+        let sent = |count| Seen { sent: count, lost: Vec::new() };
+        sent(5).is_whole().unwrap();
+        let (vip4, vip6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let first = Instant::now();
+        let last = first + Duration::from_millis(1);
+        let seen = sent(5).with(Seen { sent: 4, lost: vec![(vip6, last), (vip4, first), (vip6, first)] });
+        assert_eq!(seen.last_lost(), Some(last));
+        let error = seen.is_whole().unwrap_err().to_string();
+        assert!(error.starts_with("lost of 9 datagrams: 1 to 192.0.2.1, 2 to 2001:db8::1;"), "{error}");
     }
 }

@@ -56,6 +56,10 @@ impl Frr {
         command.args(["-u", "frr", "-g", "frr", "-P", "0", "-f", "/dev/null", "--log", "stdout"]);
         command.args(["-i", &self.file(&format!("{daemon}.pid"))]);
         command.args(["-z", zebra_socket, "--vty_socket", &self.file("")]);
+        if daemon == "zebra" {
+            // Else it deletes an IPv6 route before it adds the next one, and what comes between is lost.
+            command.arg("--v6-rr-semantics");
+        }
         if daemon == "bfdd" {
             command.args(["--bfdctl", &self.file("bfdd.sock")]);
         }

@@ -12,7 +12,6 @@ mod flapping;
 mod kernel_table;
 mod map_sizes;
 mod program_swaps;
-mod route_changes;
 mod route_storm;
 mod routed;
 mod routers;

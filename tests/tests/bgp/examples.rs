@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lab::route_changes::RouteChanges;
 use lab::router::{Bird, Frr};
 use lab::wait;
 use lb_userspace::announce::bfd::{self, State};
@@ -35,7 +36,8 @@ fn until(what: &str, evidence: &dyn Fn() -> String, look: impl Fn() -> Result<()
     }
 }
 
-/// Both nodes' VIPs are taken and nothing else, one that drains is the last choice, and BFD is up where it is asked for.
+/// Both nodes' VIPs are taken and nothing else, one that drains is the last choice, routes are replaced and never gone
+/// meanwhile, and BFD is up where it is asked for.
 fn both_nodes_are_heard(world: &World, [first, second]: [Peer; 2], evidence: &dyn Fn() -> String) {
     let vips = announced(&[VIP4, VIP6, STRANGER]);
     let routers = [&first, &second].map(|peer| (peer.address, peer.bfd.is_some()));
@@ -56,10 +58,13 @@ fn both_nodes_are_heard(world: &World, [first, second]: [Peer; 2], evidence: &dy
             node.wait(router, "BFD", |status| !has_bfd || status.bfd.as_ref().is_some_and(is_up));
         is_watched.unwrap_or_else(|error| panic!("{error:#}\n{}", evidence()));
     }
+    let changes = RouteChanges::of(&world.router).unwrap();
     nodes[0].want(draining(&[VIP4, VIP6]));
     by([&["fd05::12"], &["fd05::12"]]);
     nodes[1].want(announced(&[]));
     by([&["10.205.0.11"], &["fd05::11"]]);
+    let vips_alone = [VIP4, VIP6].map(|vip| vip.parse().unwrap());
+    changes.were_never_gone(&vips_alone).unwrap();
     nodes[0].want(vips);
     until("that nothing else is taken", evidence, || {
         let routes = world.router.ip("-4 route show")?;
