@@ -20,6 +20,7 @@ pub mod explain;
 mod flow_log;
 pub mod health;
 pub mod inspect;
+mod listen;
 pub mod manual;
 pub mod membership;
 pub mod metrics;

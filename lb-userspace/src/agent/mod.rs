@@ -169,7 +169,7 @@ impl Agent<'_> {
         let mut host = Host { netlink: self.netlink, locals, segments, peers };
         claim.hold(self.directory, self.netlink).await?;
         let reporter = Arc::new(Reporter::new(configuration, attached.reports.clone(), program.counters()?));
-        let _servers = serve_reports(&reporter, configuration, self.directory).await?;
+        let _servers = serve_reports(&reporter, configuration, self.directory)?;
         let _connections = connections::serve(configuration.nodes.clone(), &configuration.ports).await?;
         info!("agent ready: {}", reporter.summary());
         service_manager::ready(&reporter.summary());
@@ -211,14 +211,14 @@ impl Agent<'_> {
     }
 }
 
-async fn serve_reports(
+fn serve_reports(
     reporter: &Arc<Reporter>,
     configuration: &Configuration,
     directory: &RuntimeDirectory,
 ) -> anyhow::Result<Vec<StatusServer>> {
     let mut servers = vec![reporter.serve(directory)?];
     if let Some(address) = configuration.metrics_address {
-        servers.push(reporter.serve_metrics(address).await?);
+        servers.push(reporter.serve_metrics(address));
     }
     Ok(servers)
 }

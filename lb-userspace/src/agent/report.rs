@@ -16,7 +16,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use lb_common::reason::Reason;
 use serde::Serialize;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{debug, error};
 
@@ -24,6 +24,7 @@ use super::connections;
 use super::directory::RuntimeDirectory;
 use super::options::Configuration;
 use super::program::Counters;
+use crate::listen::Door;
 
 /// How the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -195,18 +196,16 @@ impl Reporter {
         Ok(StatusServer { task, path: Some(path) })
     }
 
-    /// Serves `GET /metrics` until what is returned is dropped.
-    pub(super) async fn serve_metrics(self: &Arc<Self>, address: SocketAddr) -> anyhow::Result<StatusServer> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listening on {address} for metrics; name another with --metrics"))?;
+    /// Serves `GET /metrics` until what is returned is dropped, as soon as that can be.
+    pub(super) fn serve_metrics(self: &Arc<Self>, address: SocketAddr) -> StatusServer {
+        let listener = Door::open_when_possible("the page of metrics", address);
         let router = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(self));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 error!("metrics are served no more: {error}");
             }
         });
-        Ok(StatusServer { task, path: None })
+        StatusServer { task, path: None }
     }
 }
 

@@ -1,43 +1,21 @@
 //! Follows the file of credentials: reads it again when it changes, and upon SIGHUP. A file that can't be read, is no
 //! good, or can be read by others leaves the earlier credentials in force; the log and the status tell why.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
 use tracing::{error, info};
 
-use super::service::Service;
+use super::file_watch;
+use super::service::{Part, Service};
 use super::signature::Credentials;
-
-/// How often the file is looked at. A look is cheap, and works wherever the file is: a mounted secret is a chain of
-/// symbolic links, of which none but the innermost changes.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// What tells one content of a file from another without reading it; nothing where the file is not there.
-type Mark = (PathBuf, Option<(u64, u64, u64, u32, u32, i64, i64)>);
 
 /// Follows the file that the service has its credentials from, whichever that is at the moment.
 ///
 /// # Errors
 /// When SIGHUP can't be listened for.
 pub(super) async fn follow(service: &Service) -> anyhow::Result<()> {
-    let mut hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-    let mut last = None;
-    loop {
-        let present = service.credentials_file().map(|file| mark(&file));
-        if let Some((file, _)) = present.as_ref().filter(|_| present != last) {
-            read(service, file);
-        }
-        last = present;
-        tokio::select! {
-            _ = hangups.recv() => last = None,
-            () = sleep(PERIOD) => {}
-        }
-    }
+    let file = || service.credentials_file().into_iter().collect();
+    file_watch::follow(file, |files| files.iter().for_each(|file| read(service, file))).await
 }
 
 /// Takes over what the file holds, if it is good.
@@ -49,25 +27,15 @@ fn read(service: &Service, file: &Path) {
             }
         }
         Err(problem) => {
-            error!("the earlier credentials stay in force: {problem:#}");
-            service.reject_credentials(format!("{problem:#}"));
+            let in_force = match service.lets_somebody_in() {
+                true => "the earlier credentials stay in force",
+                false => "no credentials are in force, and nobody is let in",
+            };
+            let problem = format!("{in_force}: {problem:#}");
+            error!("{problem}");
+            service.tell(Part::Credentials, Some(problem));
         }
     }
-}
-
-fn mark(file: &Path) -> Mark {
-    let seen = std::fs::metadata(file).ok().map(|at| {
-        (
-            at.dev(),
-            at.ino(),
-            at.size(),
-            at.mode(),
-            at.uid(),
-            at.mtime_nsec() + at.mtime() * 1_000_000_000,
-            at.ctime_nsec() + at.ctime() * 1_000_000_000,
-        )
-    });
-    (file.to_owned(), seen)
 }
 
 #[cfg(test)]
@@ -75,6 +43,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::file_watch::mark;
     use super::*;
     use crate::api::domain::Engine;
     use crate::api::domain::arn::Identity;
@@ -95,23 +64,39 @@ mod tests {
         write(&file, "ONE", 0o600);
         let guard = Guard::signed(Credentials::load(&file).unwrap()).of_file(&file);
         let service = Service::new(Engine::ephemeral(Identity::default(), Inventory::sample()), guard);
-        let seen = || (service.has_key("ONE"), service.has_key("TWO"), service.rejected_credentials());
+        let seen = || (service.has_key("ONE"), service.has_key("TWO"), service.problems());
         read(&service, &file);
-        assert_eq!(seen(), (true, false, None));
+        assert_eq!(seen(), (true, false, vec![]));
         let first = mark(&file);
         write(&file, "TWO", 0o644);
         assert_ne!(mark(&file), first);
         read(&service, &file);
         let (one, two, why) = seen();
-        assert!(one && !two && why.unwrap().contains("chmod 600"));
+        assert!(
+            one && !two && why[0].contains("earlier credentials stay") && why[0].contains("chmod 600"),
+            "{why:?}"
+        );
         let open = mark(&file);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         assert_ne!(mark(&file), open, "a change of the mode is a change");
         read(&service, &file);
-        assert_eq!(seen(), (false, true, None));
+        assert_eq!(seen(), (false, true, vec![]));
         fs::remove_file(&file).unwrap();
         read(&service, &file);
         let (_, two, why) = seen();
-        assert!(two && why.unwrap().contains("opening the credentials"));
+        assert!(two && why[0].contains("opening the credentials"), "{why:?}");
+    }
+
+    #[test]
+    fn who_starts_without_a_good_file_lets_nobody_in_until_there_is_one() {
+        let file = std::env::temp_dir().join(format!("sluice-credentials-none-{}", std::process::id()));
+        let guard = Guard::signed(Credentials::default()).of_file(&file);
+        let service = Service::new(Engine::ephemeral(Identity::default(), Inventory::sample()), guard);
+        read(&service, &file);
+        assert!(service.problems()[0].contains("nobody is let in"), "{:?}", service.problems());
+        write(&file, "ONE", 0o600);
+        read(&service, &file);
+        fs::remove_file(&file).unwrap();
+        assert!(service.has_key("ONE") && service.problems().is_empty());
     }
 }

@@ -18,6 +18,7 @@ mod command;
 pub mod configuration;
 mod credentials_watch;
 pub mod domain;
+mod file_watch;
 pub mod health_board;
 pub mod inventory;
 pub mod process;

@@ -1,6 +1,7 @@
 //! The API's parts in a process, joined: the engine with its store, who is let in, the socket, the clock.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,15 +47,18 @@ pub struct Api {
 impl Api {
     /// Binds the socket and reads the state that was kept. What a data plane with this capacity can't carry is refused.
     ///
+    /// Beside a data plane, which goes on without it, the API may wait for its address, its certificate or its
+    /// credentials: until they are there nobody is served, or let in.
+    ///
     /// # Errors
-    /// If one of the two can't be, or the credentials can't be read.
+    /// If the state can't be read; alone, if the API can't be served at once.
     pub async fn open(
         configuration: &Configuration,
         options: &Options,
         ground: Ground,
         capacity: Capacity,
     ) -> anyhow::Result<Api> {
-        let guard = guard(configuration)?;
+        let guard = first_guard(configuration, options)?;
         let health = Arc::new(HealthBoard::default());
         let (inventory, feed) = inventory(configuration, options).await?;
         let engine = engine(configuration, options, inventory)?;
@@ -65,8 +69,11 @@ impl Api {
             if options.ephemeral { Service::ephemeral(engine, guard) } else { Service::new(engine, guard) };
         let audit = configuration.audit_log.as_ref().map(AuditLog::open).transpose()?;
         let service = Arc::new(service.with_audit(audit).with_feed(feed.map(Arc::new)));
-        let server =
-            Server::bind(configuration.address, configuration.tls.as_ref(), Arc::clone(&service)).await?;
+        let (address, tls) = (configuration.address, configuration.tls.as_ref());
+        let server = match options.api_only {
+            true => Server::bind(address, tls, Arc::clone(&service))?,
+            false => Server::bind_when_possible(address, tls, Arc::clone(&service)),
+        };
         Ok(Api { service, health, server })
     }
 
@@ -148,16 +155,26 @@ async fn inventory(
     }
 }
 
+/// Who is let in from the start. Beside a data plane that is nobody while the credentials can't be read: they are read
+/// again when the file changes.
+fn first_guard(configuration: &Configuration, options: &Options) -> anyhow::Result<Guard> {
+    match (guard(configuration), &configuration.credentials) {
+        (Err(_), Some(file)) if !options.api_only => Ok(of_file(Credentials::default(), file, configuration)),
+        (guard, _) => guard,
+    }
+}
+
+fn of_file(credentials: Credentials, file: &Path, configuration: &Configuration) -> Guard {
+    Guard::signed(credentials).in_region(&configuration.identity.region).of_file(file)
+}
+
 /// Who is let in.
 ///
 /// # Errors
 /// When the credentials can't be read.
 pub fn guard(configuration: &Configuration) -> anyhow::Result<Guard> {
     match &configuration.credentials {
-        Some(file) => {
-            let credentials = Credentials::load(file)?;
-            Ok(Guard::signed(credentials).in_region(&configuration.identity.region).of_file(file))
-        }
+        Some(file) => Ok(of_file(Credentials::load(file)?, file, configuration)),
         None => {
             warn!("no credentials are set: everybody on this host may do everything");
             Ok(Guard::Open)

@@ -1,5 +1,6 @@
 //! From an HTTP request to its answer: who asks, what is asked, may they, and what comes of it. No sockets here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -56,12 +57,23 @@ pub struct Answer {
     pub body: String,
 }
 
+/// What of the API may not be as it is configured, in the order in which it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Where it is served.
+    Address,
+    /// What it is to be trusted by.
+    Certificate,
+    /// Who is let in.
+    Credentials,
+}
+
 /// The API of one engine.
 pub struct Service {
     engine: Queue,
     guard: RwLock<Arc<Guard>>,
-    /// Why the present file of credentials is not in force.
-    rejected_credentials: Mutex<Option<String>>,
+    /// What is not as it is configured, for people.
+    problems: Mutex<BTreeMap<Part, String>>,
     calls: Calls,
     audit: Option<AuditLog>,
     /// Where changes are noted for people, where there is a node.
@@ -78,7 +90,7 @@ impl Service {
         Service {
             engine: Queue::new(engine),
             guard: RwLock::new(Arc::new(guard)),
-            rejected_credentials: Mutex::default(),
+            problems: Mutex::default(),
             calls: Calls::default(),
             audit: None,
             journal: OnceLock::new(),
@@ -270,28 +282,32 @@ impl Service {
             *present = Arc::new(guard);
         }
         drop(present);
-        self.tell_of_credentials(None);
+        self.tell(Part::Credentials, None);
         is_other
     }
 
-    /// Says why the present file of credentials is not in force.
-    pub fn reject_credentials(&self, why: String) {
-        self.tell_of_credentials(Some(why));
+    /// Whether there is anybody who is let in.
+    pub(super) fn lets_somebody_in(&self) -> bool {
+        self.guard().lets_somebody_in()
     }
 
-    /// Why the present file of credentials is not in force.
-    pub fn rejected_credentials(&self) -> Option<String> {
-        self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn tell_of_credentials(&self, why: Option<String>) {
-        let mut present = self.rejected_credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        if *present != why {
-            *present = why;
-            drop(present);
+    /// Says what is not as it is configured, or that it is now.
+    pub(super) fn tell(&self, part: Part, problem: Option<String>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.get(&part) != problem.as_ref() {
+            match problem {
+                Some(problem) => problems.insert(part, problem),
+                None => problems.remove(&part),
+            };
+            drop(problems);
             // No change of the state, and yet there is something new to tell.
             self.engine.wake();
         }
+    }
+
+    /// What is not as it is configured, for people.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Forgets the deregistered targets that have drained by now; when the next one has.

@@ -158,7 +158,7 @@ pub async fn run(prepared: Prepared, api: crate::api::Options) -> anyhow::Result
         Some(address) => {
             let api = owner.service().map(Arc::clone);
             let api = Box::new(move || api.as_ref().map(|api| api.scrape()));
-            Some(server::serve_metrics(address, reports, api).await.context("serving the metrics")?)
+            Some(server::serve_metrics(address, reports, api))
         }
         None => None,
     };

@@ -151,10 +151,9 @@ impl Owner {
             Owner::File(_) => OwnerReport::File,
             Owner::Api(api) => {
                 let (url, service) = (api.url.clone(), &api.service);
-                let (changes, rejected_credentials) =
-                    (*service.changes().borrow(), service.rejected_credentials());
+                let (changes, problems) = (*service.changes().borrow(), service.problems());
                 let inventory = service.feed().map(|feed| inventory_report(feed.report()));
-                OwnerReport::Api { url, changes, rejected_credentials, inventory }
+                OwnerReport::Api { url, changes, problems, inventory }
             }
         }
     }

@@ -75,6 +75,7 @@ causes! {
     Sound "sound" Both Ok "Nothing is wrong with this object."
     ControllerSilent "controller-silent" Node Fail "No controller answers: nothing is balanced, or nothing follows changes."
     ConfigurationRejected "configuration-rejected" Node Warn "The configuration file has errors, an earlier content of it is in force."
+    ApiImpaired "api-impaired" Node Warn "The API does not have its address, its certificate or its credentials as they are configured."
     MapsStale "maps-stale" Node Fail "The last change could not be written to the maps: packets go by what was before."
     InterfaceDown "interface-down" Both Fail "An interface that packets arrive or leave by is down or gone."
     XdpMissing "xdp-missing" Both Fail "The balancer (the agent) is not, or no more, attached to its interface."

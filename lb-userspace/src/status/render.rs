@@ -89,12 +89,10 @@ fn header(page: &mut Page, report: &Report) {
         Tone::Plain,
         &format!("configuration {} · generation {}", configuration.file, configuration.generation),
     );
-    if let OwnerReport::Api { url, changes, rejected_credentials, inventory } = &configuration.owner {
+    if let OwnerReport::Api { url, changes, problems, inventory } = &configuration.owner {
         let owner = format!("state owned by the API at {url} · {} changes in force", count(*changes));
         page.line(Tone::Plain, &owner);
-        if let Some(why) = rejected_credentials {
-            page.line(Tone::Bad, &format!("REJECTED: earlier credentials are in force: {why}"));
-        }
+        problems.iter().for_each(|problem| page.line(Tone::Bad, &format!("API: {problem}")));
         if let Some(inventory) = inventory {
             inventory_lines(page, inventory);
         }

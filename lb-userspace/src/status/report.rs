@@ -191,9 +191,9 @@ pub enum OwnerReport {
         url: String,
         /// How many changes it made since the start that are in force.
         changes: u64,
-        /// Why the present file of credentials is not in force, if it is not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        rejected_credentials: Option<String>,
+        /// What of it is not as it is configured: its address, its certificate, its credentials.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        problems: Vec<String>,
         /// The inventory, if an endpoint tells it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         inventory: Option<InventoryReport>,

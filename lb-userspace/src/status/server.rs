@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,13 +20,14 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::report::Report;
 use super::socket_file::{self, SocketFile};
+use crate::listen::Door;
 use crate::metrics::{self, ApiScrape, Scrape};
 
 /// Asks the controller: it answers each request with a fresh report.
@@ -105,21 +106,14 @@ pub async fn serve_local(path: &Path, router: Router) -> Result<Serving> {
     Ok(serving)
 }
 
-/// Serves `GET /metrics` (OpenMetrics text) on `address`, with what `api` tells of the API.
-///
-/// # Errors
-/// When the address can't be bound.
-pub async fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrapes) -> Result<Serving> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "metrics can't be served on {address}; the configuration's metrics address must be one of this \
-             host's, with a port that no other program listens on"
-        )
-    })?;
-    let bound = listener.local_addr().context("the metrics socket has no address")?;
-    let mut serving = Serving::start(listener, metrics_routes(reports, api), LIMITS);
+/// Serves `GET /metrics` (OpenMetrics text) on `address`, with what `api` tells of the API. Where that can't be yet, the
+/// log tells why, and it is tried again each second.
+pub fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrapes) -> Serving {
+    let door = Door::open_when_possible("the page of metrics", address);
+    let bound = door.address();
+    let mut serving = Serving::start(door, metrics_routes(reports, api), LIMITS);
     serving.address = Some(bound);
-    Ok(serving)
+    serving
 }
 
 fn status_routes(reports: Reports) -> Router {

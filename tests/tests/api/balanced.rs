@@ -12,7 +12,7 @@ use lab::{Lab, VIP4, VIP6, wait};
 use lb_userspace::status::report::OwnerReport;
 use serde_json::{Value, json};
 
-use crate::served::{client, has_clients};
+use crate::served::{asking, has_clients};
 
 const CHAPTERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/balanced_chapters.py");
 const URL: &str = "http://127.0.0.1:8440";
@@ -116,7 +116,7 @@ pub(crate) fn start_controller(lab: &mut Lab) -> Result<()> {
     })
 }
 
-fn configuration() -> Value {
+pub(crate) fn configuration() -> Value {
     json!({
         "node": { "zone": "a" },
         "api": { "encapsulation": "ipip" },
@@ -138,18 +138,9 @@ pub(crate) fn aws(lab: &Lab, words: &str) -> Result<String> {
 
 /// Runs one of the clients' programs on the node, whose loopback the API is on.
 fn run(lab: &Lab, program: &str, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(client(program)?);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("AWS_ACCESS_KEY_ID", "x")
-        .env("AWS_SECRET_ACCESS_KEY", "x")
-        .env("AWS_DEFAULT_REGION", "local")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("AWS_ENDPOINT_URL", URL)
-        .env("AWS_CONFIG_FILE", "/nonexistent")
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+    // Nobody is asked who it is.
+    let mut command = asking(program, URL, "x")?;
+    command.args(arguments);
     lab.nodes[0].host.enter(|| output_of(&mut command)).map_err(|error| lab.with_evidence(error))
 }
 

@@ -9,6 +9,7 @@ mod balanced;
 mod clients;
 mod hostile;
 mod inventory;
+mod late;
 mod model;
 mod operator;
 mod planned;

@@ -91,28 +91,35 @@ impl Served {
 
     /// Runs one of the clients' programs here, which signs with the key of a role.
     pub(crate) fn client(&self, program: &str, role: &str, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(client(program)?);
+        let mut command = asking(program, &self.url(), &role.to_uppercase())?;
         command
             .args(arguments)
-            .env_clear()
-            .env("AWS_ACCESS_KEY_ID", role.to_uppercase())
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_DEFAULT_REGION", "local")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", self.url())
             .envs(self.certificate.iter().map(|file| ("AWS_CA_BUNDLE", file)))
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_CONFIG_FILE", "/nonexistent")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+            .env("AWS_MAX_ATTEMPTS", "1");
         self.host
             .enter(|| output_of(&mut command))
             .with_context(|| format!("the API's log:\n{}", self.process.log()))
     }
 }
 
+/// A program of the virtual environment that asks the API at `url` in the name of a key, and knows nothing of this machine.
+pub(crate) fn asking(program: &str, url: &str, key: &str) -> Result<Command> {
+    let mut command = Command::new(client(program)?);
+    command
+        .env_clear()
+        .env("AWS_ACCESS_KEY_ID", key)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_DEFAULT_REGION", "local")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL", url)
+        .env("AWS_CONFIG_FILE", "/nonexistent")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
 /// A file with a key for every role.
-fn write_credentials(lease: &Lease) -> Result<PathBuf> {
+pub(crate) fn write_credentials(lease: &Lease) -> Result<PathBuf> {
     let one = |role: &str| json!({ "access_key_id": role.to_uppercase(), "secret_access_key": SECRET, "role": role });
     let roles = ["admin", "operator", "reader"].map(one);
     let file = lease.directory().join("credentials.json");

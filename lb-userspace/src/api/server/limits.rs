@@ -21,8 +21,6 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a connection may live.
     pub connection: Duration,
-    /// How long to wait after a connection could not be accepted.
-    pub pause: Duration,
 }
 
 impl Default for Limits {
@@ -36,7 +34,6 @@ impl Default for Limits {
             body: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
             connection: Duration::from_secs(300),
-            pause: Duration::from_millis(100),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::http::request::Parts;
 use axum::http::{Response, header};
 use http_body_util::Full;
@@ -19,43 +18,47 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tokio::time::timeout;
+use tracing::{debug, error};
 
 use super::calendar::Timestamp;
 use super::configuration::Tls;
-use super::service::{Answer, Request, Service};
+use super::service::{Answer, Part, Request, Service};
+use crate::listen::Door;
 use crowd::{Activity, Crowd};
 pub use limits::Limits;
+use tls::Identity;
 
-/// A bound server.
+/// What is served.
+const NAME: &str = "the API";
+
+/// A server.
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    door: Door,
+    tls: Option<Arc<Identity>>,
     service: Arc<Service>,
     limits: Limits,
 }
 
 impl Server {
-    /// Binds the address.
+    /// Listens on the address.
     ///
     /// # Errors
-    /// When it can't be bound, or the TLS files can't be read.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: Option<&Tls>,
-        service: Arc<Service>,
-    ) -> anyhow::Result<Server> {
-        let tls = tls.map(tls::acceptor).transpose()?;
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("the API can't be served on {address}; it must be this host's, with a port that is free")
-        })?;
-        let address = listener.local_addr().context("the API's socket has no address")?;
-        Ok(Server { listener, address, tls, service, limits: Limits::default() })
+    /// When that can't be, or the TLS files are no good.
+    pub fn bind(address: SocketAddr, tls: Option<&Tls>, service: Arc<Service>) -> anyhow::Result<Server> {
+        let tls = tls.map(Identity::load).transpose()?.map(Arc::new);
+        let door = Door::open(NAME, address)?;
+        Ok(Server { door, tls, service, limits: Limits::default() })
+    }
+
+    /// The same, now or as soon as it can be; the log and the service tell of what it waits for.
+    pub fn bind_when_possible(address: SocketAddr, tls: Option<&Tls>, service: Arc<Service>) -> Server {
+        let tls = tls.map(Identity::awaited).map(Arc::new);
+        let door = Door::open_when_possible(NAME, address);
+        service.tell(Part::Address, door.problem().map(str::to_owned));
+        Server { door, tls, service, limits: Limits::default() }
     }
 
     /// With other limits.
@@ -65,27 +68,33 @@ impl Server {
 
     /// The address, with the port that the kernel chose for port 0.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.door.address()
     }
 
     /// What clients call their endpoint.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address())
     }
 
     /// Serves for ever. Connections end when this is dropped.
-    pub async fn serve(self) {
+    pub async fn serve(mut self) {
+        let (tls, service) = (self.tls.clone(), Arc::clone(&self.service));
+        let renew = async {
+            if let Some(tls) = &tls
+                && let Err(problem) = tls.follow(&service).await
+            {
+                error!("the certificate is not followed: {problem:#}");
+            }
+        };
+        tokio::join!(renew, self.accept());
+    }
+
+    async fn accept(&mut self) {
+        self.door.listens().await;
+        self.service.tell(Part::Address, None);
         let mut crowd = Crowd::of(self.limits.connections);
         for number in 0.. {
-            let (stream, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, say: others end soon.
-                    debug!(%error, "no connection could be accepted");
-                    sleep(self.limits.pause).await;
-                    continue;
-                }
-            };
+            let (stream, peer) = self.door.next().await;
             let (tls, service, limits) = (self.tls.clone(), self.service.clone(), self.limits);
             crowd
                 .admit(|activity| {
@@ -96,16 +105,21 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, exchange: Exchange) {
+async fn connection(stream: TcpStream, tls: Option<Arc<Identity>>, exchange: Exchange) {
     // Answers are small and wait for nothing.
     let _ = stream.set_nodelay(true);
-    match tls {
-        None => exchange.serve(stream).await,
-        Some(acceptor) => match timeout(exchange.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => exchange.serve(stream).await,
-            Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
-            Err(_) => debug!("a TLS handshake took too long"),
-        },
+    let Some(identity) = tls else {
+        exchange.serve(stream).await;
+        return;
+    };
+    let Some(acceptor) = identity.acceptor() else {
+        debug!("a connection was closed, as there is no certificate yet");
+        return;
+    };
+    match timeout(exchange.limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => exchange.serve(stream).await,
+        Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+        Err(_) => debug!("a TLS handshake took too long"),
     }
 }
 

@@ -103,6 +103,11 @@ impl Credentials {
         Ok(Credentials(credentials))
     }
 
+    /// Whether there are none, as where no file could be read yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The credential of an access key id.
     pub fn of(&self, key_id: &str) -> Option<&Credential> {
         self.0.get(key_id)

@@ -147,6 +147,14 @@ impl Guard {
         }
     }
 
+    /// Whether there is anybody who is let in.
+    pub fn lets_somebody_in(&self) -> bool {
+        match self {
+            Guard::Signed(verifier) => !verifier.credentials.is_empty(),
+            Guard::Open => true,
+        }
+    }
+
     /// The file that the credentials are from.
     pub fn file(&self) -> Option<&Path> {
         match self {

@@ -1,11 +1,13 @@
 //! From facts to findings: the node itself. Pure.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::Facts;
 use super::plan::{groups, is_meant_to_serve, is_vip, listeners};
 use super::way::targets;
 use crate::doctor::attached::Attached;
 use crate::doctor::finding::{Cause, Finding};
-use crate::status::report::InterfaceReport;
+use crate::status::report::{InterfaceReport, OwnerReport};
 
 /// What is wrong, and what is not, in the order in which one would look.
 pub fn findings(facts: &Facts) -> Vec<Finding> {
@@ -40,11 +42,31 @@ fn controller(facts: &Facts) -> Vec<Finding> {
                 .to_owned(),
         )
     });
-    let wrong: Vec<Finding> = rejected.into_iter().chain(stale).collect();
+    let wrong: Vec<Finding> = rejected.into_iter().chain(stale).chain(api(facts)).collect();
     match wrong.is_empty() {
         true => vec![Finding::sound(object(), format!("answers, {} is in force", configuration.file))],
         false => wrong,
     }
+}
+
+fn api(facts: &Facts) -> Vec<Finding> {
+    let configuration = &facts.report.configuration;
+    let OwnerReport::Api { url, problems, .. } = &configuration.owner else { return Vec::new() };
+    let found = |what: String| {
+        let remedy =
+            format!("mend what section `api` of {} names: it is looked at each second", configuration.file);
+        Finding::new(Cause::ApiImpaired, format!("API of {}", facts.report.node), what, remedy)
+    };
+    let nowhere = missing(facts, url).map(|ip| format!("no interface of this node has its address, {ip}"));
+    problems.iter().cloned().chain(nowhere).map(found).collect()
+}
+
+/// The address in a URL, if the node should have it and does not.
+fn missing(facts: &Facts, url: &str) -> Option<IpAddr> {
+    let ip = url.split_once("://")?.1.parse::<SocketAddr>().ok()?.ip();
+    let is_own =
+        ip.is_loopback() || ip.is_unspecified() || facts.addresses.iter().any(|held| held.address == ip);
+    (!is_own).then_some(ip)
 }
 
 fn interface(facts: &Facts, reported: &InterfaceReport) -> Finding {

@@ -1,4 +1,4 @@
-//! Keys that come and go while the API runs.
+//! Keys and certificates that come and go while the API runs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -57,5 +57,43 @@ fn a_changed_file_of_credentials_is_taken_over_unless_it_is_bad() {
     fs::write(&file, "{").unwrap();
     served.process.signal(Signal::HUP);
     until_let_in(&served, "THIRD");
+    served.process.check_running().unwrap();
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_over_unless_it_is_bad() {
+    if !require_root() {
+        return;
+    }
+    let mut served = Served::secured().unwrap();
+    let [certificate, key] =
+        ["certificate.pem", "key.pem"].map(|name| served.host.lease().directory().join(name));
+    let trusts_what_is_there = |served: &Served| {
+        wait::until("a certificate that is trusted", SOON, || {
+            let status = status(served, "ADMIN")?;
+            ensure!(status == 200, "status {status}");
+            Ok(())
+        })
+    };
+    trusts_what_is_there(&served).unwrap();
+    let earlier = fs::read(&certificate).unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    // For this moment the certificate is not the key's.
+    served.process.signal(Signal::HUP);
+    wait::until("the refusal in the log", SOON, || {
+        let log = served.process.log();
+        ensure!(log.contains("the earlier certificate stays in force"), "{log}");
+        Ok(())
+    })
+    .unwrap();
+    fs::write(&certificate, &earlier).unwrap();
+    trusts_what_is_there(&served).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    trusts_what_is_there(&served).unwrap();
+    fs::remove_file(&key).unwrap();
+    served.process.signal(Signal::HUP);
+    trusts_what_is_there(&served).unwrap();
     served.process.check_running().unwrap();
 }

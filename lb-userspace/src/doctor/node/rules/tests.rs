@@ -8,7 +8,7 @@ use crate::doctor::kernel::Held;
 use crate::doctor::node::{Outcome, Probed};
 use crate::doctor::probe::{Answer, Service, Transport};
 use crate::next_hop::{Interface, NextHop, Unresolved};
-use crate::status::report::{InterfaceReport, NextHopReport, Report, TargetReport};
+use crate::status::report::{InterfaceReport, NextHopReport, OwnerReport, Report, TargetReport};
 use crate::status::sample;
 
 const VIPS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -318,6 +318,25 @@ fn what_concerns_the_whole_node_is_told_once() {
         |facts| facts.report.publications.failure = Some("adding a VIP".into()),
         &["maps-stale controller of lb1"],
     );
+    let without_certificate = |facts: &mut Facts| {
+        let (url, problems) = ("https://10.0.0.100:8440".into(), vec!["no certificate".into()]);
+        facts.report.configuration.owner = OwnerReport::Api { url, changes: 0, problems, inventory: None };
+    };
+    expect(without_certificate, &["api-impaired API of lb1"]);
+    for (url, finds) in [
+        ("http://127.0.0.1:8440", &["sound"][..]),
+        ("https://10.0.0.100:8440", &["sound"]),
+        ("https://[::]:8440", &["sound"]),
+        ("https://10.0.0.102:8440", &["api-impaired"]),
+        ("https://[fd00::101]:8440", &["api-impaired"]),
+    ] {
+        let mut facts = facts();
+        let url = url.to_owned();
+        facts.report.configuration.owner =
+            OwnerReport::Api { url, changes: 0, problems: vec![], inventory: None };
+        let found: Vec<&str> = controller(&facts).iter().map(|finding| finding.cause.name()).collect();
+        assert_eq!(found, finds);
+    }
     let empty = |facts: &mut Facts| {
         facts.report.target_groups.get_mut("web").unwrap().targets.clear();
     };
