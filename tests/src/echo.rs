@@ -4,10 +4,11 @@
 //! UDP: a datagram is answered with `NAME CLIENT-ADDRESS CLIENT-PORT\n` and the datagram.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind, set_socket_recv_buffer_size_force};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -15,6 +16,9 @@ use crate::server::accept;
 
 /// The port of both echo services (RFC 862).
 pub const PORT: u16 = 7;
+
+/// Bytes of datagrams that may wait in a socket, with what the kernel keeps about them: some thousands.
+const ROOM: usize = 8 << 20;
 
 /// The line that names the server and the client as the server sees it.
 pub fn greeting(name: &str, client: SocketAddr) -> String {
@@ -52,6 +56,11 @@ pub(crate) async fn serve_udp(address: IpAddr, name: Arc<str>) -> Result<()> {
     }
 }
 
+/// Makes room for all the datagrams that come to a socket while a busy machine keeps its thread waiting.
+pub(crate) fn make_room(socket: &impl AsFd) -> Result<()> {
+    set_socket_recv_buffer_size_force(socket, ROOM).context("enlarging a socket's receive buffer")
+}
+
 /// Binds to an address that the host may get only later, as a target gets its VIPs from the agent.
 fn bind_early(address: SocketAddr) -> Result<UdpSocket> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
@@ -63,6 +72,7 @@ fn bind_early(address: SocketAddr) -> Result<UdpSocket> {
         SocketAddr::V6(_) => set_ipv6_freebind(&socket, true),
     }
     .context("setting the free bind option")?;
+    make_room(&socket)?;
     bind(&socket, &address).with_context(|| format!("binding UDP {address}"))?;
     UdpSocket::from_std(socket.into()).context("registering a UDP socket")
 }

@@ -19,8 +19,11 @@ pub const FLOWS: usize = 32;
 /// Between two datagrams, of one flow after another.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long an answer may take: what comes later is lost.
-const ANSWER: Duration = Duration::from_secs(2);
+/// A datagram is lost when one has an answer that its flow sent so much later: a machine that stands still loses none.
+const OVERTAKEN: Duration = Duration::from_secs(2);
+
+/// How long answers are waited for in the end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of the datagrams.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +71,7 @@ pub struct Probe {
 struct Flow {
     to: IpAddr,
     socket: UdpSocket,
-    /// Datagrams that may still be answered, by their numbers.
+    /// Datagrams that may still be answered, by their numbers, and when they were sent.
     waiting: BTreeMap<u64, Instant>,
     seen: Seen,
 }
@@ -117,17 +120,19 @@ fn ask(to: SocketAddr, over: &AtomicBool) -> Seen {
         number += 1;
         std::thread::sleep(PAUSE);
     }
-    while flows.iter().any(|flow| !flow.waiting.is_empty()) {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end && flows.iter().any(|flow| !flow.waiting.is_empty()) {
         flows.iter_mut().for_each(Flow::receive);
         std::thread::sleep(PAUSE);
     }
-    flows.into_iter().map(|flow| flow.seen).fold(Seen::default(), Seen::with)
+    flows.into_iter().map(Flow::finish).fold(Seen::default(), Seen::with)
 }
 
 impl Flow {
     fn open(to: SocketAddr) -> Flow {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).expect("a client has ports");
+        echo::make_room(&socket).expect("root may have large buffers");
         socket.connect(to).expect("the VIPs have a route");
         socket.set_nonblocking(true).expect("a socket can be non-blocking");
         Flow { to: to.ip(), socket, waiting: BTreeMap::new(), seen: Seen::default() }
@@ -140,27 +145,31 @@ impl Flow {
         let _ = self.socket.send(number.to_string().as_bytes());
     }
 
-    /// Takes the answers that are there, and gives up what has waited for too long.
+    /// Takes the answers that are there.
     fn receive(&mut self) {
         let mut answer = [0; 200];
         loop {
             match self.socket.recv(&mut answer) {
                 Ok(length) => self.answered(&answer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // An ICMP error of an earlier datagram, which is lost.
                 Err(_) => {}
             }
         }
-        let lost = self.waiting.extract_if(.., |_, sent| sent.elapsed() > ANSWER);
-        self.seen.lost.extend(lost.map(|(_, sent)| (self.to, sent)));
     }
 
     /// Answers may overtake each other where a flow changes its way.
     fn answered(&mut self, answer: &[u8]) {
         let text = String::from_utf8_lossy(answer);
-        if let Some(number) = text.lines().last().and_then(|line| line.parse().ok()) {
-            self.waiting.remove(&number);
-        }
+        let number = text.lines().last().and_then(|line| line.parse().ok());
+        let Some(answered) = number.and_then(|number: u64| self.waiting.remove(&number)) else { return };
+        let lost = self.waiting.extract_if(.., |_, sent| answered.duration_since(*sent) > OVERTAKEN);
+        self.seen.lost.extend(lost.map(|(_, sent)| (self.to, sent)));
+    }
+
+    fn finish(mut self) -> Seen {
+        self.seen.lost.extend(self.waiting.into_values().map(|sent| (self.to, sent)));
+        self.seen
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::routed::{DAEMONS_BFD_MILLISECONDS, DAEMONS_BFD_ON_A_BUSY_MACHINE, DataPlane, Routed, Tellers};
-use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS};
+use super::routed::{BFD_ON_A_BUSY_MACHINE, DAEMONS_BFD_MILLISECONDS, DataPlane, Routed, Tellers};
+use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS, last_change};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
 use super::stall::Stall;
 use super::{Options, Scenario, Telling};
@@ -33,7 +33,7 @@ fn run(options: &Options, telling: &mut Telling) -> Result<()> {
     let (nodes, targets) = (options.nodes.unwrap_or(NODES), options.targets.unwrap_or(TARGETS));
     let connections = options.connections.unwrap_or(CONNECTIONS) as usize;
     let (limit, bfd_milliseconds) = if options.connections.is_some() {
-        (MOVED_ON_A_BUSY_MACHINE, DAEMONS_BFD_ON_A_BUSY_MACHINE)
+        (MOVED_ON_A_BUSY_MACHINE, BFD_ON_A_BUSY_MACHINE)
     } else {
         (MOVED, DAEMONS_BFD_MILLISECONDS)
     };
@@ -172,9 +172,10 @@ impl Story {
         let controller = &mut self.routed.lab.nodes[node].controller;
         controller.take().context("the controller runs")?.kill();
         self.routed.until_routed(&self.all_but(node))?;
-        let stall = stall.longest();
+        let routes = last_change(&self.routed.lab, &changes)?;
         std::thread::sleep(ECHOES);
-        let moved = Moved::since(killed, &self.routed.lab.vips, &changes, &probe.finish()?, stall)?;
+        let seen = probe.finish()?;
+        let moved = Moved::since(killed, routes, &seen, stall.longest());
         self.routed.lab.nodes[node].pins = pins;
         self.start(node)?;
         self.routed.until_routed(&self.all())?;

@@ -23,18 +23,18 @@ const NODE_AS: u32 = 65001;
 /// The router on the nodes' network.
 pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 202, 0, 1);
 /// Between two packets of BFD, three of which may be missing: of the nodes' own speakers, and as the daemons have it.
-const BFD_MILLISECONDS: u32 = 100;
+pub(super) const BFD_MILLISECONDS: u32 = 100;
 pub(super) const DAEMONS_BFD_MILLISECONDS: u32 = 300;
-/// The same in a small story, which is played while a machine does other things: its daemons are not to take each other
+/// The same in a small story, which is played while a machine does other things: who speaks BFD is not to take others
 /// for dead.
-pub(super) const DAEMONS_BFD_ON_A_BUSY_MACHINE: u32 = 1000;
+pub(super) const BFD_ON_A_BUSY_MACHINE: u32 = 1000;
 
-/// Who tells the router.
+/// Who tells the router, and how often the router wants their BFD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tellers {
     /// Each node's own speaker.
-    Speakers,
-    /// BIRD and FRR in turn, which read a routing table of the node's kernel, and how often the router wants their BFD.
+    Speakers { bfd_milliseconds: u32 },
+    /// BIRD and FRR in turn, which read a routing table of the node's kernel.
     Daemons { bfd_milliseconds: u32 },
 }
 
@@ -73,7 +73,7 @@ impl Routed {
         lab.start_servers()?;
         lab.start_agents_with(&PEERS)?;
         let daemons = match tellers {
-            Tellers::Speakers => Vec::new(),
+            Tellers::Speakers { .. } => Vec::new(),
             Tellers::Daemons { .. } => lab
                 .nodes
                 .iter()
@@ -189,7 +189,7 @@ fn addresses(node: &Node) -> Result<Vec<String>> {
 
 fn neighbour(node: &Node, tellers: Tellers) -> Neighbour {
     let (remote_as, bfd) = match tellers {
-        Tellers::Speakers => (NODE_AS, BFD_MILLISECONDS),
+        Tellers::Speakers { bfd_milliseconds } => (NODE_AS, bfd_milliseconds),
         Tellers::Daemons { bfd_milliseconds } => (daemons::NODE_AS, bfd_milliseconds),
     };
     Neighbour { bfd: Some(bfd), ..Neighbour::new(node.v4.into(), ROUTER.into(), remote_as) }
@@ -226,10 +226,12 @@ fn own(lab: &Lab, node: usize, tellers: Tellers) -> Value {
 
 fn announce(node: &Node, tellers: Tellers) -> Value {
     match tellers {
-        Tellers::Speakers => json!({ "drain_seconds": 2, "bgp": { "local_as": NODE_AS, "peers": [ {
+        Tellers::Speakers { bfd_milliseconds: bfd } => {
+            json!({ "drain_seconds": 2, "bgp": { "local_as": NODE_AS, "peers": [ {
             "address": ROUTER, "source": node.v4, "remote_as": ROUTER_AS, "next_hop_ipv6": node.v6,
-            "bfd": { "transmit_milliseconds": BFD_MILLISECONDS, "receive_milliseconds": BFD_MILLISECONDS }
-        } ] } }),
+            "bfd": { "transmit_milliseconds": bfd, "receive_milliseconds": bfd }
+        } ] } })
+        }
         Tellers::Daemons { .. } => json!({ "drain_seconds": 2, "kernel_table": {} }),
     }
 }

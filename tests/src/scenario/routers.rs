@@ -1,12 +1,11 @@
 //! Routers that are told by BGP, and watch nodes by BFD: a node falls silent, and all nodes are upgraded in turn.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::routed::{DataPlane, Routed, SETTLED, Tellers};
+use super::routed::{BFD_MILLISECONDS, BFD_ON_A_BUSY_MACHINE, DataPlane, Routed, SETTLED, Tellers};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
 use super::stall::Stall;
 use super::{Options, Scenario, Telling};
@@ -14,6 +13,7 @@ use crate::crowd::{Crowd, Patience};
 use crate::probe::{Probe, Seen};
 use crate::route_changes::RouteChanges;
 use crate::stream::{Flowed, Stream};
+use crate::topology::Lab;
 use crate::{http, other_build};
 
 /// A node's port falls silent.
@@ -39,10 +39,18 @@ pub(super) const MOVED: Duration = Duration::from_millis(500);
 /// The same of a small story, which is played while a machine does other things.
 pub(super) const MOVED_ON_A_BUSY_MACHINE: Duration = Duration::from_secs(3);
 
-fn begin(options: &Options, data_plane: DataPlane, telling: &Telling) -> Result<(Routed, Crowd, usize)> {
+/// Between two packets of BFD in a small story of a silent node: a shorter stall than thrice that silences nobody else.
+const SILENT_NODE_ON_A_BUSY_MACHINE: u32 = 300;
+
+fn begin(
+    options: &Options,
+    bfd_milliseconds: u32,
+    data_plane: DataPlane,
+    telling: &Telling,
+) -> Result<(Routed, Crowd, usize)> {
     let (nodes, targets) = (options.nodes.unwrap_or(NODES), options.targets.unwrap_or(TARGETS));
     let connections = options.connections.unwrap_or(CONNECTIONS) as usize;
-    let routed = Routed::start(nodes, targets, Tellers::Speakers, data_plane)?;
+    let routed = Routed::start(nodes, targets, Tellers::Speakers { bfd_milliseconds }, data_plane)?;
     telling.step(format!("{nodes} nodes announce, {targets} targets have agents"));
     let mut crowd = Crowd::start(&routed.lab, Patience::CALM)?;
     crowd.open(connections)?;
@@ -51,7 +59,12 @@ fn begin(options: &Options, data_plane: DataPlane, telling: &Telling) -> Result<
 }
 
 fn silent_node(options: &Options, telling: &mut Telling) -> Result<()> {
-    let (routed, crowd, connections) = begin(options, DataPlane::Unpinned, telling)?;
+    let (limit, bfd_milliseconds) = if options.connections.is_some() {
+        (MOVED_ON_A_BUSY_MACHINE, SILENT_NODE_ON_A_BUSY_MACHINE)
+    } else {
+        (MOVED, BFD_MILLISECONDS)
+    };
+    let (routed, crowd, connections) = begin(options, bfd_milliseconds, DataPlane::Unpinned, telling)?;
     let mut worst = Moved::default();
     for round in 0..options.rounds.unwrap_or(3) as usize {
         let moved = silence(&routed, round)?;
@@ -64,7 +77,6 @@ fn silent_node(options: &Options, telling: &mut Telling) -> Result<()> {
     }
     let tally = crowd.finish();
     tally.tell(connections, telling);
-    let limit = if options.connections.is_some() { MOVED_ON_A_BUSY_MACHINE } else { MOVED };
     worst.tell(limit, telling);
     telling
         .claim("no connection broke, no byte was wrong, missing or twice there", tally.is_whole(connections));
@@ -82,10 +94,16 @@ fn silence(routed: &Routed, round: usize) -> Result<Moved> {
     let silent = Instant::now();
     routed.lab.router.ip(&format!("link set dev {} down", routed.lab.nodes[lost].name))?;
     routed.until_routed(&others)?;
-    let stall = stall.longest();
+    let routes = last_change(&routed.lab, &changes)?;
     std::thread::sleep(ECHOES);
     let seen = probe.finish()?;
-    Moved::since(silent, &routed.lab.vips, &changes, &seen, stall)
+    Ok(Moved::since(silent, routes, &seen, stall.longest()))
+}
+
+/// When a route of the router to a VIP changed last.
+pub(super) fn last_change(lab: &Lab, changes: &RouteChanges) -> Result<Instant> {
+    changes.catch_up(&lab.router)?;
+    lab.vips.iter().filter_map(|vip| changes.last(*vip)).max().context("no route to a VIP changed")
 }
 
 /// How fast traffic left a node that had fallen silent.
@@ -109,24 +127,15 @@ pub(super) struct Moved {
 const DAEMONS: u32 = 3;
 
 impl Moved {
-    /// What became of it since a moment.
-    pub(super) fn since(
-        begun: Instant,
-        vips: &[IpAddr],
-        changes: &RouteChanges,
-        seen: &Seen,
-        stall: Duration,
-    ) -> Result<Moved> {
-        let last = vips.iter().filter_map(|vip| changes.last(*vip)).max();
-        let routes = last.context("no route to a VIP changed")?.saturating_duration_since(begun);
-        let packets = seen.last_lost().map(|at| at.saturating_duration_since(begun));
-        Ok(Moved {
-            routes,
-            packets: packets.unwrap_or_default(),
+    /// What became of it since a moment, if the last route to a VIP changed at another.
+    pub(super) fn since(begun: Instant, routes: Instant, seen: &Seen, stall: Duration) -> Moved {
+        Moved {
+            routes: routes.saturating_duration_since(begun),
+            packets: seen.last_lost().map(|at| at.saturating_duration_since(begun)).unwrap_or_default(),
             stall,
             lost: seen.lost.len() as u64,
             sent: seen.sent,
-        })
+        }
     }
 
     /// It in a line.
@@ -177,7 +186,8 @@ impl Moved {
 }
 
 fn rolling_restart(options: &Options, telling: &mut Telling) -> Result<()> {
-    let (mut routed, crowd, connections) = begin(options, DataPlane::Pinned, telling)?;
+    let bfd_milliseconds = options.connections.map_or(BFD_MILLISECONDS, |_| BFD_ON_A_BUSY_MACHINE);
+    let (mut routed, crowd, connections) = begin(options, bfd_milliseconds, DataPlane::Pinned, telling)?;
     let build = other_build::write(routed.lab.lease.directory())?;
     let vips = routed.lab.vips.clone();
     let changes = RouteChanges::of(&routed.lab.router)?;
