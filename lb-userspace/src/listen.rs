@@ -3,16 +3,15 @@
 //! At boot a service may begin before its address is there: DHCP and VRRP bring it later, and an IPv6 address can't be
 //! bound while it is tentative (RFC 4862, section 5.4). What a process does beside listening must not wait for that.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::serve::Listener;
-use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -25,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener, now or as soon as there can be one.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct LateListener {
     /// What is served there: "the API".
     what: &'static str,
     address: SocketAddr,
@@ -33,25 +32,25 @@ pub(crate) struct Door {
     problem: Option<String>,
 }
 
-impl Door {
+impl LateListener {
     /// Listens on `address`.
     ///
     /// # Errors
-    /// When another program has the port, or this one may not have it.
-    pub(crate) fn open(what: &'static str, address: SocketAddr) -> anyhow::Result<Door> {
-        let mut door = Door { what, address, listener: None, problem: None };
-        door.try_to_listen()?;
-        Ok(door)
+    /// When the host does not have it, another program has the port, or this one may not have it.
+    pub(crate) fn now(what: &'static str, address: SocketAddr) -> anyhow::Result<LateListener> {
+        let mut late = LateListener { what, address, listener: None, problem: None };
+        late.try_to_listen()?;
+        Ok(late)
     }
 
     /// Listens on `address`, now or later: whoever waits for a connection tries again each second. The log says so.
-    pub(crate) fn open_when_possible(what: &'static str, address: SocketAddr) -> Door {
-        let mut door = Door { what, address, listener: None, problem: None };
-        if let Err(error) = door.try_to_listen() {
+    pub(crate) fn when_possible(what: &'static str, address: SocketAddr) -> LateListener {
+        let mut late = LateListener { what, address, listener: None, problem: None };
+        if let Err(error) = late.try_to_listen() {
             error!("{error:#}; this is tried again each second");
-            door.problem = Some(format!("{error:#}"));
+            late.problem = Some(format!("{error:#}"));
         }
-        door
+        late
     }
 
     /// Why it does not listen yet.
@@ -93,9 +92,10 @@ impl Door {
 
     fn try_to_listen(&mut self) -> anyhow::Result<()> {
         let (what, address) = (self.what, self.address);
-        let listener = listen(what, address).with_context(|| {
-            format!("{what} can't be served on {address}: name a port there that no other program has")
-        })?;
+        let listener = match listen(address) {
+            Ok(listener) => listener,
+            Err(error) => bail!("{what} can't be served on {address}: {error}{}", remedy(error.kind())),
+        };
         self.address =
             listener.local_addr().with_context(|| format!("the socket of {what} has no address"))?;
         (self.listener, self.problem) = (Some(listener), None);
@@ -103,7 +103,7 @@ impl Door {
     }
 }
 
-impl Listener for Door {
+impl Listener for LateListener {
     type Io = TcpStream;
     type Addr = SocketAddr;
 
@@ -116,56 +116,55 @@ impl Listener for Door {
     }
 }
 
-/// Listens on an address. If the host does not have it (yet), connections come as soon as it does (`IP_FREEBIND`, ip(7);
-/// `IPV6_FREEBIND`, Linux 4.15).
-fn listen(what: &str, address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
-    match socket.bind(address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-            match address {
-                SocketAddr::V4(_) => set_ip_freebind(&socket, true),
-                SocketAddr::V6(_) => set_ipv6_freebind(&socket, true),
-            }?;
-            socket.bind(address)?;
-            warn!(
-                "no interface of this host has {} (yet): nobody reaches {what} there until one does",
-                address.ip()
-            );
-        }
-        bound => bound?,
-    }
+    socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+const fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrNotAvailable => "; it must be an address of this host",
+        ErrorKind::AddrInUse => "; end the program that has the port, or name another port",
+        ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use tokio::time::timeout;
 
     use super::*;
 
     /// Of a network for documentation (RFC 5737), which no host has.
-    const NOWHERE: &str = "192.0.2.1:0";
+    const NOWHERE: &str = "192.0.2.1:8440";
 
     #[tokio::test]
-    async fn an_address_that_the_host_lacks_is_listened_on() {
-        let door = Door::open("the test", NOWHERE.parse().unwrap()).unwrap();
-        assert_eq!(door.address().ip().to_string(), "192.0.2.1");
-        assert_ne!(door.address().port(), 0);
-        Door::open("the test", "[2001:db8::1]:0".parse().unwrap()).unwrap();
+    async fn an_address_that_the_host_lacks_is_an_error_or_waited_for() {
+        let error = LateListener::now("the test", NOWHERE.parse().unwrap()).unwrap_err().to_string();
+        assert!(
+            error.contains("can't be served on 192.0.2.1:8440") && error.contains("of this host"),
+            "{error}"
+        );
+        let late = LateListener::when_possible("the test", NOWHERE.parse().unwrap());
+        assert_eq!(late.problem(), Some(&*error));
+        assert_eq!(late.address(), NOWHERE.parse().unwrap());
     }
 
     #[tokio::test]
     async fn a_port_that_another_program_has_is_listened_on_when_it_is_free() {
-        let first = Door::open("the first", (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        // Nobody else's: other tests are on 127.0.0.1.
+        let first = LateListener::now("the first", "127.84.1.1:0".parse().unwrap()).unwrap();
         let address = first.address();
-        let error = Door::open("the second", address).unwrap_err().to_string();
+        let error = LateListener::now("the second", address).unwrap_err().to_string();
         assert!(error.contains(&format!("the second can't be served on {address}")), "{error}");
-        let mut second = Door::open_when_possible("the second", address);
-        assert!(second.problem().unwrap().contains("in use"), "{second:?}");
-        assert!(tokio::time::timeout(RETRY / 10, second.listens()).await.is_err());
+        let mut second = LateListener::when_possible("the second", address);
+        assert!(second.problem().unwrap().contains("another port"), "{second:?}");
+        assert!(timeout(RETRY / 10, second.listens()).await.is_err());
         drop(first);
-        second.listens().await;
+        timeout(60 * RETRY, second.listens()).await.unwrap();
         assert_eq!(second.problem(), None);
         let (asking, (_, client)) = tokio::join!(TcpStream::connect(address), second.next());
         assert_eq!(asking.unwrap().local_addr().unwrap(), client);

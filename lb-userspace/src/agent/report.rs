@@ -24,7 +24,7 @@ use super::connections;
 use super::directory::RuntimeDirectory;
 use super::options::Configuration;
 use super::program::Counters;
-use crate::listen::Door;
+use crate::listen::LateListener;
 
 /// How the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -198,7 +198,7 @@ impl Reporter {
 
     /// Serves `GET /metrics` until what is returned is dropped, as soon as that can be.
     pub(super) fn serve_metrics(self: &Arc<Self>, address: SocketAddr) -> StatusServer {
-        let listener = Door::open_when_possible("the page of metrics", address);
+        let listener = LateListener::when_possible("the page of metrics", address);
         let router = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(self));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

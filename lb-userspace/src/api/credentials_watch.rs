@@ -15,16 +15,17 @@ use super::signature::Credentials;
 /// When SIGHUP can't be listened for.
 pub(super) async fn follow(service: &Service) -> anyhow::Result<()> {
     let file = || service.credentials_file().into_iter().collect();
-    file_watch::follow(file, |files| files.iter().for_each(|file| read(service, file))).await
+    file_watch::follow(file, |files| files.iter().all(|file| read(service, file))).await
 }
 
-/// Takes over what the file holds, if it is good.
-fn read(service: &Service, file: &Path) {
+/// Takes over what the file holds, if it is good; whether it is.
+fn read(service: &Service, file: &Path) -> bool {
     match Credentials::load(file) {
         Ok(credentials) => {
             if service.take_credentials(credentials) {
                 info!("the credentials of {} are in force", file.display());
             }
+            true
         }
         Err(problem) => {
             let in_force = match service.lets_somebody_in() {
@@ -32,8 +33,10 @@ fn read(service: &Service, file: &Path) {
                 false => "no credentials are in force, and nobody is let in",
             };
             let problem = format!("{in_force}: {problem:#}");
-            error!("{problem}");
-            service.tell(Part::Credentials, Some(problem));
+            if service.tell(Part::Credentials, Some(problem.clone())) {
+                error!("{problem}");
+            }
+            false
         }
     }
 }

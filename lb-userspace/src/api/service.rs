@@ -244,12 +244,14 @@ impl Service {
         self.engine().check_inventory(inventory)
     }
 
-    /// Goes on with another inventory and other credentials.
+    /// Goes on with another inventory, and with the guard of another file of credentials if there is one.
     ///
     /// # Errors
     /// When the data plane can't carry the state with that inventory; nothing is taken over then.
-    pub fn reconfigure(&self, inventory: Arc<Inventory>, guard: Guard) -> Result<(), ApiError> {
+    pub fn reconfigure(&self, inventory: Arc<Inventory>, guard: Option<Guard>) -> Result<(), ApiError> {
         self.engine().set_inventory(inventory)?;
+        let Some(guard) = guard else { return Ok(()) };
+        self.tell(Part::Credentials, None);
         let mut present = self.guard.write().unwrap_or_else(PoisonError::into_inner);
         *present = Arc::new(guard.after(&present));
         Ok(())
@@ -291,18 +293,20 @@ impl Service {
         self.guard().lets_somebody_in()
     }
 
-    /// Says what is not as it is configured, or that it is now.
-    pub(super) fn tell(&self, part: Part, problem: Option<String>) {
+    /// Says what is not as it is configured, or that it is now; whether that is something new.
+    pub(super) fn tell(&self, part: Part, problem: Option<String>) -> bool {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if problems.get(&part) != problem.as_ref() {
-            match problem {
-                Some(problem) => problems.insert(part, problem),
-                None => problems.remove(&part),
-            };
-            drop(problems);
-            // No change of the state, and yet there is something new to tell.
-            self.engine.wake();
+        if problems.get(&part) == problem.as_ref() {
+            return false;
         }
+        match problem {
+            Some(problem) => problems.insert(part, problem),
+            None => problems.remove(&part),
+        };
+        drop(problems);
+        // No change of the state, and yet there is something new to tell.
+        self.engine.wake();
+        true
     }
 
     /// What is not as it is configured, for people.

@@ -245,7 +245,7 @@ impl Owner {
             };
             let serving = async { tokio::join!(waiting.serve(), attending) };
             api.serving = Some(tokio::spawn(serving).abort_handle());
-            info!("the API owns the state and is served at {}", api.url);
+            info!("the API owns the state; its clients come to {}", api.url);
         }
     }
 
@@ -487,7 +487,9 @@ impl ApiOwner {
                 return;
             }
         };
-        let guard = match process::guard(&configuration) {
+        // The same file is followed, by whatever name it was read last: it is not read twice.
+        let is_other = configuration.credentials != self.configuration.credentials;
+        let guard = match is_other.then(|| process::guard(&configuration)).transpose() {
             Ok(guard) => guard,
             Err(problem) => {
                 node.reload(Err(problem.context(options.file())));

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::report::Report;
 use super::socket_file::{self, SocketFile};
-use crate::listen::Door;
+use crate::listen::LateListener;
 use crate::metrics::{self, ApiScrape, Scrape};
 
 /// Asks the controller: it answers each request with a fresh report.
@@ -109,9 +109,9 @@ pub async fn serve_local(path: &Path, router: Router) -> Result<Serving> {
 /// Serves `GET /metrics` (OpenMetrics text) on `address`, with what `api` tells of the API. Where that can't be yet, the
 /// log tells why, and it is tried again each second.
 pub fn serve_metrics(address: SocketAddr, reports: Reports, api: ApiScrapes) -> Serving {
-    let door = Door::open_when_possible("the page of metrics", address);
-    let bound = door.address();
-    let mut serving = Serving::start(door, metrics_routes(reports, api), LIMITS);
+    let listener = LateListener::when_possible("the page of metrics", address);
+    let bound = listener.address();
+    let mut serving = Serving::start(listener, metrics_routes(reports, api), LIMITS);
     serving.address = Some(bound);
     serving
 }

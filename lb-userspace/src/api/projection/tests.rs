@@ -207,7 +207,7 @@ fn instances_are_where_the_inventory_says() {
 
     let mut inventory = Inventory::sample();
     inventory.instances.get_mut("i-2").unwrap().is_running = false;
-    world.service.reconfigure(Arc::new(inventory), Guard::Open).unwrap();
+    world.service.reconfigure(Arc::new(inventory), None).unwrap();
     assert_eq!(world.targets("web"), [("10.0.1.1".to_owned(), "a".to_owned())], "a stopped one is out");
 }
 

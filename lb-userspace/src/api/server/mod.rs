@@ -26,18 +26,18 @@ use tracing::{debug, error};
 use super::calendar::Timestamp;
 use super::configuration::Tls;
 use super::service::{Answer, Part, Request, Service};
-use crate::listen::Door;
+use crate::listen::LateListener;
 use crowd::{Activity, Crowd};
 pub use limits::Limits;
-use tls::Identity;
+use tls::Certified;
 
 /// What is served.
 const NAME: &str = "the API";
 
 /// A server.
 pub struct Server {
-    door: Door,
-    tls: Option<Arc<Identity>>,
+    listener: LateListener,
+    tls: Option<Arc<Certified>>,
     service: Arc<Service>,
     limits: Limits,
 }
@@ -48,17 +48,17 @@ impl Server {
     /// # Errors
     /// When that can't be, or the TLS files are no good.
     pub fn bind(address: SocketAddr, tls: Option<&Tls>, service: Arc<Service>) -> anyhow::Result<Server> {
-        let tls = tls.map(Identity::load).transpose()?.map(Arc::new);
-        let door = Door::open(NAME, address)?;
-        Ok(Server { door, tls, service, limits: Limits::default() })
+        let tls = tls.map(Certified::load).transpose()?.map(Arc::new);
+        let listener = LateListener::now(NAME, address)?;
+        Ok(Server { listener, tls, service, limits: Limits::default() })
     }
 
     /// The same, now or as soon as it can be; the log and the service tell of what it waits for.
     pub fn bind_when_possible(address: SocketAddr, tls: Option<&Tls>, service: Arc<Service>) -> Server {
-        let tls = tls.map(Identity::awaited).map(Arc::new);
-        let door = Door::open_when_possible(NAME, address);
-        service.tell(Part::Address, door.problem().map(str::to_owned));
-        Server { door, tls, service, limits: Limits::default() }
+        let tls = tls.map(Certified::awaited).map(Arc::new);
+        let listener = LateListener::when_possible(NAME, address);
+        service.tell(Part::Address, listener.problem().map(str::to_owned));
+        Server { listener, tls, service, limits: Limits::default() }
     }
 
     /// With other limits.
@@ -68,7 +68,7 @@ impl Server {
 
     /// The address, with the port that the kernel chose for port 0.
     pub fn address(&self) -> SocketAddr {
-        self.door.address()
+        self.listener.address()
     }
 
     /// What clients call their endpoint.
@@ -90,11 +90,11 @@ impl Server {
     }
 
     async fn accept(&mut self) {
-        self.door.listens().await;
+        self.listener.listens().await;
         self.service.tell(Part::Address, None);
         let mut crowd = Crowd::of(self.limits.connections);
         for number in 0.. {
-            let (stream, peer) = self.door.next().await;
+            let (stream, peer) = self.listener.next().await;
             let (tls, service, limits) = (self.tls.clone(), self.service.clone(), self.limits);
             crowd
                 .admit(|activity| {
@@ -105,14 +105,14 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<Arc<Identity>>, exchange: Exchange) {
+async fn connection(stream: TcpStream, tls: Option<Arc<Certified>>, exchange: Exchange) {
     // Answers are small and wait for nothing.
     let _ = stream.set_nodelay(true);
-    let Some(identity) = tls else {
+    let Some(certified) = tls else {
         exchange.serve(stream).await;
         return;
     };
-    let Some(acceptor) = identity.acceptor() else {
+    let Some(acceptor) = certified.acceptor() else {
         debug!("a connection was closed, as there is no certificate yet");
         return;
     };

@@ -1,7 +1,5 @@
 //! From facts to findings: the node itself. Pure.
 
-use std::net::{IpAddr, SocketAddr};
-
 use super::Facts;
 use super::plan::{groups, is_meant_to_serve, is_vip, listeners};
 use super::way::targets;
@@ -51,22 +49,15 @@ fn controller(facts: &Facts) -> Vec<Finding> {
 
 fn api(facts: &Facts) -> Vec<Finding> {
     let configuration = &facts.report.configuration;
-    let OwnerReport::Api { url, problems, .. } = &configuration.owner else { return Vec::new() };
+    let OwnerReport::Api { problems, .. } = &configuration.owner else { return Vec::new() };
     let found = |what: String| {
-        let remedy =
-            format!("mend what section `api` of {} names: it is looked at each second", configuration.file);
+        let remedy = format!(
+            "mend what section `api` of {} names: it is looked at each second (where it names others: at the next start)",
+            configuration.file
+        );
         Finding::new(Cause::ApiImpaired, format!("API of {}", facts.report.node), what, remedy)
     };
-    let nowhere = missing(facts, url).map(|ip| format!("no interface of this node has its address, {ip}"));
-    problems.iter().cloned().chain(nowhere).map(found).collect()
-}
-
-/// The address in a URL, if the node should have it and does not.
-fn missing(facts: &Facts, url: &str) -> Option<IpAddr> {
-    let ip = url.split_once("://")?.1.parse::<SocketAddr>().ok()?.ip();
-    let is_own =
-        ip.is_loopback() || ip.is_unspecified() || facts.addresses.iter().any(|held| held.address == ip);
-    (!is_own).then_some(ip)
+    problems.iter().cloned().map(found).collect()
 }
 
 fn interface(facts: &Facts, reported: &InterfaceReport) -> Finding {

@@ -55,7 +55,12 @@ fn a_changed_file_of_credentials_is_taken_over_unless_it_is_bad() {
     served.process.signal(Signal::HUP);
     until_let_in(&served, "THIRD");
     fs::write(&file, "{").unwrap();
-    served.process.signal(Signal::HUP);
+    wait::until("the bad file in the log", SOON, || {
+        let log = served.process.log();
+        ensure!(log.contains("expected {\"credentials\""), "{log}");
+        Ok(())
+    })
+    .unwrap();
     until_let_in(&served, "THIRD");
     served.process.check_running().unwrap();
 }
@@ -93,7 +98,12 @@ fn a_renewed_certificate_is_taken_over_unless_it_is_bad() {
     fs::write(&certificate, made.cert.pem()).unwrap();
     trusts_what_is_there(&served).unwrap();
     fs::remove_file(&key).unwrap();
-    served.process.signal(Signal::HUP);
+    wait::until("the missing key in the log", SOON, || {
+        let log = served.process.log();
+        ensure!(log.contains("the earlier certificate stays in force: reading"), "{log}");
+        Ok(())
+    })
+    .unwrap();
     trusts_what_is_there(&served).unwrap();
     served.process.check_running().unwrap();
 }

@@ -323,20 +323,6 @@ fn what_concerns_the_whole_node_is_told_once() {
         facts.report.configuration.owner = OwnerReport::Api { url, changes: 0, problems, inventory: None };
     };
     expect(without_certificate, &["api-impaired API of lb1"]);
-    for (url, finds) in [
-        ("http://127.0.0.1:8440", &["sound"][..]),
-        ("https://10.0.0.100:8440", &["sound"]),
-        ("https://[::]:8440", &["sound"]),
-        ("https://10.0.0.102:8440", &["api-impaired"]),
-        ("https://[fd00::101]:8440", &["api-impaired"]),
-    ] {
-        let mut facts = facts();
-        let url = url.to_owned();
-        facts.report.configuration.owner =
-            OwnerReport::Api { url, changes: 0, problems: vec![], inventory: None };
-        let found: Vec<&str> = controller(&facts).iter().map(|finding| finding.cause.name()).collect();
-        assert_eq!(found, finds);
-    }
     let empty = |facts: &mut Facts| {
         facts.report.target_groups.get_mut("web").unwrap().targets.clear();
     };
