@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::routed::{BFD_ON_A_BUSY_MACHINE, DAEMONS_BFD_MILLISECONDS, DataPlane, Routed, Tellers};
-use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS, last_change};
+use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS, Took, last_change};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
 use super::stall::Stall;
 use super::{Options, Scenario, Telling};
@@ -167,15 +167,15 @@ impl Story {
         let (changes, probe) =
             (RouteChanges::of(&self.routed.lab.router)?, Probe::start(&self.routed.lab, vip)?);
         std::thread::sleep(ECHOES / 4);
-        let stall = Stall::watch();
+        let (stall, all_the_time) = (Stall::watch(), Stall::watch());
         let killed = Instant::now();
         let controller = &mut self.routed.lab.nodes[node].controller;
         controller.take().context("the controller runs")?.kill();
         self.routed.until_routed(&self.all_but(node))?;
-        let routes = last_change(&self.routed.lab, &changes)?;
+        let routes = Took::until(Some(last_change(&self.routed.lab, &changes)?), killed, stall);
         std::thread::sleep(ECHOES);
         let seen = probe.finish()?;
-        let moved = Moved::since(killed, routes, &seen, stall.longest());
+        let moved = Moved::of(routes, Took::until(seen.last_lost(), killed, all_the_time), &seen);
         self.routed.lab.nodes[node].pins = pins;
         self.start(node)?;
         self.routed.until_routed(&self.all())?;

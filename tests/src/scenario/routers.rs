@@ -1,5 +1,6 @@
 //! Routers that are told by BGP, and watch nodes by BFD: a node falls silent, and all nodes are upgraded in turn.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -90,14 +91,14 @@ fn silence(routed: &Routed, round: usize) -> Result<Moved> {
     let changes = RouteChanges::of(&routed.lab.router)?;
     let probe = Probe::start(&routed.lab, routed.lab.vips[round % routed.lab.vips.len()])?;
     std::thread::sleep(ECHOES / 4);
-    let stall = Stall::watch();
+    let (stall, all_the_time) = (Stall::watch(), Stall::watch());
     let silent = Instant::now();
     routed.lab.router.ip(&format!("link set dev {} down", routed.lab.nodes[lost].name))?;
     routed.until_routed(&others)?;
-    let routes = last_change(&routed.lab, &changes)?;
+    let routes = Took::until(Some(last_change(&routed.lab, &changes)?), silent, stall);
     std::thread::sleep(ECHOES);
     let seen = probe.finish()?;
-    Ok(Moved::since(silent, routes, &seen, stall.longest()))
+    Ok(Moved::of(routes, Took::until(seen.last_lost(), silent, all_the_time), &seen))
 }
 
 /// When a route of the router to a VIP changed last.
@@ -114,49 +115,67 @@ pub(super) fn last_change(lab: &Lab, changes: &RouteChanges) -> Result<Instant> 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Moved {
     /// Until the router's kernel had its last new route to a VIP.
-    routes: Duration,
+    routes: Took,
     /// Until the last datagram was sent that was lost.
-    packets: Duration,
-    /// How long this machine kept a thread waiting meanwhile.
-    stall: Duration,
+    packets: Took,
     lost: u64,
     sent: u64,
+}
+
+/// How long something took, and how long this machine kept a thread waiting at worst while it was watched.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Took {
+    time: Duration,
+    stall: Duration,
+}
+
+impl Took {
+    /// From the beginning until `end`, if it ever ended, with what a thread had to wait until now.
+    pub(super) fn until(end: Option<Instant>, begun: Instant, stall: Stall) -> Took {
+        let time = end.map(|end| end.saturating_duration_since(begun)).unwrap_or_default();
+        Took { time, stall: stall.longest() }
+    }
+
+    fn or(self, other: Took) -> Took {
+        Took { time: self.time.max(other.time), stall: self.stall.max(other.stall) }
+    }
+
+    fn is_within(self, limit: Duration) -> Result<()> {
+        let allowed = limit + DAEMONS * self.stall;
+        ensure!(self.time <= allowed, "it took {:?}, more than {allowed:?}", self.time);
+        Ok(())
+    }
+}
+
+impl Display for Took {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms (threads waited for {} ms)", self.time.as_millis(), self.stall.as_millis())
+    }
 }
 
 /// How many processes must be woken one after another to move traffic: FRR's bfdd, bgpd and zebra.
 const DAEMONS: u32 = 3;
 
 impl Moved {
-    /// What became of it since a moment, if the last route to a VIP changed at another.
-    pub(super) fn since(begun: Instant, routes: Instant, seen: &Seen, stall: Duration) -> Moved {
-        Moved {
-            routes: routes.saturating_duration_since(begun),
-            packets: seen.last_lost().map(|at| at.saturating_duration_since(begun)).unwrap_or_default(),
-            stall,
-            lost: seen.lost.len() as u64,
-            sent: seen.sent,
-        }
+    /// What became of it, with what was lost of what the probe has `seen`.
+    pub(super) fn of(routes: Took, packets: Took, seen: &Seen) -> Moved {
+        Moved { routes, packets, lost: seen.lost.len() as u64, sent: seen.sent }
     }
 
     /// It in a line.
     pub(super) fn words(&self) -> String {
-        let Moved { routes, packets, stall, lost, sent } = self;
-        let milliseconds = Duration::as_millis;
+        let Moved { routes, packets, lost, sent } = self;
         format!(
-            "the router's routes had changed after {} ms, the last of {lost} lost datagrams (of {sent}) was sent after \
-             {} ms; threads waited for {} ms",
-            milliseconds(routes),
-            milliseconds(packets),
-            milliseconds(stall)
+            "the router's routes had changed after {routes}, the last of {lost} lost datagrams (of {sent}) was sent \
+             after {packets}"
         )
     }
 
     /// The worse of both in everything.
     pub(super) fn or(self, other: Moved) -> Moved {
         Moved {
-            routes: self.routes.max(other.routes),
-            packets: self.packets.max(other.packets),
-            stall: self.stall.max(other.stall),
+            routes: self.routes.or(other.routes),
+            packets: self.packets.or(other.packets),
             lost: self.lost + other.lost,
             sent: self.sent + other.sent,
         }
@@ -164,24 +183,19 @@ impl Moved {
 
     /// Says what was measured, and claims that it was within `limit`.
     pub(super) fn tell(&self, limit: Duration, telling: &mut Telling) {
-        let milliseconds = |time: Duration| format!("{} ms", time.as_millis());
-        telling.number("routes had moved after", milliseconds(self.routes));
-        telling.number("last lost datagram after", milliseconds(self.packets));
+        telling.number("routes had moved after", self.routes);
+        telling.number("last lost datagram after", self.packets);
         telling.number("datagrams lost", format!("{} of {}", self.lost, self.sent));
-        telling.number("longest time that the machine kept a thread waiting", milliseconds(self.stall));
-        let allowed = limit + DAEMONS * self.stall;
-        let within = |what: &str, time: Duration| {
-            ensure!(time <= allowed, "{what} took {time:?}, more than {allowed:?}");
-            Ok(())
-        };
         let is_tried = || {
             ensure!(self.lost > 0, "no datagram was lost, so none went there");
             Ok(())
         };
         telling.claim("datagrams were under way to the nodes that were lost", is_tried());
-        let limit = limit.as_millis();
-        telling.claim(format!("the router's routes moved in {limit} ms"), within("it", self.routes));
-        telling.claim(format!("no datagram was lost after {limit} ms"), within("the last", self.packets));
+        let milliseconds = limit.as_millis();
+        let moved = self.routes.is_within(limit);
+        telling.claim(format!("the router's routes moved in {milliseconds} ms"), moved);
+        let last = self.packets.is_within(limit);
+        telling.claim(format!("no datagram was lost after {milliseconds} ms"), last);
     }
 }
 
