@@ -44,6 +44,7 @@ pub mod router;
 pub mod scenario;
 pub mod server;
 pub mod sluice;
+pub mod stall;
 pub mod stream;
 pub mod test_run;
 pub mod topology;

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use super::routed::{BFD_ON_A_BUSY_MACHINE, DAEMONS_BFD_MILLISECONDS, DataPlane, Routed, Tellers};
 use super::routers::{MOVED, MOVED_ON_A_BUSY_MACHINE, Moved, TARGETS, Took, last_change};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
-use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::crowd::{Crowd, Patience};
 use crate::probe::{Probe, Seen};
 use crate::route_changes::RouteChanges;
+use crate::stall::Stall;
 use crate::wait;
 
 /// The story.

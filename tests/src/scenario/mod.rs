@@ -16,7 +16,6 @@ mod route_storm;
 mod routed;
 mod routers;
 mod second_chance;
-mod stall;
 mod telling;
 
 use anyhow::{Context, Result};

@@ -29,7 +29,6 @@ use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::RouteProtocol;
 use serde_json::json;
 
-use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::bpf_file_system::BpfFileSystem;
 use crate::configuration::{self, target_group};
@@ -38,6 +37,7 @@ use crate::host::Host;
 use crate::lease::Lease;
 use crate::link::{self, End};
 use crate::process::{Process, binary};
+use crate::stall::Stall;
 use crate::wait;
 
 /// The story.

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::routed::{BFD_MILLISECONDS, BFD_ON_A_BUSY_MACHINE, DataPlane, Routed, SETTLED, Tellers};
 use super::second_chance::{CONNECTIONS, ECHOES, NODES};
-use super::stall::Stall;
 use super::{Options, Scenario, Telling};
 use crate::crowd::{Crowd, Patience};
 use crate::probe::{Probe, Seen};
 use crate::route_changes::RouteChanges;
+use crate::stall::Stall;
 use crate::stream::{Flowed, Stream};
 use crate::topology::Lab;
 use crate::{http, other_build};

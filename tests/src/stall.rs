@@ -1,4 +1,7 @@
 //! How long the machine keeps threads waiting that have something to do: what a story of moments can't ask of anybody.
+//!
+//! It is added to a bound, once for each process that has to be woken after another, so that the bound says the same on a
+//! machine that does other things, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A thread that sleeps, again and again, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Stall {
+pub struct Stall {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Duration>>,
 }
@@ -17,14 +20,14 @@ const NAP: Duration = Duration::from_millis(1);
 
 impl Stall {
     /// Begins to watch.
-    pub(super) fn watch() -> Stall {
+    pub fn watch() -> Stall {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         Stall { is_over, thread: Some(std::thread::spawn(move || longest(&over))) }
     }
 
     /// Ends it; how much longer than asked for the thread slept at worst.
-    pub(super) fn longest(mut self) -> Duration {
+    pub fn longest(mut self) -> Duration {
         self.is_over.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it ends once");
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
