@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::host::Host;
@@ -111,23 +111,30 @@ impl Cluster {
         Ok(())
     }
 
-    /// The number of the member that leads.
+    /// The number of the member that leads, as all say that run.
     ///
     /// # Errors
     /// If none does.
     pub fn leader(&self) -> Result<usize> {
-        let told = self.control(&["endpoint", "status", "--write-out", "json"])?;
+        let running = self.members.iter().filter(|member| member.process.is_some());
+        let running: Vec<String> = running.map(|member| self.endpoint(member)).collect();
+        let told = self.control_at(&running, &["endpoint", "status", "--write-out", "json"])?;
         let told: Vec<Value> = serde_json::from_str(&told).context("reading what etcdctl tells")?;
         let leads = |one: &Value| one["Status"]["leader"] == one["Status"]["header"]["member_id"];
         let leader = told.iter().find(|one| leads(one)).context("no member leads")?;
+        let follows = |one: &Value| one["Status"]["leader"] == leader["Status"]["leader"];
+        ensure!(told.iter().all(follows), "not all members know who leads");
         let place = self.endpoints().iter().position(|endpoint| leader["Endpoint"] == endpoint.as_str());
         place.context("another's member leads")
     }
 
     /// How clients call the members.
     pub fn endpoints(&self) -> Vec<String> {
-        let at = |member: &Member| format!("{}://{}:{}", self.scheme, self.address, member.client);
-        self.members.iter().map(at).collect()
+        self.members.iter().map(|member| self.endpoint(member)).collect()
+    }
+
+    fn endpoint(&self, member: &Member) -> String {
+        format!("{}://{}:{}", self.scheme, self.address, member.client)
     }
 
     /// Starts those that do not run, and waits until they answer.
@@ -202,8 +209,12 @@ impl Cluster {
     /// # Errors
     /// If it ends otherwise than with success.
     pub fn control(&self, arguments: &[&str]) -> Result<String> {
+        self.control_at(&self.endpoints(), arguments)
+    }
+
+    fn control_at(&self, endpoints: &[String], arguments: &[&str]) -> Result<String> {
         let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoints().join(",")]).args(arguments);
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoints.join(",")]).args(arguments);
         self.host.enter(|| output_of(&mut command))
     }
 }

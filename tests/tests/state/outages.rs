@@ -97,6 +97,8 @@ fn a_node_that_was_cut_off_catches_up() -> Result<()> {
     assert!(a.make_group("first"));
     b.wait_for(1)?;
     cluster.kill(2);
+    // It may have been the leader, and until there is another one no change can be made.
+    wait::until("a leader of the others", Duration::from_secs(30), || cluster.leader())?;
     for change in 0..50 {
         assert!(a.make_group(&format!("meanwhile-{change}")), "two of three members are enough");
     }
