@@ -78,7 +78,7 @@ fn captured(lab: &Lab) -> Result<()> {
 /// A large datagram to each VIP.
 fn ask_both() -> Result<()> {
     let ends: [(IpAddr, IpAddr); 2] = [(CLIENT4.into(), VIP4.into()), (CLIENT6.into(), VIP6.into())];
-    ends.into_iter().try_for_each(|(client, vip)| Flow::open(client, vip)?.ask(&[7; LARGE]).map(drop))
+    ends.into_iter().try_for_each(|(client, vip)| Flow::open(client, vip)?.ask(vec![7; LARGE]).map(drop))
 }
 
 fn fragment(offset: u16, more: bool, payload: &[u8]) -> Result<Vec<u8>> {

@@ -64,6 +64,8 @@ fn lab(encapsulation: &str, id: impl Fn(&lab::topology::Target) -> IpAddr) -> La
 struct Flow {
     socket: UdpSocket,
     target: String,
+    /// All datagrams that it has sent, each other than the others.
+    sent: Vec<Vec<u8>>,
 }
 
 impl Flow {
@@ -71,35 +73,43 @@ impl Flow {
         let socket = UdpSocket::bind((client, 0)).context("binding a UDP socket")?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
         socket.connect(SocketAddr::new(vip, echo::PORT))?;
-        let mut flow = Flow { socket, target: String::new() };
-        flow.target = flow.ask(b"a small one")?;
+        let mut flow = Flow { socket, target: String::new(), sent: Vec::new() };
+        flow.target = flow.ask(b"a small one".to_vec())?;
         Ok(flow)
     }
 
-    /// Who echoes the datagram.
-    fn ask(&self, datagram: &[u8]) -> Result<String> {
+    /// Who echoes the datagram, which must be other than all before.
+    fn ask(&mut self, datagram: Vec<u8>) -> Result<String> {
         let own = self.socket.local_addr()?;
         let mut answer = vec![0; 2 * LARGE];
         for _ in 0..3 {
-            self.socket.send(datagram)?;
-            if let Ok(length) = self.socket.recv(&mut answer) {
-                return echoed(&answer[..length], datagram).with_context(|| format!("the answer to {own}"));
+            self.socket.send(&datagram)?;
+            while let Ok(length) = self.socket.recv(&mut answer) {
+                let (target, echo) =
+                    parts(&answer[..length]).with_context(|| format!("the answer to {own}"))?;
+                if echo == datagram {
+                    self.sent.push(datagram);
+                    return Ok(target);
+                }
+                // What was sent again, as its echo was late, is echoed twice.
+                let is_late = self.sent.iter().any(|earlier| echo == earlier);
+                let lengths = (echo.len(), datagram.len());
+                ensure!(is_late, "{} other bytes than {} were echoed to {own}", lengths.0, lengths.1);
             }
         }
         bail!("nobody answered {own} a datagram of {} bytes", datagram.len())
     }
 }
 
-/// The name in an answer to `datagram`.
-fn echoed(answer: &[u8], datagram: &[u8]) -> Result<String> {
+/// Who answered, and what it echoed.
+fn parts(answer: &[u8]) -> Result<(String, &[u8])> {
     let end = answer.iter().position(|byte| *byte == b'\n').context("an answer without a greeting")?;
-    let (greeting, rest) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 1..]);
-    ensure!(rest == datagram, "{} other bytes were echoed than {}", rest.len(), datagram.len());
-    Ok(greeting.split(' ').next().unwrap_or_default().to_owned())
+    let greeting = String::from_utf8_lossy(&answer[..end]);
+    Ok((greeting.split(' ').next().unwrap_or_default().to_owned(), &answer[end + 1..]))
 }
 
 fn play(lab: &Lab) -> Result<()> {
-    let flows = lab.client.enter(|| {
+    let mut flows = lab.client.enter(|| {
         let ends = [(CLIENT4.into(), VIP4.into()), (CLIENT6.into(), VIP6.into())];
         let ends = (0..FLOWS).flat_map(|_| ends);
         ends.map(|(client, vip)| Flow::open(client, vip)).collect::<Result<Vec<Flow>>>()
@@ -113,7 +123,7 @@ fn play(lab: &Lab) -> Result<()> {
             6 => weigh_first(lab, 1)?,
             _ => {}
         }
-        lab.client.enter(|| flows.iter().enumerate().try_for_each(|(at, flow)| say(flow, at, round)))?;
+        lab.client.enter(|| flows.iter_mut().enumerate().try_for_each(|(at, flow)| say(flow, at, round)))?;
     }
     let packets = forwarded(lab)? - before;
     ensure!(
@@ -127,9 +137,9 @@ fn play(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn say(flow: &Flow, at: usize, round: usize) -> Result<()> {
+fn say(flow: &mut Flow, at: usize, round: usize) -> Result<()> {
     let datagram: Vec<u8> = (0..LARGE).map(|byte| (byte / 8 * 31 + at * 7 + round) as u8).collect();
-    let target = flow.ask(&datagram)?;
+    let target = flow.ask(datagram)?;
     ensure!(target == flow.target, "round {round}: {target} had the fragments, {} the flow", flow.target);
     Ok(())
 }
