@@ -74,8 +74,13 @@ fn each_connection_has_a_line_when_it_begins_and_one_when_it_ends_where_that_is_
         ensure!(all.len() == lines.len(), "somebody else's flows are in a log: {all:?}");
         expect_fields(lab, &lines)?;
         expect_modes(lab)?;
-        let log = lab.nodes[0].status()?.flow_log.context("the status tells of the log")?;
-        ensure!((log.lines, log.lost_records, log.lost_lines) == (2 * CONNECTIONS as u64, 0, 0), "{log:?}");
+        // Lines are counted after they are written.
+        let log = wait::until("the count of lines", PATIENCE, || {
+            let log = lab.nodes[0].status()?.flow_log.context("the status tells of the log")?;
+            ensure!(log.lines == 2 * CONNECTIONS as u64, "{log:?}");
+            Ok(log)
+        })?;
+        ensure!((log.lost_records, log.lost_lines) == (0, 0), "{log:?}");
 
         configuration["load_balancers"][0]["flow_log"] = false.into();
         change(lab, &configuration)?;
