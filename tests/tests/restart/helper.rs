@@ -2,6 +2,7 @@
 //! says to somebody who has taken over the controller.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lab::pinned::Pinned;
 use lab::process::binary;
 use lab::{Lab, VIP4, VIP6, wait};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -33,7 +35,8 @@ fn helper_of(parent: u32) -> Result<u32> {
     let processes =
         fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |process: &u32| {
-        field(&format!("/proc/{process}/status"), "PPid").is_ok_and(|found| found == parent.to_string())
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        line(&status, "PPid").is_ok_and(|found| found == parent.to_string())
     };
     let children: Vec<u32> = processes.filter(is_child).collect();
     ensure!(children.len() == 1, "the controller has the children {children:?}");
@@ -41,10 +44,9 @@ fn helper_of(parent: u32) -> Result<u32> {
 }
 
 /// A line of a `status` in /proc.
-fn field(status: &str, name: &str) -> Result<String> {
-    let text = fs::read_to_string(status).with_context(|| status.to_owned())?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    Ok(line.with_context(|| format!("{status} has no line {name}"))?.trim().to_owned())
+fn line<'a>(status: &'a str, name: &str) -> Result<&'a str> {
+    let found = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(found.with_context(|| format!("there is no line {name}"))?.trim())
 }
 
 /// How many descriptors of a process are of this kind.
@@ -56,10 +58,16 @@ fn descriptors(process: u32, kind: &str) -> Result<usize> {
     Ok(links.filter(of_kind).count())
 }
 
-/// What all threads of a process have.
+/// What all threads of a process have. One that ends meanwhile is passed over.
 fn expect_rights(process: u32, capabilities: &str) -> Result<()> {
+    let mut looked_at = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))?.flatten() {
-        let status = thread.path().join("status").display().to_string();
+        let path = thread.path().join("status");
+        let status = match fs::read_to_string(&path) {
+            Err(error) if has_ended(&error) => continue,
+            read => read.with_context(|| path.display().to_string())?,
+        };
+        looked_at += 1;
         for (name, wanted) in [
             ("CapEff", capabilities),
             ("CapPrm", capabilities),
@@ -69,11 +77,17 @@ fn expect_rights(process: u32, capabilities: &str) -> Result<()> {
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
         ] {
-            let found = field(&status, name)?;
-            ensure!(found == wanted, "{status}: {name} is {found}, not {wanted}");
+            let found = line(&status, name).with_context(|| path.display().to_string())?;
+            ensure!(found == wanted, "{}: {name} is {found}, not {wanted}", path.display());
         }
     }
+    ensure!(looked_at > 0, "process {process} has no threads");
     Ok(())
+}
+
+/// Whether a file of a process can't be read because that has ended: before it was opened, or after.
+fn has_ended(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 const NONE: &str = "0000000000000000";
