@@ -5,19 +5,24 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::server::accept;
+use crate::stall::Stall;
 
 /// The port of the targets' HTTP server.
 pub const PORT: u16 = 80;
 
 /// How long the client waits for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The same where a failed request is a failed story: a machine that stands still fails none.
+const LONG_PATIENCE: Duration = Duration::from_secs(15);
+/// A machine that keeps no thread waiting for longer is no reason for an answer that needs more than [`PATIENCE`].
+const CALM: Duration = Duration::from_millis(100);
 
 /// The longest request or answer head that is read, in lines.
 const MAX_HEAD_LINES: usize = 64;
@@ -87,10 +92,14 @@ pub struct Connection {
 impl Connection {
     /// Connects from the namespace that the calling thread is in.
     pub fn open(to: SocketAddr) -> Result<Connection> {
+        Connection::with_patience(to, PATIENCE)
+    }
+
+    fn with_patience(to: SocketAddr, patience: Duration) -> Result<Connection> {
         let stream =
-            TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connecting to {to}"))?;
-        stream.set_read_timeout(Some(PATIENCE)).context("setting a time-out")?;
-        stream.set_write_timeout(Some(PATIENCE)).context("setting a time-out")?;
+            TcpStream::connect_timeout(&to, patience).with_context(|| format!("connecting to {to}"))?;
+        stream.set_read_timeout(Some(patience)).context("setting a time-out")?;
+        stream.set_write_timeout(Some(patience)).context("setting a time-out")?;
         stream.set_nodelay(true).context("setting TCP_NODELAY")?;
         Ok(Connection { stream: BufReader::new(stream) })
     }
@@ -129,6 +138,24 @@ pub fn get(to: SocketAddr) -> Result<Answer> {
     Connection::open(to)?.get().with_context(|| format!("GET http://{to}/"))
 }
 
+/// The same for a story in which no request may fail. A late answer is one if the machine itself stood still meanwhile:
+/// else packets were lost, which is a failure, although TCP sends them again.
+pub fn get_patiently(to: SocketAddr) -> Result<Answer> {
+    let (begun, stall) = (Instant::now(), Stall::watch());
+    let answer = Connection::with_patience(to, LONG_PATIENCE).and_then(|mut connection| connection.get());
+    let answer = answer.with_context(|| format!("GET http://{to}/"))?;
+    let (took, stall) = (begun.elapsed(), stall.longest());
+    ensure!(
+        is_in_time(took, stall),
+        "GET http://{to}/ took {took:?}, and the machine kept no thread waiting for more than {stall:?}"
+    );
+    Ok(answer)
+}
+
+fn is_in_time(took: Duration, stall: Duration) -> bool {
+    took < PATIENCE || stall > CALM
+}
+
 /// Reads the body of an answer: `t1 10.201.0.2`.
 pub fn parse(body: &str) -> Result<Answer> {
     let (target, client) = body.trim_end().split_once(' ').context("the answer is not `NAME ADDRESS`")?;
@@ -146,6 +173,12 @@ mod tests {
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         let answer = parse(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         assert_eq!(answer, Answer { target: "t1".to_string(), client: "10.201.0.2".parse().unwrap() });
+    }
+
+    #[test]
+    fn only_a_machine_that_stood_still_is_a_reason_for_a_late_answer() {
+        let [late, second, moment] = [4000, 1000, 10].map(Duration::from_millis);
+        assert!(is_in_time(second, moment) && is_in_time(late, second) && !is_in_time(late, moment));
     }
 
     #[test]

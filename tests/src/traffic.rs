@@ -81,7 +81,7 @@ impl Traffic {
         let work = move || {
             entrance.move_this_thread_in();
             for vip in vips.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
-                let result = http::get(SocketAddr::new(*vip, http::PORT));
+                let result = http::get_patiently(SocketAddr::new(*vip, http::PORT));
                 shared.lock().unwrap_or_else(PoisonError::into_inner).add(result);
                 std::thread::sleep(pause);
             }

@@ -136,7 +136,7 @@ impl Visitors {
             let vips: [IpAddr; 2] = [VIP4.into(), VIP6.into()];
             for vip in vips.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
                 let begun = Instant::now();
-                let answer = http::get(SocketAddr::new(*vip, http::PORT));
+                let answer = http::get_patiently(SocketAddr::new(*vip, http::PORT));
                 let target = answer.map(|answer| answer.target).map_err(|error| format!("{error:#}"));
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push((begun, target));
                 std::thread::sleep(PAUSE);
