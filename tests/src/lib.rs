@@ -51,6 +51,8 @@ pub mod topology;
 pub mod traffic;
 pub mod wait;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 pub use host::Host;
 pub use lease::Lease;
 pub use topology::{Lab, VIP4, VIP6};
@@ -67,4 +69,18 @@ pub fn require_root() -> bool {
     assert!(!is_required, "this test needs root, and SLUICE_TEST_PRIVILEGED=required forbids to skip it");
     eprintln!("skipped: this test needs root (cargo xtask test runs it)");
     false
+}
+
+/// Held for writing by the test of this process that wants to be alone, for reading by those that need not be.
+static LABS: RwLock<()> = RwLock::new(());
+
+/// The turn of a test that measures a time, claims that nothing happens or has a large lab: until it is dropped, this
+/// process runs no other test that has a turn. None without root, as [`require_root`] has it.
+pub fn alone() -> Option<RwLockWriteGuard<'static, ()>> {
+    require_root().then(|| LABS.write().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The turn of a test that bears others beside it, but not beside one that is [`alone`]. None without root.
+pub fn among_others() -> Option<RwLockReadGuard<'static, ()>> {
+    require_root().then(|| LABS.read().unwrap_or_else(PoisonError::into_inner))
 }

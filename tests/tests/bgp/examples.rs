@@ -1,4 +1,5 @@
-//! The examples of `packaging` for routers, as they are but for addresses: two nodes announce to each as it asks them to.
+//! The examples of `packaging` for routers, as they are but for addresses and BFD's intervals: two nodes announce to each
+//! as it asks them to.
 
 use std::time::Duration;
 
@@ -17,13 +18,23 @@ const BIRD: &str = include_str!("../../../packaging/examples/router-bird.conf");
 /// What no VIP's network has, so that the router must not take it.
 const STRANGER: &str = "192.0.2.7";
 
+/// BFD's intervals, which here are longer than the examples': how soon a node is given up is not what is tested.
+const BFD: Duration = Duration::from_secs(1);
+
+/// The words of the examples that tell BFD's intervals, and what stands for them here.
+const INTERVALS: [[&str; 2]; 3] = [
+    ["receive-interval 100\n", "receive-interval 1000\n"],
+    ["transmit-interval 100\n", "transmit-interval 1000\n"],
+    ["bfd { interval 100 ms;", "bfd { interval 1000 ms;"],
+];
+
 fn of_this_lab(example: &str) -> String {
-    example.replace("10.0.1.", "10.205.0.").replace("fd00:1::", "fd05::")
+    let here = example.replace("10.0.1.", "10.205.0.").replace("fd00:1::", "fd05::");
+    INTERVALS.iter().fold(here, |text, [theirs, ours]| text.replace(theirs, ours))
 }
 
 fn timers() -> bfd::Timers {
-    let interval = Duration::from_millis(100);
-    bfd::Timers { transmit: interval, receive: interval, multiplier: 3 }
+    bfd::Timers { transmit: BFD, receive: BFD, multiplier: 3 }
 }
 
 fn with_password(peer: Peer) -> Peer {
@@ -75,9 +86,7 @@ fn both_nodes_are_heard(world: &World, [first, second]: [Peer; 2], evidence: &dy
 
 #[test]
 fn frr_as_in_its_example_takes_vips_of_nodes_and_nothing_else() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let world = World::new(2).unwrap();
     let frr = Frr::configured(&world.router, &of_this_lab(FRR)).unwrap();
     let first = Peer { bfd: Some(timers()), ..over_ipv4(0) };
@@ -87,12 +96,18 @@ fn frr_as_in_its_example_takes_vips_of_nodes_and_nothing_else() {
 
 #[test]
 fn bird_as_in_its_example_takes_vips_of_nodes_and_nothing_else() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let world = World::new(2).unwrap();
     let bird = Bird::configured(&world.router, &of_this_lab(BIRD)).unwrap();
     let secured = |peer: Peer| Peer { bfd: Some(timers()), ttl_security: true, ..peer };
     let peers = [over_ipv4(0), over_ipv6(1)].map(secured).map(with_password);
     both_nodes_are_heard(&world, peers, &|| bird.evidence());
+}
+
+#[test]
+fn both_examples_ask_for_the_intervals_that_are_longer_here() {
+    for (example, changed) in [(FRR, 2), (BIRD, 1)] {
+        let changes = INTERVALS.iter().map(|[theirs, _]| example.matches(theirs).count());
+        assert_eq!(changes.sum::<usize>(), changed);
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::link;
 use lab::router::{Configuration, Frr, Neighbour};
+use lab::stall::Stall;
 use lab::wait;
 use lb_userspace::announce::Wanted;
 use lb_userspace::announce::bfd::{self, State};
@@ -43,9 +44,7 @@ fn pair(peer: Peer, change: impl FnOnce(&mut Neighbour)) -> (World, Frr, Speakin
 
 #[test]
 fn vips_are_in_the_routers_kernel_by_all_nodes_that_announce_them() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let world = World::new(2).unwrap();
     let (first, second) = (over_ipv4(0), over_ipv6(1));
     let frr = Frr::start(&world.router, &World::routing([&first, &second].map(neighbour_of))).unwrap();
@@ -77,9 +76,7 @@ fn vips_are_in_the_routers_kernel_by_all_nodes_that_announce_them() {
 
 #[test]
 fn routes_carry_what_is_configured() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let mut peer = over_ipv4(0);
     peer.med = Some(120);
     peer.communities = vec!["65000:1".parse().unwrap(), "65000:77".parse().unwrap()];
@@ -100,9 +97,7 @@ fn routes_carry_what_is_configured() {
 
 #[test]
 fn a_thousand_vips_are_told() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let (_world, frr, speaking) = pair(over_ipv4(0), |_| ());
     let vips: Vec<String> = (0..1000).map(|n| format!("10.200.{}.{}", n / 250, n % 250)).collect();
     speaking.want(announced(&vips.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -122,9 +117,7 @@ fn a_thousand_vips_are_told() {
 
 #[test]
 fn within_an_as_routes_have_the_local_preference() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let world = World::new(1).unwrap();
     let peer = Peer { remote_as: NODE_AS, local_preference: 250, ..over_ipv4(0) };
     let routing = Configuration { local_as: NODE_AS, ..World::routing([neighbour_of(&peer)]) };
@@ -137,9 +130,7 @@ fn within_an_as_routes_have_the_local_preference() {
 
 #[test]
 fn the_router_is_told_why_a_session_ends() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let (_world, frr, speaking) = pair(over_ipv4(0), |_| ());
     speaking.wait(ROUTER4, "two VIPs told", |status| status.announced == 2).unwrap();
     speaking.stop("node lb1 is being upgraded");
@@ -152,18 +143,14 @@ fn the_router_is_told_why_a_session_ends() {
 
 #[test]
 fn a_router_of_another_as_is_named() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let (_world, _frr, speaking) = pair(Peer { remote_as: 65123, ..over_ipv4(0) }, |_| ());
     speaking.wait_error(ROUTER4, "the router is of AS 65000, but its remote_as is 65123 here").unwrap();
 }
 
 #[test]
 fn tcp_md5_lets_the_right_password_through_and_no_other() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     for peer in [over_ipv4(0), over_ipv6(0)] {
         let router = peer.address;
         let peer = Peer { md5_password: Some("correct horse".replace(' ', "-")), ..peer };
@@ -181,9 +168,7 @@ fn tcp_md5_lets_the_right_password_through_and_no_other() {
 
 #[test]
 fn ttl_security_is_kept_by_both_sides() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     for peer in [over_ipv4(0), over_ipv6(0)] {
         let router = peer.address;
         let (_world, frr, speaking) = pair(Peer { ttl_security: true, ..peer }, |_| ());
@@ -199,9 +184,7 @@ fn ttl_security_is_kept_by_both_sides() {
 
 #[test]
 fn silence_ends_the_session_after_the_hold_time() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let peer = Peer { hold_time: Duration::from_secs(3), ..over_ipv4(0) };
     let (world, frr, speaking) = pair(peer, |_| ());
     speaking.wait(ROUTER4, "two VIPs told", |status| status.announced == 2).unwrap();
@@ -217,9 +200,7 @@ fn silence_ends_the_session_after_the_hold_time() {
 
 #[test]
 fn bfd_ends_the_session_within_its_time() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let interval = Duration::from_millis(100);
     let timers = bfd::Timers { transmit: interval, receive: interval, multiplier: 3 };
     for peer in [over_ipv4(0), over_ipv6(0)] {
@@ -233,12 +214,13 @@ fn bfd_ends_the_session_within_its_time() {
         if let Err(error) = ready {
             panic!("{error:#}\n{}", frr.evidence());
         }
+        let stall = Stall::watch();
         let unplugged_at = Instant::now();
         world.unplug(0).unwrap();
         let status = speaking.wait_error(router, "BFD Down (6/10)").unwrap();
         let took = status.last_error.as_ref().unwrap().0 - unplugged_at;
-        // Three intervals, and some time for a machine that does other things, too.
-        assert!(took < Duration::from_millis(1500), "{took:?}");
+        let stall = stall.longest();
+        assert!(took < PARTED + WOKEN * stall, "{took:?}, and threads waited for {stall:?}");
         until(&frr, "the router's view", || world.has_next_hops(VIP6, &[]));
         world.plug_in(0).unwrap();
         until(&frr, "the way back", || world.has_next_hops(VIP6, &["fd05::11"]));
@@ -248,27 +230,23 @@ fn bfd_ends_the_session_within_its_time() {
 
 #[test]
 fn a_quiet_session_with_bfd_does_not_flap() {
-    if !lab::require_root() {
-        return;
-    }
-    let interval = Duration::from_millis(100);
+    let Some(_alone) = lab::alone() else { return };
+    let interval = Duration::from_millis(500);
     let timers = bfd::Timers { transmit: interval, receive: interval, multiplier: 5 };
     let (_world, frr, speaking) =
-        pair(Peer { bfd: Some(timers), ..over_ipv4(0) }, |neighbour| neighbour.bfd = Some(300));
-    // FRR begins its BFD session anew when BGP has come up.
-    let is_up = |bfd: &bfd::Status| bfd.state == State::Up && bfd.since.elapsed() > Duration::from_secs(5);
+        pair(Peer { bfd: Some(timers), ..over_ipv4(0) }, |neighbour| neighbour.bfd = Some(1000));
+    // FRR begins its BFD session anew when BGP has come up. Each side gives the other up after five seconds at most.
+    let is_up = |bfd: &bfd::Status| bfd.state == State::Up && bfd.since.elapsed() > Duration::from_secs(8);
     let steady = speaking.wait(ROUTER4, "steady BFD", |status| status.bfd.as_ref().is_some_and(is_up));
     let status = steady.unwrap_or_else(|error| panic!("{error:#}\n{}", frr.evidence()));
     let bfd = status.bfd.as_ref().unwrap();
-    assert_eq!((bfd.downs, bfd.transmit), (0, interval * 3));
+    assert_eq!((bfd.downs, bfd.transmit), (0, interval * 2));
     assert_eq!((status.state, status.counters.established), (SessionState::Established, 1), "{status:?}");
 }
 
 #[test]
 fn a_new_configuration_leaves_other_sessions_alone() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let world = World::new(1).unwrap();
     let (kept, changed) = (over_ipv4(0), over_ipv6(0));
     let frr = Frr::start(&world.router, &World::routing([&kept, &changed].map(neighbour_of))).unwrap();
@@ -296,9 +274,7 @@ fn a_new_configuration_leaves_other_sessions_alone() {
 
 #[test]
 fn a_router_that_cannot_be_watched_takes_no_session_from_the_others() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let world = World::new(1).unwrap();
     let late: IpAddr = "fd05::77".parse().unwrap();
     let unwatchable = Peer { source: late, bfd: Some(bfd::Timers::default()), ..over_ipv6(0) };
@@ -338,9 +314,7 @@ fn a_router_that_cannot_be_watched_takes_no_session_from_the_others() {
 
 #[test]
 fn what_routes_carry_changes_in_the_running_session() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let peer = over_ipv4(0);
     let (_world, frr, speaking) = pair(peer.clone(), |_| ());
     let before = speaking.wait(ROUTER4, "two VIPs told", |status| status.announced == 2).unwrap();

@@ -31,6 +31,13 @@ pub(crate) const VIP6: &str = "fc00:1::1";
 /// What a session's change may take, daemons' timers included.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// What three intervals of BFD of 100 ms may take, on a machine that does other things, too.
+pub(crate) const PARTED: Duration = Duration::from_millis(1500);
+
+/// How many must be woken one after another until they have: `ip`, which takes the cable out, and the threads of BFD and
+/// of the session. Each may wait for as long as the machine keeps a thread waiting.
+pub(crate) const WOKEN: u32 = 3;
+
 /// A router, a switch and nodes.
 pub(crate) struct World {
     pub(crate) router: Host,

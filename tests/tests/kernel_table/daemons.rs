@@ -22,17 +22,13 @@ fn until(what: &str, evidence: impl Fn() -> String, look: impl FnMut() -> Result
 
 #[test]
 fn bird_announces_drains_and_withdraws_what_is_in_the_table() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     bird_follows(Configuration::default());
 }
 
 #[test]
 fn bird_needs_no_metric_to_tell_draining_and_withdraws_nothing_meanwhile() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     bird_follows(Configuration { draining_metric: 100, ..Configuration::default() });
 }
 
@@ -100,9 +96,7 @@ fn bird_follows(configuration: Configuration) {
 
 #[test]
 fn frr_announces_drains_and_withdraws_what_is_in_the_table() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let world = World::new(2).unwrap();
     let router = Frr::start(&world.router, &world.routing()).unwrap();
     let vips = announced(&[VIP4, STRANGER]);

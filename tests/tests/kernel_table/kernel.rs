@@ -34,9 +34,7 @@ fn until_routed(node: &Host, configuration: &Configuration, announced: &[&str], 
 
 #[test]
 fn vips_have_a_route_of_their_own_that_says_whether_they_drain() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     for table in [214, 70_000] {
         let configuration = Configuration { table, ..Configuration::default() };
@@ -57,9 +55,7 @@ fn vips_have_a_route_of_their_own_that_says_whether_they_drain() {
 
 #[test]
 fn a_restart_touches_nothing_that_stays() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     let configuration = Configuration::default();
     let first = Keeping::start(&node, configuration, announced(&[VIP4, VIP6, "10.200.1.2"])).unwrap();
@@ -88,9 +84,7 @@ fn a_restart_touches_nothing_that_stays() {
 
 #[test]
 fn an_earlier_runs_routes_are_held_until_it_is_known_what_is_wanted() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     // Long enough for three looks of a busy machine.
     let configuration = Configuration { hold: Duration::from_secs(15), ..Configuration::default() };
@@ -109,9 +103,7 @@ fn an_earlier_runs_routes_are_held_until_it_is_known_what_is_wanted() {
 
 #[test]
 fn what_somebody_takes_away_comes_back_at_once_and_a_fight_is_bounded() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_alone) = lab::alone() else { return };
     let node = lone_host().unwrap();
     let configuration = Configuration::default();
     let keeping = Keeping::start(&node, configuration, announced(&[VIP4, VIP6])).unwrap();
@@ -154,9 +146,7 @@ fn what_somebody_takes_away_comes_back_at_once_and_a_fight_is_bounded() {
 
 #[test]
 fn other_programs_routes_stay_and_are_named_where_they_are_in_the_way() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     let configuration = Configuration::default();
     node.ip(&format!("route add blackhole {VIP4}/32 metric 100 table 214 proto static")).unwrap();
@@ -175,9 +165,7 @@ fn other_programs_routes_stay_and_are_named_where_they_are_in_the_way() {
 
 #[test]
 fn another_configuration_moves_the_routes() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     let old = Configuration::default();
     let keeping = Keeping::start(&node, old, announced(&[VIP4, VIP6])).unwrap();
@@ -194,9 +182,7 @@ fn another_configuration_moves_the_routes() {
 
 #[test]
 fn a_storm_of_routes_in_other_tables_and_lost_notifications_are_survived() {
-    if !lab::require_root() {
-        return;
-    }
+    let Some(_turn) = lab::among_others() else { return };
     let node = lone_host().unwrap();
     let configuration = Configuration::default();
     let vips: Vec<String> = (0..1000).map(|n| format!("10.201.{}.{}", n / 250, n % 250)).collect();

@@ -75,11 +75,11 @@ impl World {
         Ok(World { router, nodes: hosts, _switch: switch })
     }
 
-    /// The router's configuration.
+    /// The router's configuration. How soon it notices that a node is gone is not what is tested, so BFD may be slow.
     pub(crate) fn routing(&self) -> Routing {
         let neighbour = |number: usize| {
             let address = Ipv4Addr::new(10, 0, 1, 11 + number as u8).into();
-            Neighbour { bfd: Some(300), ..Neighbour::new(address, ROUTER.into(), NODE_AS) }
+            Neighbour { bfd: Some(1000), ..Neighbour::new(address, ROUTER.into(), NODE_AS) }
         };
         let neighbours = (0..self.nodes.len()).map(neighbour).collect();
         Routing { local_as: ROUTER_AS, router_id: ROUTER, neighbours }
