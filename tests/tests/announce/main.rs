@@ -7,13 +7,7 @@ mod fitness;
 mod orders;
 mod world;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
+use lab::alone;
 
 mod scenarios {
     use lab::scenario::{Options, play};

@@ -11,10 +11,4 @@ mod views;
 mod world;
 mod zones;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
+use lab::alone;

@@ -10,18 +10,12 @@ mod fleet;
 mod story;
 mod udp;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleet::{Family, Layout};
+use lab::alone;
 use lab::topology::Lab;
 use story::{Beside, Story};
-
-/// One lab at a time: thousands of connections are enough for a small machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static LABS: Mutex<()> = Mutex::new(());
-    LABS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Changes of the crowd of ten thousand.
 const CHANGES: usize = 16;
@@ -30,10 +24,7 @@ const FLOOD: Duration = Duration::from_secs(20);
 
 #[test]
 fn ten_thousand_connections_live_on_in_a_flood_while_targets_come_drain_change_weight_die_and_go() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     let layout = Layout { encapsulation: "ipip", family: Family::V4 };
     let (changes, flood) = match std::env::var("SLUICE_TEST_CHANGES") {
         Ok(changes) => (changes.parse().expect("SLUICE_TEST_CHANGES is a number"), None),
@@ -45,10 +36,7 @@ fn ten_thousand_connections_live_on_in_a_flood_while_targets_come_drain_change_w
 
 #[test]
 fn connections_in_gue_over_ipv6_live_on_while_targets_change() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     let layout = Layout { encapsulation: "gue", family: Family::V6 };
     let story = Story { connections: 1500, changes: 8, probes: 300, layout, beside: Beside::Nothing };
     story.play(&Lab::builder().targets(4)).unwrap();
@@ -56,10 +44,7 @@ fn connections_in_gue_over_ipv6_live_on_while_targets_change() {
 
 #[test]
 fn connections_to_targets_on_another_interface_live_on_while_targets_change() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     let layout = Layout { encapsulation: "ipip", family: Family::V6 };
     let story = Story { connections: 1500, changes: 8, probes: 300, layout, beside: Beside::Nothing };
     // Three near ones at first, so that flows move between the two interfaces.

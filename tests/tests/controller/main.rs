@@ -10,21 +10,14 @@ mod life;
 mod network;
 mod planned;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::Lab;
+use lab::{Lab, alone};
 use lb_userspace::status::report::{ListenerReport, Report};
 
 /// How long a change may take until the status shows it, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// A lab whose targets are all healthy.
 fn healthy(targets: u8) -> Lab {

@@ -10,23 +10,16 @@ mod target;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::configuration::target_group;
 use lab::process::binary;
-use lab::{Host, Lab, echo, wait};
+use lab::{Host, Lab, alone, echo, wait};
 use serde_json::{Value, json};
 
 /// How long until a change is seen: the kernel needs some seconds to give a neighbour up, checks to fail.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// One target behind the router, and one on the node's second link; HTTP by IPIP over IPv4, and UDP echo by
 /// GUE over IPv6.

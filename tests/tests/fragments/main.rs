@@ -6,12 +6,11 @@ mod explained;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::topology::{CLIENT4, CLIENT6};
-use lab::{Lab, VIP4, VIP6, configuration, echo};
+use lab::{Lab, VIP4, VIP6, alone, configuration, echo};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -35,12 +34,6 @@ fn large_datagrams_reach_their_flows_target_in_gue_over_ipv6_while_the_table_cha
     let Some(_alone) = alone() else { return };
     let lab = lab("gue", |target| target.v6.into());
     play(&lab).map_err(|error| lab.with_evidence(error)).unwrap();
-}
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A running lab whose targets echo UDP.

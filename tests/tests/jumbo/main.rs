@@ -6,7 +6,6 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +13,7 @@ use lab::configuration::target_group;
 use lab::link::{End, connect};
 use lab::process::output_of;
 use lab::topology::{CLIENT4, CLIENT6};
-use lab::{Host, Lab, Lease, echo, require_root};
+use lab::{Host, Lab, Lease, alone, echo};
 use lb_common::hash::HashKey;
 use lb_userspace::data_plane::{Capacity, DataPlane};
 use lb_userspace::next_hop;
@@ -35,12 +34,6 @@ fn jumbo_frames_travel_in_ipip_over_ipv4() {
 #[test]
 fn jumbo_frames_travel_in_gue_over_ipv6() {
     play("gue", |target| target.v6.into());
-}
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn play(encapsulation: &str, address: impl Fn(&lab::topology::Target) -> IpAddr) {

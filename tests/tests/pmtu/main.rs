@@ -6,14 +6,13 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::configuration::target_group;
 use lab::process::output_of;
 use lab::topology::{CLIENT4, CLIENT6};
-use lab::{Lab, VIP4, VIP6, require_root};
+use lab::{Lab, VIP4, VIP6, alone};
 use serde_json::json;
 
 /// The port of the bulk server.
@@ -73,12 +72,6 @@ fn segments_fit_the_targets_mtu_in_the_largest_encapsulation() {
         expect_segments(&lab, vip, limit - 12);
         upload(&lab, vip).map_err(|error| lab.with_evidence(error)).unwrap();
     }
-}
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The node's way to the target carries 1,400 bytes, of which IPIP takes 20.

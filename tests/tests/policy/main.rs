@@ -3,14 +3,13 @@
 #![allow(missing_docs, reason = "a test binary has no users")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::http::{self, Connection};
 use lab::process::{binary, output_of};
 use lab::topology::CLIENT4;
-use lab::{Lab, VIP4, VIP6};
+use lab::{Lab, VIP4, VIP6, alone};
 use lb_userspace::status::report::Report;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
@@ -22,12 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const SILENCE: Duration = Duration::from_millis(700);
 /// How long a client waits that is to be served, on a busy machine.
 const SERVED: Duration = Duration::from_secs(5);
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// A running lab whose load balancer has this allow-list, if any.
 fn lab(allow: Value) -> Lab {

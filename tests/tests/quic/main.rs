@@ -5,12 +5,11 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::topology::CLIENT4;
-use lab::{Lab, VIP4, configuration, echo};
+use lab::{Lab, VIP4, alone, configuration, echo};
 use serde_json::{Value, json};
 
 /// How long a change may take, on a busy machine.
@@ -22,12 +21,6 @@ const TRIES: usize = 5;
 
 /// The client's addresses in these tests.
 const CLIENTS: u8 = 12;
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// A running lab with one listener and one target group of this protocol on the port of the echo services.
 fn lab(protocol: &str, change: impl FnOnce(&mut Value)) -> Lab {

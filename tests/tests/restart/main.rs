@@ -15,15 +15,8 @@ mod life;
 mod sizes;
 mod swap;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use lab::alone;
 use lab::pinned::PATIENCE;
-
-/// One lab at a time; none without root.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static LABS: Mutex<()> = Mutex::new(());
-    lab::require_root().then(|| LABS.lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// A number that a variable of the environment may set.
 fn number(variable: &str, usual: u32) -> u32 {

@@ -3,19 +3,13 @@
 
 mod strays;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use lab::alone;
 use lab::crowd::{Crowd, Patience, Tally};
 use lab::scenario::cluster::{Agents, Chains, Cluster, Standing};
 use lab::scenario::{Options, play};
-
-/// One lab at a time: hundreds of connections through six hosts are enough for a small machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static LABS: Mutex<()> = Mutex::new(());
-    LABS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How many connections a story has.
 const CONNECTIONS: usize = 400;
@@ -27,38 +21,26 @@ fn small(rounds: u32) -> Options {
 
 #[test]
 fn no_connection_breaks_when_nodes_are_lost_and_come_back_while_targets_come_and_drain() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     play("second-chance", &small(2)).unwrap();
 }
 
 #[test]
 fn without_second_chances_the_same_breaks_connections() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     // One node after another, none twice in a row: those that come back have something to be wrong about.
     play("without-second-chance", &Options { seed: Some(1), ..small(3) }).unwrap();
 }
 
 #[test]
 fn draining_twice_in_a_row_keeps_all_connections() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     play("drain-twice", &small(1)).unwrap();
 }
 
 #[test]
 fn owners_leave_their_chains_when_they_tell_that_they_have_no_connections() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     let story = || -> Result<(Tally, Chains, Chains)> {
         let mut standings = [Standing::Out; 6];
         standings[..3].fill(Standing::Serving);

@@ -216,9 +216,6 @@ fn strays_at_a_chained_target() -> Result<()> {
 
 #[test]
 fn a_flood_of_strays_is_handed_on_once_and_reset_once_and_nothing_grows() {
-    if !lab::require_root() {
-        return;
-    }
-    let _alone = alone();
+    let Some(_alone) = alone() else { return };
     strays_at_a_chained_target().unwrap();
 }
