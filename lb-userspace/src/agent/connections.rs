@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rtnetlink::sys::{Socket, SocketAddr as NetlinkAddress};
@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tracing::{debug, warn};
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
 
 use super::ports::{PortMapping, Protocol};
 use crate::presence::connections::{
@@ -24,8 +25,10 @@ use crate::presence::connections::{
 
 /// How long a node has to ask, and to take the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the port may be another's at the start.
+/// How long the port may be another's at the start, until that is told.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries to have the port.
+const RETRY: Duration = Duration::from_millis(50);
 /// Questions that are answered at the same time; others wait.
 const AT_ONCE: usize = 2;
 
@@ -44,33 +47,39 @@ impl Drop for ConnectionsServer {
 /// What listeners' ports are on this host, from here to there: (VIP, port of the server) to the listener's port.
 type Translated = BTreeMap<(IpAddr, u16), u16>;
 
-/// Serves `nodes` on all of the host's addresses. Connections to a translated port are told under the listener's.
-///
-/// # Errors
-/// If the port is taken and stays so: an agent that has just ended may hold it for a moment.
-pub(super) async fn serve(
-    nodes: BTreeSet<IpAddr>,
-    ports: &BTreeSet<PortMapping>,
-) -> anyhow::Result<ConnectionsServer> {
+/// Serves `nodes` on all of the host's addresses, as soon as the port is free. Connections to a translated port are told
+/// under the listener's.
+pub(super) fn serve(nodes: BTreeSet<IpAddr>, ports: &BTreeSet<PortMapping>) -> ConnectionsServer {
     let ports = ports.iter().filter(|mapping| mapping.protocol == Protocol::Tcp);
     let translated: Translated =
         ports.map(|mapping| ((mapping.vip, mapping.target_port), mapping.listener_port)).collect();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let listener = loop {
+    let serving = async move { accept(listening().await, Arc::new(nodes), Arc::new(translated)).await };
+    ConnectionsServer { task: tokio::spawn(serving).abort_handle() }
+}
+
+/// A listener, once there can be one. An agent that has just ended may hold the port for a moment; where another program
+/// has it, packets are delivered all the same, and nodes keep former owners in chains until they are told.
+async fn listening() -> TcpListener {
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
         match listen() {
-            Err(_) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(listener) if is_told => {
+                info!("nodes can ask for connections again");
+                return listener;
             }
-            ended => break ended,
+            Ok(listener) => return listener,
+            Err(problem) if !is_told && begun.elapsed() > PATIENCE => {
+                error!(
+                    "nodes can't ask for connections at TCP port {PORT}, which is tried again: {problem:#}; does another \
+                     program have it?"
+                );
+                is_told = true;
+            }
+            Err(_) => {}
         }
-    };
-    let listener = listener.with_context(|| {
-        format!(
-            "listening on TCP port {PORT}, where nodes ask for connections: does another program have it?"
-        )
-    })?;
-    let task = tokio::spawn(accept(listener, Arc::new(nodes), Arc::new(translated))).abort_handle();
-    Ok(ConnectionsServer { task })
+        sleep(RETRY).await;
+    }
 }
 
 /// A socket for both versions of IP, or for IPv4 where the host has no other.
@@ -88,7 +97,7 @@ async fn accept(listener: TcpListener, nodes: Arc<BTreeSet<IpAddr>>, translated:
             Ok(accepted) => accepted,
             Err(problem) => {
                 warn!("a node's question is lost: {problem}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };

@@ -170,7 +170,7 @@ impl Agent<'_> {
         claim.hold(self.directory, self.netlink).await?;
         let reporter = Arc::new(Reporter::new(configuration, attached.reports.clone(), program.counters()?));
         let _servers = serve_reports(&reporter, configuration, self.directory)?;
-        let _connections = connections::serve(configuration.nodes.clone(), &configuration.ports).await?;
+        let _connections = connections::serve(configuration.nodes.clone(), &configuration.ports);
         info!("agent ready: {}", reporter.summary());
         service_manager::ready(&reporter.summary());
         let ending = self.follow(configuration, &mut host, &mut changes, &reporter, commands).await?;

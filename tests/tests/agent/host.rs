@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use lab::link::{self, End};
 use lab::{Host, Lease, wait};
+use lb_common::encapsulation::GUE_PORT;
 use lb_userspace::agent::{self, Command, MssClamp, Options};
 use lb_userspace::programs;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
@@ -324,6 +325,19 @@ fn beside_another_xdp_program_the_agent_works_in_tc() {
     lab.exchange_through_every_tunnel();
     running.stop().unwrap();
     assert_eq!(lab.target_state(), before, "the other program is still there");
+}
+
+#[test]
+fn an_agent_delivers_and_waits_where_another_program_has_the_port_at_which_nodes_ask() {
+    let Some(lab) = Lab::new() else { return };
+    let another = lab.target.enter(|| std::net::TcpListener::bind((TARGET, GUE_PORT))).unwrap();
+    let mut running = lab.start_agent("eth0");
+    lab.exchange_through_every_tunnel();
+    let ask = || lab.node.enter(|| TcpStream::connect((TARGET, GUE_PORT)));
+    drop(another);
+    wait::until("the agent to have the port", PATIENCE, || Ok(ask()?)).unwrap();
+    running.stop().unwrap();
+    assert!(ask().is_err());
 }
 
 #[test]
