@@ -487,7 +487,7 @@ impl ApiOwner {
                 return;
             }
         };
-        // The same file is followed, by whatever name it was read last: it is not read twice.
+        // The file that there is is followed already: only another one is read here.
         let is_other = configuration.credentials != self.configuration.credentials;
         let guard = match is_other.then(|| process::guard(&configuration)).transpose() {
             Ok(guard) => guard,
