@@ -27,10 +27,7 @@ impl Lab {
     pub fn start(&mut self, configuration: &Value) -> Result<()> {
         self.start_servers()?;
         self.start_agents()?;
-        for number in 0..self.nodes.len() {
-            self.start_controller(number, configuration)?;
-        }
-        Ok(())
+        self.start_nodes(configuration)
     }
 
     /// The configuration of `web`: both VIPs, TCP port 80, all targets.

@@ -39,13 +39,12 @@ impl World {
         Ok(World { lab, frr })
     }
 
-    /// Starts each node's controller with its configuration, which `change` has changed.
+    /// Starts each node's controller with its configuration, which `change` has changed, and with one hash key for all:
+    /// a connection that the router moves to another node stays on its target.
     pub(crate) fn start(&mut self, change: impl Fn(usize, &mut Value)) -> Result<()> {
-        for node in 0..self.lab.nodes.len() {
-            let configuration = self.configuration(node, &change);
-            self.lab.start_controller(node, &configuration)?;
-        }
-        Ok(())
+        let all = (0..self.lab.nodes.len()).map(|node| self.configuration(node, &change));
+        let all: Vec<Value> = all.collect();
+        self.lab.start_nodes_each(|_, node| all[node].clone())
     }
 
     /// A node's configuration, which `change` has changed.
