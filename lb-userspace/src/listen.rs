@@ -74,22 +74,6 @@ impl LateListener {
         }
     }
 
-    /// The next connection.
-    pub(crate) async fn next(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            self.listens().await;
-            let Some(listener) = &self.listener else { continue };
-            match listener.accept().await {
-                Ok(accepted) => return accepted,
-                Err(error) => {
-                    // Out of descriptors, say: others end soon.
-                    debug!(%error, "no connection could be accepted");
-                    sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
     fn try_to_listen(&mut self) -> anyhow::Result<()> {
         let (what, address) = (self.what, self.address);
         let listener = match listen(address) {
@@ -108,7 +92,18 @@ impl Listener for LateListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        self.next().await
+        loop {
+            self.listens().await;
+            let Some(listener) = &self.listener else { continue };
+            match listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    // Out of descriptors, say: others end soon.
+                    debug!(%error, "no connection could be accepted");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -166,7 +161,7 @@ mod tests {
         drop(first);
         timeout(60 * RETRY, second.listens()).await.unwrap();
         assert_eq!(second.problem(), None);
-        let (asking, (_, client)) = tokio::join!(TcpStream::connect(address), second.next());
+        let (asking, (_, client)) = tokio::join!(TcpStream::connect(address), second.accept());
         assert_eq!(asking.unwrap().local_addr().unwrap(), client);
     }
 }

@@ -65,7 +65,7 @@ async fn listening() -> TcpListener {
     loop {
         match listen() {
             Ok(listener) if is_told => {
-                info!("nodes can ask for connections again");
+                info!("nodes can ask for connections at TCP port {PORT} now");
                 return listener;
             }
             Ok(listener) => return listener,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use axum::http::{Response, header};
+use axum::serve::Listener;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -94,7 +95,7 @@ impl Server {
         self.service.tell(Part::Address, None);
         let mut crowd = Crowd::of(self.limits.connections);
         for number in 0.. {
-            let (stream, peer) = self.listener.next().await;
+            let (stream, peer) = self.listener.accept().await;
             let (tls, service, limits) = (self.tls.clone(), self.service.clone(), self.limits);
             crowd
                 .admit(|activity| {
